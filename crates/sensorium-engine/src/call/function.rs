@@ -1,0 +1,162 @@
+//! The scalar function behind `mm_predict`, `mm_embed` and their `mm_try_` twins.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::{ScalarValue, internal_err, plan_err};
+use datafusion::error::Result;
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use sensorium_inference::{ModelVersion, Wanted, result_type};
+
+use super::arguments::bind;
+use super::evaluate::{Bound, evaluate};
+use super::policy::{Policy, try_type};
+use crate::engine::Engine;
+use crate::errors::to_datafusion;
+use crate::settings::{MmSettings, OnError};
+
+/// A function whose first argument is a model. Planning replaces it by a bound copy of itself.
+#[derive(Debug)]
+pub(crate) struct ModelFunction {
+    name: &'static str,
+    wanted: Wanted,
+    policy: Policy,
+    engine: Arc<Engine>,
+    documentation: &'static Documentation,
+    signature: Signature,
+    /// Whether `mm.on_error` makes failed rows NULL.
+    null_on_error: bool,
+    bound: Option<Bound>,
+}
+
+impl ModelFunction {
+    pub(crate) fn new(
+        name: &'static str,
+        wanted: Wanted,
+        policy: Policy,
+        engine: &Arc<Engine>,
+        documentation: &'static Documentation,
+    ) -> Self {
+        // Stable: a name means another version once one is created. Types are the model's own, so none are coerced.
+        let signature = Signature::variadic_any(Volatility::Stable);
+        Self { name, wanted, policy, engine: Arc::clone(engine), documentation, signature, null_on_error: false, bound: None }
+    }
+
+    fn copy(&self) -> Self {
+        Self {
+            null_on_error: self.null_on_error,
+            bound: self.bound.clone(),
+            signature: self.signature.clone(),
+            ..Self::new(self.name, self.wanted, self.policy, &self.engine, self.documentation)
+        }
+    }
+
+    /// The call with its model fixed to one version and its media to one folder.
+    pub(crate) fn bind_to(&self, bound: Bound) -> ScalarUDF {
+        ScalarUDF::new_from_impl(Self { bound: Some(bound), ..self.copy() })
+    }
+
+    /// Whether the call was bound already, as in a view that is used in a further query.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.bound.is_some()
+    }
+
+    /// The version that `reference` means for the statement being planned.
+    pub(crate) fn resolve(&self, reference: &str) -> Result<Arc<ModelVersion>> {
+        self.engine.resolve(reference)
+    }
+
+    fn model(&self, name: Option<&ScalarValue>) -> Result<Bound> {
+        match (&self.bound, name.and_then(|name| name.try_as_str().flatten())) {
+            (Some(bound), _) => Ok(bound.clone()),
+            (None, Some(name)) => Ok(Bound::new(self.resolve(name)?, BTreeMap::new())),
+            (None, None) => plan_err!("{}: the model must be a string literal, such as 'credit' or 'credit@3'", self.name),
+        }
+    }
+}
+
+/// The name of the model in a call's arguments, if it is a literal.
+pub(crate) fn model_literal(arguments: &[Expr]) -> Option<&str> {
+    match arguments.first() {
+        Some(Expr::Literal(value, _)) => value.try_as_str().flatten(),
+        _ => None,
+    }
+}
+
+impl PartialEq for ModelFunction {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.bound == other.bound
+            && self.null_on_error == other.null_on_error
+            && Arc::ptr_eq(&self.engine, &other.engine)
+    }
+}
+
+impl Eq for ModelFunction {}
+
+impl Hash for ModelFunction {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+        self.bound.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for ModelFunction {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(self.documentation)
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        internal_err!("{}: the type depends on the model", self.name)
+    }
+
+    fn with_updated_config(&self, config: &ConfigOptions) -> Option<ScalarUDF> {
+        let null_on_error = MmSettings::of(config).on_error == OnError::Null;
+        Some(ScalarUDF::new_from_impl(Self { null_on_error, ..self.copy() }))
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let bound = self.model(args.scalar_arguments.first().copied().flatten())?;
+        let manifest = &bound.version.manifest;
+        let value = result_type(manifest, self.wanted).map_err(to_datafusion)?;
+        let arguments = args.arg_fields.get(1..).unwrap_or_default();
+        // `t.*` has no type before its columns are known; the rule that writes them out checks them.
+        let has_wildcard =
+            arguments.iter().zip(&args.scalar_arguments[1..]).any(|(field, value)| field.data_type().is_null() && value.is_none());
+        let may_be_null =
+            has_wildcard || bind(&bound.version.name, manifest, arguments).map_err(to_datafusion)?.may_be_null(manifest, arguments);
+        Ok(Arc::new(match self.policy {
+            Policy::Try => Field::new(self.name, try_type(value), false),
+            Policy::Setting => Field::new(self.name, value, may_be_null || self.null_on_error),
+        }))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let name = match args.args.first() {
+            Some(ColumnarValue::Scalar(name)) => Some(name),
+            _ => None,
+        };
+        let bound = self.model(name)?;
+        let all_scalar = args.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
+        let rows = if all_scalar { 1 } else { args.number_rows };
+        let arrays: Vec<ArrayRef> = args.args[1..].iter().map(|argument| argument.to_array(rows)).collect::<Result<_>>()?;
+        let settings = MmSettings::of(&args.config_options);
+        let fields = &args.arg_fields[1..];
+        let values = evaluate(&self.engine, self.name, &bound, self.wanted, self.policy, &arrays, fields, rows, &settings)?;
+        if all_scalar { ScalarValue::try_from_array(&values, 0).map(ColumnarValue::Scalar) } else { Ok(ColumnarValue::Array(values)) }
+    }
+}

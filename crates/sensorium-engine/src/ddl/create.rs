@@ -1,0 +1,69 @@
+//! `CREATE MODEL ... FROM`: import of a package.
+
+use std::path::Path;
+
+use arrow::array::RecordBatch;
+use datafusion::error::Result;
+use sensorium_inference::{CreateMode, Error, ImportOptions, Kind, Wanted, import, result_type};
+
+use super::statement::status;
+use crate::engine::Engine;
+use crate::errors::to_datafusion;
+
+/// `OPTIONS (name = value, ..)` with the values as they were written.
+pub(super) type Options = Vec<(String, OptionValue)>;
+
+/// A value of an option.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum OptionValue {
+    Text(String),
+    Number(String),
+    List(Vec<String>),
+}
+
+pub(super) fn create(engine: &Engine, name: &str, mode: CreateMode, source: &str, options: Options) -> Result<RecordBatch> {
+    let options = import_options(options).map_err(to_datafusion)?;
+    if mode == CreateMode::IfNotExists
+        && let Ok(existing) = engine.catalog.resolve(name)
+    {
+        return status(format!("model {} exists already", existing.pinned()));
+    }
+    let draft = import(Path::new(source), &options).map_err(to_datafusion)?;
+    // What cannot be returned is refused here, not at the first query.
+    result_type(&draft.manifest, Wanted::Prediction).map_err(to_datafusion)?;
+    let (version, is_new) = engine.catalog.create(name, draft, mode, source).map_err(to_datafusion)?;
+    let verb = if is_new { "created" } else { "exists already" };
+    status(format!("model {} {verb}, sha256 {}", version.pinned(), version.sha256))
+}
+
+fn import_options(options: Options) -> Result<ImportOptions, Error> {
+    let mut import = ImportOptions::default();
+    for (name, value) in options {
+        match (name.as_str(), value) {
+            ("task", OptionValue::Text(task)) => import.task = Some(task),
+            ("activation", OptionValue::Text(activation)) => import.activation = Some(activation),
+            ("labels", OptionValue::List(labels)) => import.labels = Some(labels),
+            ("labels", OptionValue::Text(labels)) => {
+                import.labels = Some(labels.split(',').map(|label| label.trim().to_string()).collect())
+            }
+            ("max_tokens", OptionValue::Number(number)) => {
+                let parsed = number.parse().ok().filter(|number| *number > 0);
+                let wrong =
+                    || Error::new(Kind::Setting, format!("max_tokens: not a usable value: {number}")).with_hint("a whole number from 1");
+                import.max_tokens = Some(parsed.ok_or_else(wrong)?);
+            }
+            (known, _) if ImportOptions::NAMES.contains(&known) => {
+                return Err(Error::new(Kind::Setting, format!("option {known}: a value of the wrong kind"))
+                    .with_hint("task = 'classification', labels = ['good', 'bad'], activation = 'softmax', max_tokens = 256"));
+            }
+            (other, _) => {
+                return Err(Error::new(Kind::Setting, format!("no such option: {other}")).with_nearest(
+                    other,
+                    ImportOptions::NAMES,
+                    "options",
+                ));
+            }
+        }
+    }
+    Ok(import)
+}

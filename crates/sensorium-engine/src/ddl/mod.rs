@@ -1,0 +1,9 @@
+//! Statements about models, read before DataFusion sees the text.
+
+mod create;
+mod describe;
+mod parse;
+mod statement;
+
+pub(crate) use parse::parse;
+pub(crate) use statement::execute;

@@ -1,0 +1,132 @@
+//! The grammar of model statements, on sqlparser's tokens.
+
+use datafusion::error::{DataFusionError, Result};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::Token;
+use sensorium_inference::CreateMode;
+
+use super::create::{OptionValue, Options};
+use super::statement::Statement;
+
+type Parsed<T> = Result<T, ParserError>;
+
+/// The statement, or `None` if the text is not about models and DataFusion should read it.
+///
+/// # Errors
+/// When it is about models but is not complete or not well formed.
+pub(crate) fn parse(sql: &str) -> Result<Option<Statement>> {
+    let sql_error = |error: ParserError| DataFusionError::SQL(Box::new(error), None);
+    let dialect = GenericDialect {};
+    let Ok(mut parser) = Parser::new(&dialect).try_with_sql(sql) else { return Ok(None) };
+    let Some(statement) = statement(&mut parser).map_err(sql_error)? else { return Ok(None) };
+    let _ = parser.consume_token(&Token::SemiColon);
+    match parser.peek_token().token {
+        Token::EOF => Ok(Some(statement)),
+        other => Err(sql_error(ParserError::ParserError(format!("unexpected `{other}` behind the statement")))),
+    }
+}
+
+/// Takes the words if they come next, in any case.
+fn words(parser: &mut Parser<'_>, expected: &[&str]) -> bool {
+    let is_next = |(index, word): (usize, &&str)| matches!(&parser.peek_nth_token(index).token, Token::Word(found) if found.value.eq_ignore_ascii_case(word));
+    let found = expected.iter().enumerate().all(is_next);
+    if found {
+        expected.iter().for_each(|_| drop(parser.next_token()));
+    }
+    found
+}
+
+fn need(parser: &mut Parser<'_>, expected: &[&str], usage: &str) -> Parsed<()> {
+    if words(parser, expected) {
+        return Ok(());
+    }
+    let found = parser.peek_token();
+    Err(ParserError::ParserError(format!("expected {}, found `{found}`\n\nhint: {usage}", expected.join(" "))))
+}
+
+const CREATE: &str =
+    "CREATE [OR REPLACE] MODEL [IF NOT EXISTS] name FROM 'path' [OPTIONS (task = '..', labels = [..], activation = '..', max_tokens = ..)]";
+const ALTER: &str = "ALTER MODEL name SET ALIAS alias = version";
+
+fn statement(parser: &mut Parser<'_>) -> Parsed<Option<Statement>> {
+    if words(parser, &["CREATE", "OR", "REPLACE", "MODEL"]) {
+        return create(parser, CreateMode::Replace).map(Some);
+    }
+    if words(parser, &["CREATE", "MODEL", "IF", "NOT", "EXISTS"]) {
+        return create(parser, CreateMode::IfNotExists).map(Some);
+    }
+    if words(parser, &["CREATE", "MODEL"]) {
+        return create(parser, CreateMode::New).map(Some);
+    }
+    if words(parser, &["DROP", "MODEL"]) {
+        let if_exists = words(parser, &["IF", "EXISTS"]);
+        return Ok(Some(Statement::Drop { name: name(parser)?, if_exists }));
+    }
+    if words(parser, &["SHOW", "MODELS"]) {
+        return Ok(Some(Statement::Show));
+    }
+    if words(parser, &["DESCRIBE", "MODEL"]) || words(parser, &["DESC", "MODEL"]) {
+        return Ok(Some(Statement::Describe { reference: reference(parser)? }));
+    }
+    if words(parser, &["ALTER", "MODEL"]) {
+        let name = name(parser)?;
+        need(parser, &["SET", "ALIAS"], ALTER)?;
+        let alias = self::name(parser)?;
+        parser.expect_token(&Token::Eq)?;
+        let version = parser.parse_literal_uint()?;
+        return Ok(Some(Statement::SetAlias { name, alias, version }));
+    }
+    Ok(None)
+}
+
+/// A name, in lower case unless quoted, as SQL has it.
+fn name(parser: &mut Parser<'_>) -> Parsed<String> {
+    if let Token::SingleQuotedString(text) = parser.peek_token().token {
+        parser.next_token();
+        return Ok(text);
+    }
+    let ident = parser.parse_identifier()?;
+    Ok(if ident.quote_style.is_some() { ident.value } else { ident.value.to_lowercase() })
+}
+
+/// `name`, `name@3`, `name@alias`, or any of these as a string.
+fn reference(parser: &mut Parser<'_>) -> Parsed<String> {
+    let mut reference = name(parser)?;
+    while parser.peek_token().token != Token::EOF && parser.peek_token().token != Token::SemiColon {
+        reference.push_str(&parser.next_token().to_string());
+    }
+    Ok(reference)
+}
+
+fn create(parser: &mut Parser<'_>, mode: CreateMode) -> Parsed<Statement> {
+    let name = name(parser)?;
+    need(parser, &["FROM"], CREATE)?;
+    let source = parser.parse_literal_string()?;
+    let options = if words(parser, &["OPTIONS"]) { options(parser)? } else { Vec::new() };
+    Ok(Statement::Create { name, mode, source, options })
+}
+
+fn options(parser: &mut Parser<'_>) -> Parsed<Options> {
+    parser.expect_token(&Token::LParen)?;
+    let options = parser.parse_comma_separated(|parser| {
+        let key = name(parser)?;
+        parser.expect_token(&Token::Eq)?;
+        Ok((key, value(parser)?))
+    })?;
+    parser.expect_token(&Token::RParen)?;
+    Ok(options)
+}
+
+fn value(parser: &mut Parser<'_>) -> Parsed<OptionValue> {
+    match parser.next_token().token {
+        Token::SingleQuotedString(text) => Ok(OptionValue::Text(text)),
+        Token::Number(number, _) => Ok(OptionValue::Number(number)),
+        Token::LBracket => {
+            let list = parser.parse_comma_separated(Parser::parse_literal_string)?;
+            parser.expect_token(&Token::RBracket)?;
+            Ok(OptionValue::List(list))
+        }
+        other => Err(ParserError::ParserError(format!("expected a string, a number or a list of strings, found `{other}`"))),
+    }
+}

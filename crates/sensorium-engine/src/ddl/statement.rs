@@ -1,0 +1,52 @@
+//! The statements and what each does.
+
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, StringArray};
+use datafusion::error::Result;
+use sensorium_inference::{CreateMode, Error, Kind};
+
+use super::create::{Options, create};
+use super::describe::describe;
+use crate::engine::Engine;
+use crate::errors::to_datafusion;
+use crate::functions::models_batch;
+
+/// A statement about models.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Statement {
+    Create { name: String, mode: CreateMode, source: String, options: Options },
+    Drop { name: String, if_exists: bool },
+    Show,
+    Describe { reference: String },
+    SetAlias { name: String, alias: String, version: u64 },
+}
+
+/// Carries the statement out; blocks while the catalog's store answers.
+pub(crate) fn execute(engine: &Engine, statement: Statement) -> Result<RecordBatch> {
+    match statement {
+        Statement::Create { name, mode, source, options } => create(engine, &name, mode, &source, options),
+        Statement::Show => models_batch(&engine.catalog),
+        Statement::Describe { reference } => describe(engine, &reference),
+        Statement::Drop { name, if_exists } => {
+            let dropped = engine.catalog.drop_model(&name).map_err(to_datafusion)?;
+            if !dropped && !if_exists {
+                let models = engine.catalog.list().map_err(to_datafusion)?;
+                let names = models.iter().map(|model| model.newest.name.as_str());
+                return Err(to_datafusion(
+                    Error::new(Kind::Catalog, format!("no such model: '{name}'")).with_nearest(&name, names, "models"),
+                ));
+            }
+            status(if dropped { format!("dropped {name}") } else { format!("no model {name}, nothing dropped") })
+        }
+        Statement::SetAlias { name, alias, version } => {
+            engine.catalog.set_alias(&name, &alias, version).map_err(to_datafusion)?;
+            status(format!("{name}@{alias} is version {version}"))
+        }
+    }
+}
+
+/// One line of text, as every statement that returns no rows answers.
+pub(super) fn status(line: String) -> Result<RecordBatch> {
+    Ok(RecordBatch::try_from_iter([("status", Arc::new(StringArray::from(vec![line])) as _)])?)
+}

@@ -1,0 +1,25 @@
+//! `mm_embed`: a model's vector, one a row.
+
+use std::sync::{Arc, LazyLock};
+
+use datafusion::logical_expr::{DocSection, Documentation, ScalarUDF};
+use sensorium_inference::Wanted;
+
+use crate::call::{ModelFunction, Policy};
+use crate::engine::Engine;
+
+static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
+    Documentation::builder(
+        DocSection::default(),
+        "The vector that a model gives for its input, as FixedSizeList(Float32). NULL where the input is NULL.",
+        "mm_embed(model, input)",
+    )
+    .with_argument("model", "Name of a model as a literal: 'credit', 'credit@3' or 'credit@champion'")
+    .with_argument("input", "A text, a URI or encoded bytes of a picture, or whatever the model takes")
+    .with_sql_example("SELECT id, mm_embed('minilm', note) FROM loans")
+    .build()
+});
+
+pub(super) fn function(engine: &Arc<Engine>) -> ScalarUDF {
+    ScalarUDF::new_from_impl(ModelFunction::new("mm_embed", Wanted::Embedding, Policy::Setting, engine, &DOCUMENTATION))
+}

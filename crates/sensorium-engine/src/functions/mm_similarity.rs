@@ -1,0 +1,82 @@
+//! `mm_similarity`: cosine of two vectors.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{ArrayRef, Float64Array};
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::ScalarValue;
+use datafusion::error::Result;
+use datafusion::logical_expr::{DocSection, Documentation, ScalarUDF};
+use sensorium_inference::{Answer, Error, Failure, Kind, Step};
+
+use super::vectors::{Kernel, VectorFunction, Vectors, argument_error, is_vector};
+use crate::call::Policy;
+use crate::engine::Engine;
+
+static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
+    Documentation::builder(
+        DocSection::default(),
+        "The cosine of the angle between two vectors, from -1 to 1, as Float64. NULL where a vector is NULL, holds a NULL, or has length zero.",
+        "mm_similarity(u, v)",
+    )
+    .with_argument("u", "A list of numbers")
+    .with_argument("v", "A list of as many numbers")
+    .with_sql_example("SELECT id FROM loans ORDER BY mm_similarity(mm_embed('minilm', note), mm_embed('minilm', 'lost his job')) DESC LIMIT 5")
+    .build()
+});
+
+/// Type check and computation, shared with the `mm_try_` twin.
+pub(super) const KERNEL: Kernel = Kernel { result_type, compute };
+
+pub(super) fn function(engine: &Arc<Engine>) -> ScalarUDF {
+    ScalarUDF::new_from_impl(VectorFunction::new("mm_similarity", KERNEL, Policy::Setting, engine, &DOCUMENTATION))
+}
+
+fn result_type(arguments: &[FieldRef], _: &[Option<&ScalarValue>]) -> Result<DataType, Error> {
+    let [left, right] = arguments else {
+        return Err(argument_error(format!("mm_similarity takes two vectors, got {} arguments", arguments.len()), "mm_similarity(u, v)"));
+    };
+    for argument in [left, right] {
+        if !is_vector(argument.data_type()) && !argument.data_type().is_null() {
+            return Err(argument_error(
+                format!("mm_similarity takes vectors, got {}", argument.data_type()),
+                "embed texts and pictures first: mm_embed(model, input)",
+            ));
+        }
+    }
+    if let (DataType::FixedSizeList(_, left), DataType::FixedSizeList(_, right)) = (left.data_type(), right.data_type())
+        && left != right
+    {
+        return Err(argument_error(format!("vectors of {left} and {right} numbers cannot be compared"), "use one model for both sides"));
+    }
+    Ok(DataType::Float64)
+}
+
+fn compute(arguments: &[ArrayRef], _: &DataType) -> Result<Answer> {
+    let rows = arguments[0].len();
+    let mut failures = Vec::new();
+    if arguments.iter().any(|argument| argument.data_type().is_null()) {
+        return Ok(Answer { values: Arc::new(Float64Array::new_null(rows)), failures });
+    }
+    let (left, right) = (Vectors::new(&arguments[0])?, Vectors::new(&arguments[1])?);
+    let mut cosine_of = |row: usize| {
+        let (u, v) = (left.row(row)?, right.row(row)?);
+        if u.len() != v.len() {
+            let error = Error::new(Kind::Argument, format!("vectors of {} and {} numbers cannot be compared", u.len(), v.len()));
+            failures.push(Failure { row, uri: None, step: Step::Input, error });
+            return None;
+        }
+        cosine(u, v)
+    };
+    let values: Float64Array = (0..rows).map(&mut cosine_of).collect();
+    Ok(Answer { values: Arc::new(values), failures })
+}
+
+/// Sums in double precision; `None` for a vector without direction.
+fn cosine(u: &[f32], v: &[f32]) -> Option<f64> {
+    let sum = |pairs: &mut dyn Iterator<Item = (f32, f32)>| pairs.map(|(a, b)| f64::from(a) * f64::from(b)).sum::<f64>();
+    let dot = sum(&mut u.iter().copied().zip(v.iter().copied()));
+    let squares = |w: &[f32]| sum(&mut w.iter().copied().zip(w.iter().copied()));
+    let length = (squares(u) * squares(v)).sqrt();
+    (length > 0.0).then(|| (dot / length).clamp(-1.0, 1.0))
+}

@@ -1,0 +1,25 @@
+//! `mm_try_predict`: `mm_predict` with the row's own error.
+
+use std::sync::{Arc, LazyLock};
+
+use datafusion::logical_expr::{DocSection, Documentation, ScalarUDF};
+use sensorium_inference::Wanted;
+
+use crate::call::{ModelFunction, Policy};
+use crate::engine::Engine;
+
+static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
+    Documentation::builder(
+        DocSection::default(),
+        "As mm_predict, but a row that fails does not stop the query: {value, error}, one of which is NULL. Both are NULL where a required input is NULL.",
+        "mm_try_predict(model, a, b, ..)",
+    )
+    .with_argument("model", "Name of a model as a literal: 'credit', 'credit@3' or 'credit@champion'")
+    .with_argument("inputs", "As for mm_predict")
+    .with_sql_example("SELECT photo, mm_try_predict('effnet', photo).error FROM parts")
+    .build()
+});
+
+pub(super) fn function(engine: &Arc<Engine>) -> ScalarUDF {
+    ScalarUDF::new_from_impl(ModelFunction::new("mm_try_predict", Wanted::Prediction, Policy::Try, engine, &DOCUMENTATION))
+}

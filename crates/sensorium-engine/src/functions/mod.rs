@@ -1,0 +1,54 @@
+//! The SQL functions, one file each. A new one is a file and a line in one of the two lists.
+
+mod late;
+mod mm_embed;
+mod mm_errors;
+mod mm_fuse;
+mod mm_models;
+mod mm_predict;
+mod mm_predict_table;
+mod mm_similarity;
+mod mm_try_embed;
+mod mm_try_fuse;
+mod mm_try_predict;
+mod mm_try_similarity;
+mod vectors;
+
+use std::sync::Arc;
+
+use datafusion::catalog::TableFunctionImpl;
+use datafusion::logical_expr::ScalarUDF;
+
+pub(crate) use mm_models::models_batch;
+pub(crate) use mm_predict_table::PredictTable;
+
+use crate::engine::Engine;
+
+/// All scalar functions, by name.
+pub(crate) fn scalar_functions(engine: &Arc<Engine>) -> Vec<ScalarUDF> {
+    vec![
+        mm_embed::function(engine),
+        mm_fuse::function(engine),
+        mm_predict::function(engine),
+        mm_similarity::function(engine),
+        mm_try_embed::function(engine),
+        mm_try_fuse::function(engine),
+        mm_try_predict::function(engine),
+        mm_try_similarity::function(engine),
+    ]
+}
+
+/// A function that stands in FROM.
+pub(crate) struct TableFunctionEntry {
+    pub(crate) name: &'static str,
+    pub(crate) syntax: &'static str,
+    pub(crate) description: &'static str,
+    pub(crate) example: &'static str,
+    /// What serves it; `mm_predict_table` is rewritten by a planner of its own.
+    pub(crate) implementation: Option<Arc<dyn TableFunctionImpl>>,
+}
+
+/// All table functions, by name.
+pub(crate) fn table_functions(engine: &Arc<Engine>) -> Vec<TableFunctionEntry> {
+    vec![mm_errors::entry(engine), mm_models::entry(engine), mm_predict_table::entry()]
+}

@@ -1,0 +1,169 @@
+//! Lists of numbers as vectors, and the functions over them that have no model.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, FieldRef, Float32Type};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::{ScalarValue, internal_err};
+use datafusion::error::Result;
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use sensorium_inference::{Answer, Error, Kind};
+
+use crate::call::{Policy, settle, try_type};
+use crate::engine::Engine;
+use crate::errors::to_datafusion;
+use crate::settings::MmSettings;
+
+/// Whether values of the type are lists of numbers.
+pub(super) fn is_vector(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => item.data_type().is_numeric(),
+        _ => false,
+    }
+}
+
+/// Numbers of each row, or `None` where the row or a number in it is NULL.
+pub(super) struct Vectors {
+    values: Float32Array,
+    ranges: Vec<Option<(usize, usize)>>,
+}
+
+impl Vectors {
+    pub(super) fn new(array: &ArrayRef) -> Result<Self> {
+        let (items, bounds): (ArrayRef, Vec<(usize, usize)>) = match array.data_type() {
+            DataType::FixedSizeList(..) => fixed(array.as_fixed_size_list()),
+            DataType::LargeList(_) => {
+                (ArrayRef::clone(array.as_list::<i64>().values()), pairs(array.as_list::<i64>().value_offsets(), |offset| offset as usize))
+            }
+            _ => {
+                (ArrayRef::clone(array.as_list::<i32>().values()), pairs(array.as_list::<i32>().value_offsets(), |offset| offset as usize))
+            }
+        };
+        let values = cast(&items, &DataType::Float32)?.as_primitive::<Float32Type>().clone();
+        let usable = |(row, (start, end)): (usize, (usize, usize))| {
+            let has_null = values.null_count() > 0 && values.slice(start, end - start).null_count() > 0;
+            (array.is_valid(row) && !has_null).then_some((start, end))
+        };
+        let ranges = bounds.into_iter().enumerate().map(usable).collect();
+        Ok(Self { values, ranges })
+    }
+
+    pub(super) fn row(&self, row: usize) -> Option<&[f32]> {
+        self.ranges[row].map(|(start, end)| &self.values.values()[start..end])
+    }
+}
+
+fn fixed(list: &FixedSizeListArray) -> (ArrayRef, Vec<(usize, usize)>) {
+    let bounds =
+        (0..list.len()).map(|row| (list.value_offset(row) as usize, list.value_offset(row) as usize + list.value_length() as usize));
+    (ArrayRef::clone(list.values()), bounds.collect())
+}
+
+fn pairs<T: Copy>(offsets: &[T], to_usize: impl Fn(T) -> usize) -> Vec<(usize, usize)> {
+    offsets.windows(2).map(|pair| (to_usize(pair[0]), to_usize(pair[1]))).collect()
+}
+
+/// What a function without a model computes; types are checked while planning.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kernel {
+    /// The result type for argument types and literals.
+    pub(super) result_type: fn(&[FieldRef], &[Option<&ScalarValue>]) -> Result<DataType, Error>,
+    /// The values, with the rows that failed.
+    pub(super) compute: fn(&[ArrayRef], &DataType) -> Result<Answer>,
+}
+
+/// A function over vectors or predictions.
+#[derive(Debug)]
+pub(super) struct VectorFunction {
+    pub(super) name: &'static str,
+    pub(super) kernel: Kernel,
+    pub(super) policy: Policy,
+    pub(super) engine: Arc<Engine>,
+    pub(super) documentation: &'static Documentation,
+    signature: Signature,
+    rows: AtomicU64,
+}
+
+impl VectorFunction {
+    pub(super) fn new(
+        name: &'static str,
+        kernel: Kernel,
+        policy: Policy,
+        engine: &Arc<Engine>,
+        documentation: &'static Documentation,
+    ) -> Self {
+        let signature = Signature::variadic_any(Volatility::Immutable);
+        Self { name, kernel, policy, engine: Arc::clone(engine), documentation, signature, rows: AtomicU64::new(0) }
+    }
+}
+
+impl PartialEq for VectorFunction {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for VectorFunction {}
+
+impl Hash for VectorFunction {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for VectorFunction {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(self.documentation)
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        internal_err!("{}: the type depends on the arguments", self.name)
+    }
+
+    /// A new statement may follow: rows are numbered from 0 again.
+    fn with_updated_config(&self, _: &ConfigOptions) -> Option<ScalarUDF> {
+        Some(ScalarUDF::new_from_impl(Self::new(self.name, self.kernel, self.policy, &self.engine, self.documentation)))
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let value = (self.kernel.result_type)(args.arg_fields, args.scalar_arguments).map_err(to_datafusion)?;
+        Ok(Arc::new(match self.policy {
+            Policy::Try => Field::new(self.name, try_type(value), false),
+            Policy::Setting => Field::new(self.name, value, true),
+        }))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let all_scalar = args.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
+        let rows = if all_scalar { 1 } else { args.number_rows };
+        let arrays: Vec<ArrayRef> = args.args.iter().map(|argument| argument.to_array(rows)).collect::<Result<_>>()?;
+        let settings = MmSettings::of(&args.config_options);
+        let value_type = match (self.policy, args.return_field.data_type()) {
+            (Policy::Try, DataType::Struct(fields)) => fields[0].data_type(),
+            (_, other) => other,
+        };
+        let answer = (self.kernel.compute)(&arrays, value_type)?;
+        let first_row = self.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        let values = settle(&self.engine, self.name, None, answer, self.policy, &settings, first_row)?;
+        if all_scalar { ScalarValue::try_from_array(&values, 0).map(ColumnarValue::Scalar) } else { Ok(ColumnarValue::Array(values)) }
+    }
+}
+
+/// A wrong argument of a function without a model.
+pub(super) fn argument_error(message: impl Into<String>, hint: &str) -> Error {
+    Error::new(Kind::Argument, message).with_hint(hint)
+}

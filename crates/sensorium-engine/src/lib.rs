@@ -1,0 +1,22 @@
+//! DataFusion with models: `mm_` functions, model DDL, settings.
+//!
+//! [`Session`] is the door; everything else is reached through SQL.
+
+mod call;
+mod ddl;
+mod engine;
+mod errors;
+mod functions;
+mod ledger;
+mod listing;
+mod reference;
+mod rules;
+mod session;
+mod settings;
+mod statements;
+
+pub use errors::{CallError, root_message};
+pub use reference::{errors_page, functions_page, settings_page};
+pub use session::Session;
+pub use settings::{MmSettings, OnError};
+pub use statements::split_statements;

@@ -1,0 +1,110 @@
+//! The session: SQL in, frames out.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::SessionStateBuilder;
+use datafusion::optimizer::AnalyzerRule;
+use datafusion::optimizer::analyzer::Analyzer;
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
+use sensorium_inference::{Catalog, ModelProgress};
+
+use crate::engine::Engine;
+use crate::errors::to_datafusion;
+use crate::functions::{PredictTable, scalar_functions, table_functions};
+use crate::rules::BindCalls;
+use crate::settings::{self, MmSettings};
+use crate::{ddl, listing};
+
+/// A DataFusion session that knows models. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Session {
+    context: SessionContext,
+    engine: Arc<Engine>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("models", &self.engine.catalog.location()).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Opens a session whose models lie in the folder or URL `models`.
+    ///
+    /// # Errors
+    /// When the catalog cannot be opened.
+    pub fn open(models: &str) -> Result<Self> {
+        let engine = Arc::new(Engine::new(Catalog::open(models).map_err(to_datafusion)?));
+        let config = SessionConfig::new().with_information_schema(true).with_option_extension(MmSettings::default());
+        let state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_default_features()
+            .with_analyzer_rules(analyzer_rules())
+            .with_relation_planners(vec![Arc::new(PredictTable)])
+            .build();
+        let context = SessionContext::new_with_state(state).enable_url_table();
+        for function in scalar_functions(&engine) {
+            context.register_udf(function);
+        }
+        for entry in table_functions(&engine) {
+            if let Some(implementation) = entry.implementation {
+                context.register_udtf(entry.name, implementation);
+            }
+        }
+        Ok(Self { context, engine })
+    }
+
+    /// Plans one statement; DDL and SET are carried out at once.
+    ///
+    /// # Errors
+    /// With a hint, for anything wrong that can be known before a row is read.
+    pub async fn sql(&self, sql: &str) -> Result<DataFrame> {
+        self.engine.ledger.next_query();
+        self.engine.forget_resolved();
+        let Some(statement) = ddl::parse(sql)? else { return self.context.sql(sql).await };
+        let engine = Arc::clone(&self.engine);
+        let done = tokio::task::spawn_blocking(move || ddl::execute(&engine, statement)).await;
+        let batch: RecordBatch = done.map_err(|error| DataFusionError::External(Box::new(error)))??;
+        self.context.read_batch(batch)
+    }
+
+    /// Registers a file, folder or glob as a table. Relative URIs in it are resolved against its folder.
+    ///
+    /// # Errors
+    /// When the path cannot be read or its ending says nothing.
+    pub async fn register(&self, name: &str, path: &str) -> Result<()> {
+        listing::register_files(&self.context, name, path).await
+    }
+
+    /// `SET key = value`.
+    ///
+    /// # Errors
+    /// As SET: for an unknown setting or a value that makes no sense.
+    pub async fn set(&self, key: &str, value: &str) -> Result<()> {
+        // A dry run gives the setting's own message; SQL then also tells the functions.
+        settings::set(self.context.copied_config().options_mut(), key, value)?;
+        self.context.sql(&format!("SET {key} = '{}'", value.replace('\'', "''"))).await.map(|_| ())
+    }
+
+    /// DataFusion's context, for everything that has nothing to do with models.
+    pub fn context(&self) -> &SessionContext {
+        &self.context
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Rows that each loaded model has seen.
+    pub fn progress(&self) -> Vec<ModelProgress> {
+        self.engine.models.progress()
+    }
+}
+
+/// Ours before DataFusion's, which then see bound calls.
+fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    let ours: Arc<dyn AnalyzerRule + Send + Sync> = Arc::new(BindCalls);
+    [ours].into_iter().chain(Analyzer::new().rules).collect()
+}

@@ -1,0 +1,205 @@
+//! Settings below `mm.`: one table of names, texts and checks.
+
+use std::any::Any;
+use std::str::FromStr;
+
+use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
+use datafusion::error::{DataFusionError, Result};
+use sensorium_inference::{Device, Error, Kind, Limits};
+
+use crate::errors::to_datafusion;
+
+/// What happens to a query when a row fails.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// It stops with an error that names the row.
+    #[default]
+    Fail,
+    /// The row becomes NULL and is listed by `mm_errors()`.
+    Null,
+}
+
+/// The values of all settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MmSettings {
+    /// Bounds that calls are given.
+    pub limits: Limits,
+    /// `mm.on_error`.
+    pub on_error: OnError,
+    /// `mm.allowed_roots`.
+    pub allowed_roots: Vec<String>,
+    /// `mm.max_errors`.
+    pub max_errors: usize,
+}
+
+impl Default for MmSettings {
+    fn default() -> Self {
+        Self { limits: Limits::default(), on_error: OnError::Fail, allowed_roots: Vec::new(), max_errors: 10_000 }
+    }
+}
+
+impl MmSettings {
+    /// The settings in `config`, or the defaults where a session was made without them.
+    pub(crate) fn of(config: &ConfigOptions) -> Self {
+        config.extensions.get::<Self>().cloned().unwrap_or_default()
+    }
+}
+
+/// One setting.
+pub(crate) struct Setting {
+    pub(crate) name: &'static str,
+    pub(crate) description: &'static str,
+    get: fn(&MmSettings) -> String,
+    set: fn(&mut MmSettings, &str) -> Result<(), Error>,
+}
+
+fn wrong(value: &str, expected: &str) -> Error {
+    Error::new(Kind::Setting, format!("not a usable value: '{value}'")).with_hint(expected)
+}
+
+/// A whole number from `least` to `most`.
+fn number(value: &str, least: usize, most: usize) -> Result<usize, Error> {
+    let parsed = usize::from_str(value.trim().replace('_', "").as_str()).ok();
+    parsed.filter(|number| (least..=most).contains(number)).ok_or_else(|| wrong(value, &format!("a whole number from {least} to {most}")))
+}
+
+const GIB: usize = 1 << 30;
+
+/// All settings, by name.
+pub(crate) const SETTINGS: [Setting; 13] = [
+    Setting {
+        name: "allowed_roots",
+        description: "Folders and URL prefixes, separated by commas, that media may be read from besides the table's own folder and the current one",
+        get: |settings| settings.allowed_roots.join(","),
+        set: |settings, value| {
+            settings.allowed_roots = value.split(',').map(str::trim).filter(|root| !root.is_empty()).map(str::to_string).collect();
+            Ok(())
+        },
+    },
+    Setting {
+        name: "batch_rows",
+        description: "Rows that a model sees at once; 0 lets the modality decide",
+        get: |settings| settings.limits.batch_rows.to_string(),
+        set: |settings, value| number(value, 0, 65_536).map(|number| settings.limits.batch_rows = number),
+    },
+    Setting {
+        name: "batch_tokens",
+        description: "Tokens, padding included, that a text model sees at once",
+        get: |settings| settings.limits.batch_tokens.to_string(),
+        set: |settings, value| number(value, 1, 1 << 22).map(|number| settings.limits.batch_tokens = number),
+    },
+    Setting {
+        name: "device",
+        description: "Where models run: 'auto' takes the first GPU that works, else the CPU; 'cpu'; 'cuda'; 'cuda:1'",
+        get: |settings| settings.limits.device.to_string(),
+        set: |settings, value| Device::from_str(value).map(|device| settings.limits.device = device),
+    },
+    Setting {
+        name: "fetch_concurrency",
+        description: "Remote files that are read at once",
+        get: |settings| settings.limits.fetch_concurrency.to_string(),
+        set: |settings, value| number(value, 1, 1_024).map(|number| settings.limits.fetch_concurrency = number),
+    },
+    Setting {
+        name: "fetch_retries",
+        description: "Further attempts after a remote read that failed in a way that may pass",
+        get: |settings| settings.limits.fetch_retries.to_string(),
+        set: |settings, value| number(value, 0, 20).map(|number| settings.limits.fetch_retries = number),
+    },
+    Setting {
+        name: "fetch_timeout_ms",
+        description: "Time for one remote file, retries included, in milliseconds",
+        get: |settings| settings.limits.fetch_timeout_ms.to_string(),
+        set: |settings, value| number(value, 1, 3_600_000).map(|number| settings.limits.fetch_timeout_ms = number),
+    },
+    Setting {
+        name: "max_errors",
+        description: "Failed rows that mm_errors() lists; further ones are only counted",
+        get: |settings| settings.max_errors.to_string(),
+        set: |settings, value| number(value, 0, 10_000_000).map(|number| settings.max_errors = number),
+    },
+    Setting {
+        name: "max_image_pixels",
+        description: "Largest picture, in pixels, checked before it is decoded",
+        get: |settings| settings.limits.max_image_pixels.to_string(),
+        set: |settings, value| number(value, 1, 4 * GIB).map(|number| settings.limits.max_image_pixels = number),
+    },
+    Setting {
+        name: "max_media_bytes",
+        description: "Largest encoded picture, in bytes",
+        get: |settings| settings.limits.max_media_bytes.to_string(),
+        set: |settings, value| number(value, 1, 16 * GIB).map(|number| settings.limits.max_media_bytes = number),
+    },
+    Setting {
+        name: "max_text_bytes",
+        description: "Longest text, in bytes, checked before it is tokenized",
+        get: |settings| settings.limits.max_text_bytes.to_string(),
+        set: |settings, value| number(value, 1, GIB).map(|number| settings.limits.max_text_bytes = number),
+    },
+    Setting {
+        name: "model_memory_bytes",
+        description: "Weights that stay loaded, in bytes, all models of the session together; the longest unused are dropped first",
+        get: |settings| settings.limits.model_memory_bytes.to_string(),
+        set: |settings, value| number(value, 0, 1_024 * GIB).map(|number| settings.limits.model_memory_bytes = number),
+    },
+    Setting {
+        name: "on_error",
+        description: "What a row that fails does: 'fail' stops the query, 'null' makes the row NULL and lists it in mm_errors()",
+        get: |settings| if settings.on_error == OnError::Fail { "fail".into() } else { "null".into() },
+        set: |settings, value| {
+            settings.on_error = match value {
+                "fail" => OnError::Fail,
+                "null" => OnError::Null,
+                _ => return Err(wrong(value, "'fail' or 'null'")),
+            };
+            Ok(())
+        },
+    },
+];
+
+impl ExtensionOptions for MmSettings {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn cloned(&self) -> Box<dyn ExtensionOptions> {
+        Box::new(self.clone())
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.name == key) else {
+            let names = SETTINGS.iter().map(|setting| setting.name);
+            let unknown = Error::new(Kind::Setting, format!("no such setting: mm.{key}")).with_nearest(key, names, "settings");
+            return Err(to_datafusion(unknown));
+        };
+        (setting.set)(self, value).map_err(|error| {
+            let located = Error::new(error.kind(), format!("mm.{key}: {error}"));
+            to_datafusion(error.hint().map_or(located.clone(), |hint| located.with_hint(hint)))
+        })
+    }
+
+    fn entries(&self) -> Vec<ConfigEntry> {
+        let entry = |setting: &Setting| ConfigEntry {
+            key: format!("{}.{}", Self::PREFIX, setting.name),
+            value: Some((setting.get)(self)),
+            description: setting.description,
+        };
+        SETTINGS.iter().map(entry).collect()
+    }
+}
+
+impl ConfigExtension for MmSettings {
+    const PREFIX: &'static str = "mm";
+}
+
+/// Sets `mm.key` outside SQL, with SQL's checks.
+pub(crate) fn set(config: &mut ConfigOptions, key: &str, value: &str) -> Result<()> {
+    if key.starts_with("mm.") || key.starts_with("datafusion.") {
+        return config.set(key, value);
+    }
+    Err(DataFusionError::Configuration(format!("no such setting: {key}")))
+}

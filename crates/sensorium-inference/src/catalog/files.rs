@@ -1,0 +1,113 @@
+//! The files of versions: up into the catalog by content, down into a folder of this machine.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use futures::TryStreamExt;
+use object_store::{GetResultPayload, ObjectStoreExt, WriteMultipart};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::store::{Catalog, store_error};
+use super::version::ModelVersion;
+use crate::error::{Error, Kind, Result};
+use crate::package::{Draft, FileRecord, digest};
+use crate::runtime::cache_dir;
+
+/// Pieces in which files travel.
+const PART_BYTES: usize = 8 << 20;
+/// Parts under way at once.
+const PARTS_IN_FLIGHT: usize = 4;
+
+fn file_error(action: &str, path: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::new(Kind::Catalog, format!("cannot {action} {}: {error}", path.display()))
+}
+
+/// Puts every file of the draft under its digest; what is there already is not sent again.
+pub(super) async fn upload(catalog: &Catalog, draft: &Draft) -> Result<()> {
+    for (file, record) in &draft.manifest.files {
+        let target = catalog.blob(&record.sha256);
+        if catalog.store.head(&target).await.is_ok_and(|found| found.size == record.bytes) {
+            continue;
+        }
+        let source = draft.root.join(file);
+        let failed = |error: &object_store::Error| store_error("write", &target, error);
+        let mut reader = tokio::fs::File::open(&source).await.map_err(|error| file_error("read", &source, &error))?;
+        // A multipart upload appears under its name only when it is complete.
+        let upload = catalog.store.put_multipart(&target).await.map_err(|error| failed(&error))?;
+        let mut writer = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
+        let mut buffer = vec![0; PART_BYTES];
+        loop {
+            let count = reader.read(&mut buffer).await.map_err(|error| file_error("read", &source, &error))?;
+            if count == 0 {
+                break;
+            }
+            writer.wait_for_capacity(PARTS_IN_FLIGHT).await.map_err(|error| failed(&error))?;
+            writer.write(&buffer[..count]);
+        }
+        writer.finish().await.map_err(|error| failed(&error))?;
+    }
+    Ok(())
+}
+
+/// The folder with the version's files; made at first use, verified at every use.
+pub(super) async fn materialise(catalog: &Catalog, version: &ModelVersion) -> Result<PathBuf> {
+    let parent = cache_dir()?.join("loaded");
+    let folder = parent.join(&version.sha256);
+    if folder.is_dir() {
+        match verify(&folder, version) {
+            Ok(()) => return Ok(folder),
+            // Another copy than the catalog's was damaged: make it again from the catalog.
+            Err(_) => fs::remove_dir_all(&folder).map_err(|error| file_error("remove", &folder, &error))?,
+        }
+    }
+    fs::create_dir_all(&parent).map_err(|error| file_error("make", &parent, &error))?;
+    let staging = TempDir::new_in(&parent).map_err(|error| file_error("write to", &parent, &error))?;
+    for (file, record) in &version.manifest.files {
+        let target = staging.path().join(file);
+        if let Some(above) = target.parent() {
+            fs::create_dir_all(above).map_err(|error| file_error("make", above, &error))?;
+        }
+        download(catalog, record, &target).await?;
+    }
+    verify(staging.path(), version)?;
+    let staged = staging.keep();
+    match fs::rename(&staged, &folder) {
+        Ok(()) => {}
+        // Another process was faster; both copies were verified.
+        Err(_) if folder.is_dir() => drop(fs::remove_dir_all(&staged)),
+        Err(error) => return Err(file_error("rename", &staged, &error)),
+    }
+    Ok(folder)
+}
+
+async fn download(catalog: &Catalog, record: &FileRecord, target: &Path) -> Result<()> {
+    let source = catalog.blob(&record.sha256);
+    let failed = |error: &object_store::Error| store_error("read", &source, error);
+    let found = catalog.store.get(&source).await.map_err(|error| failed(&error))?;
+    if let GetResultPayload::File(_, path) = &found.payload {
+        // A catalog on the same disk costs a link, on another one a copy.
+        return fs::hard_link(path, target)
+            .or_else(|_| fs::copy(path, target).map(|_| ()))
+            .map_err(|error| file_error("write", target, &error));
+    }
+    let mut writer = tokio::fs::File::create(target).await.map_err(|error| file_error("write", target, &error))?;
+    let mut parts = found.into_stream();
+    while let Some(part) = parts.try_next().await.map_err(|error| failed(&error))? {
+        writer.write_all(&part).await.map_err(|error| file_error("write", target, &error))?;
+    }
+    writer.flush().await.map_err(|error| file_error("write", target, &error))
+}
+
+fn verify(folder: &Path, version: &ModelVersion) -> Result<()> {
+    for (file, record) in &version.manifest.files {
+        if digest(&folder.join(file))? != *record {
+            return Err(Error::new(
+                Kind::Catalog,
+                format!("model {} was changed: {file} is not the file that was created", version.pinned()),
+            )
+            .with_hint("create the model again from its source"));
+        }
+    }
+    Ok(())
+}

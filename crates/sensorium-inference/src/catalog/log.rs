@@ -1,0 +1,63 @@
+//! Append-only numbered entries below a prefix: the one kind of write that every object store makes atomic.
+
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::store::store_error;
+use crate::error::{Error, Kind, Result};
+
+/// How often a number that another process took is tried again.
+const MAX_ATTEMPTS: usize = 10_000;
+
+/// Path of entry `number`; padded, so that listings are sorted.
+fn entry_path(prefix: &Path, number: u64) -> Path {
+    prefix.clone().join(format!("{number:09}.json"))
+}
+
+/// The numbers that exist below `prefix`, ascending.
+pub(super) async fn numbers(store: &dyn ObjectStore, prefix: &Path) -> Result<Vec<u64>> {
+    let entries: Vec<_> = store.list(Some(prefix)).try_collect().await.map_err(|error| store_error("list", prefix, &error))?;
+    let number = |path: &Path| path.filename()?.strip_suffix(".json")?.parse().ok();
+    let mut numbers: Vec<u64> = entries.iter().filter_map(|entry| number(&entry.location)).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Appends `value` under the next free number and returns it. Two writers at once get two numbers, without a gap.
+pub(super) async fn append(store: &dyn ObjectStore, prefix: &Path, value: &impl Serialize) -> Result<u64> {
+    let text = serde_json::to_vec_pretty(value).map_err(|error| Error::new(Kind::Catalog, format!("cannot write {prefix}: {error}")))?;
+    let payload = PutPayload::from(text);
+    let mut number = numbers(store, prefix).await?.last().copied().unwrap_or(0) + 1;
+    for _ in 0..MAX_ATTEMPTS {
+        let path = entry_path(prefix, number);
+        let options = PutOptions { mode: PutMode::Create, ..Default::default() };
+        match store.put_opts(&path, payload.clone(), options).await {
+            Ok(_) => return Ok(number),
+            Err(object_store::Error::AlreadyExists { .. }) => number += 1,
+            Err(error) => return Err(store_error("write", &path, &error)),
+        }
+    }
+    Err(Error::new(Kind::Catalog, format!("no free number below {prefix} in {MAX_ATTEMPTS} attempts")).retryable())
+}
+
+/// Reads entry `number`.
+pub(super) async fn read<T: DeserializeOwned>(store: &dyn ObjectStore, prefix: &Path, number: u64) -> Result<T> {
+    let path = entry_path(prefix, number);
+    let failed = |error: &object_store::Error| store_error("read", &path, error);
+    let bytes = store.get(&path).await.map_err(|error| failed(&error))?.bytes().await.map_err(|error| failed(&error))?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Error::new(Kind::Catalog, format!("cannot read {path}: {error}"))
+            .with_hint("the entry is damaged, or was written by a newer release")
+    })
+}
+
+/// The newest entry below `prefix`, if there is one.
+pub(super) async fn newest<T: DeserializeOwned>(store: &dyn ObjectStore, prefix: &Path) -> Result<Option<T>> {
+    match numbers(store, prefix).await?.last() {
+        Some(number) => read(store, prefix, *number).await.map(Some),
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,269 @@
+//! Operations on the catalog.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use object_store::DynObjectStore;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::names::{ModelReference, VersionReference, check_name};
+use super::version::{ModelVersion, VersionRecord};
+use super::{files, log};
+use crate::error::{Error, Kind, Result};
+use crate::io;
+use crate::package::{Draft, MANIFEST_FORMAT};
+
+/// A catalog; cheap to clone. Calls block the calling thread while the store answers.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    pub(super) store: Arc<DynObjectStore>,
+    root: Path,
+    location: String,
+}
+
+/// What `CREATE` does about a name that is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CreateMode {
+    /// `CREATE MODEL`: an error.
+    New,
+    /// `CREATE OR REPLACE MODEL`: a further version becomes the newest.
+    Replace,
+    /// `CREATE MODEL IF NOT EXISTS`: nothing.
+    IfNotExists,
+}
+
+/// A line of `SHOW MODELS`.
+#[derive(Debug, Clone)]
+pub struct ModelSummary {
+    /// The newest version.
+    pub newest: ModelVersion,
+    /// How many versions there are.
+    pub versions: usize,
+    /// Aliases and the versions they mean.
+    pub aliases: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct AliasRecord {
+    version: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct DropRecord {
+    through: u64,
+}
+
+pub(super) fn store_error(action: &str, path: &Path, error: &object_store::Error) -> Error {
+    Error::new(Kind::Catalog, format!("cannot {action} {path} in the catalog: {error}"))
+}
+
+fn no_such_model(name: &str) -> Error {
+    Error::new(Kind::Catalog, format!("no such model: '{name}'"))
+}
+
+impl Catalog {
+    /// Opens the catalog at a folder, which is made if need be, or at a URL such as `s3://bucket/models`.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or the URL is of an unknown scheme.
+    pub fn open(location: &str) -> Result<Self> {
+        let failed = |error: &dyn std::fmt::Display| Error::new(Kind::Catalog, format!("cannot open the catalog at {location}: {error}"));
+        if location.contains("://") {
+            let url = Url::parse(location).map_err(|error| failed(&error))?;
+            let (store, root) = object_store::parse_url_opts(&url, std::env::vars()).map_err(|error| failed(&error))?;
+            return Ok(Self { store: Arc::from(store), root, location: location.to_string() });
+        }
+        let folder = PathBuf::from(location);
+        std::fs::create_dir_all(&folder).map_err(|error| failed(&error))?;
+        let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| failed(&error))?;
+        Ok(Self { store: Arc::new(store), root: Path::default(), location: location.to_string() })
+    }
+
+    /// Where the catalog lies, as it was given to [`Catalog::open`].
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    fn model(&self, name: &str, part: &str) -> Path {
+        self.root.clone().join("models").join(name).join(part)
+    }
+
+    pub(super) fn blob(&self, sha256: &str) -> Path {
+        self.root.clone().join("blobs").join(sha256)
+    }
+
+    /// Adds a version of `name`. Returns the version that `name` means afterwards and whether it is new.
+    ///
+    /// # Errors
+    /// [`Kind::Catalog`] when the name is taken (see `mode`) or the store refuses.
+    pub fn create(&self, name: &str, draft: Draft, mode: CreateMode, source: &str) -> Result<(ModelVersion, bool)> {
+        check_name("model name", name)?;
+        let (catalog, name, source) = (self.clone(), name.to_string(), source.to_string());
+        io::wait(async move {
+            let existing = catalog.live_versions(&name).await?;
+            match (mode, existing.last()) {
+                (CreateMode::New, Some(newest)) => {
+                    return Err(Error::new(Kind::Catalog, format!("model '{name}' exists already, version {newest}"))
+                        .with_hint(format!("CREATE OR REPLACE MODEL {name} adds version {}", newest + 1)));
+                }
+                (CreateMode::IfNotExists, Some(newest)) => return Ok((catalog.load(&name, *newest).await?, false)),
+                _ => {}
+            }
+            files::upload(&catalog, &draft).await?;
+            let record = VersionRecord {
+                sha256: draft.manifest.sha256(),
+                created_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_secs()),
+                source,
+                manifest: draft.manifest,
+            };
+            let number = log::append(&catalog.store, &catalog.model(&name, "versions"), &record).await?;
+            Ok((catalog.load(&name, number).await?, true))
+        })
+    }
+
+    /// The version that `reference` means now.
+    ///
+    /// # Errors
+    /// [`Kind::Catalog`] with the closest name when there is no such model, version or alias.
+    pub fn resolve(&self, reference: &str) -> Result<ModelVersion> {
+        let (catalog, reference): (_, ModelReference) = (self.clone(), reference.parse()?);
+        io::wait(async move {
+            let name = &reference.name;
+            let versions = catalog.live_versions(name).await?;
+            let Some(newest) = versions.last().copied() else {
+                let names = catalog.names().await?;
+                return Err(no_such_model(name).with_nearest(name, names.iter().map(String::as_str), "models"));
+            };
+            let number = match &reference.version {
+                VersionReference::Newest => newest,
+                VersionReference::Number(number) => *number,
+                VersionReference::Alias(alias) => catalog.alias(name, alias).await?,
+            };
+            if !versions.contains(&number) {
+                return Err(Error::new(Kind::Catalog, format!("no version {number} of model '{name}'"))
+                    .with_hint(format!("the newest is {name}@{newest}")));
+            }
+            catalog.load(name, number).await
+        })
+    }
+
+    /// All models, by name.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn list(&self) -> Result<Vec<ModelSummary>> {
+        let catalog = self.clone();
+        io::wait(async move {
+            let mut summaries = Vec::new();
+            for name in catalog.names().await? {
+                let versions = catalog.live_versions(&name).await?;
+                let Some(newest) = versions.last() else { continue };
+                let newest = catalog.load(&name, *newest).await?;
+                summaries.push(ModelSummary { newest, versions: versions.len(), aliases: catalog.aliases(&name).await? });
+            }
+            Ok(summaries)
+        })
+    }
+
+    /// Hides all versions of `name`; their files stay, for receipts. Returns whether there was such a model.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub fn drop_model(&self, name: &str) -> Result<bool> {
+        let (catalog, name) = (self.clone(), name.to_string());
+        io::wait(async move {
+            let Some(newest) = catalog.live_versions(&name).await?.last().copied() else { return Ok(false) };
+            log::append(&catalog.store, &catalog.model(&name, "drops"), &DropRecord { through: newest }).await?;
+            Ok(true)
+        })
+    }
+
+    /// Lets `name@alias` mean `version` from now on.
+    ///
+    /// # Errors
+    /// [`Kind::Catalog`] when there is no such version.
+    pub fn set_alias(&self, name: &str, alias: &str, version: u64) -> Result<()> {
+        check_name("alias", alias)?;
+        let resolved = self.resolve(&format!("{name}@{version}"))?;
+        let (catalog, alias) = (self.clone(), alias.to_string());
+        io::wait(async move {
+            let path = catalog.model(&resolved.name, "aliases").join(alias);
+            log::append(&catalog.store, &path, &AliasRecord { version: resolved.version }).await.map(|_| ())
+        })
+    }
+
+    /// A folder on this machine with the files of `version`, each verified against its SHA-256.
+    ///
+    /// # Errors
+    /// [`Kind::Catalog`] when a file is missing or was changed.
+    pub fn materialise(&self, version: &ModelVersion) -> Result<PathBuf> {
+        let (catalog, version) = (self.clone(), version.clone());
+        io::wait(async move { files::materialise(&catalog, &version).await })
+    }
+
+    async fn load(&self, name: &str, number: u64) -> Result<ModelVersion> {
+        let record: VersionRecord = log::read(&self.store, &self.model(name, "versions"), number).await?;
+        if record.manifest.format != MANIFEST_FORMAT {
+            return Err(Error::new(Kind::Catalog, format!("model {name}@{number} has manifest format {}", record.manifest.format))
+                .with_hint(format!("this release reads format {MANIFEST_FORMAT}")));
+        }
+        if record.manifest.sha256() != record.sha256 {
+            return Err(Error::new(
+                Kind::Catalog,
+                format!("model {name}@{number} was changed: its manifest is not the one that was created"),
+            ));
+        }
+        Ok(ModelVersion {
+            name: name.to_string(),
+            version: number,
+            sha256: record.sha256,
+            created_unix_s: record.created_unix_s,
+            source: record.source,
+            manifest: Arc::new(record.manifest),
+        })
+    }
+
+    async fn names(&self) -> Result<Vec<String>> {
+        let prefix = self.root.clone().join("models");
+        let listing = self.store.list_with_delimiter(Some(&prefix)).await.map_err(|error| store_error("list", &prefix, &error))?;
+        Ok(listing.common_prefixes.iter().filter_map(|path| path.filename().map(str::to_string)).collect())
+    }
+
+    async fn live_versions(&self, name: &str) -> Result<Vec<u64>> {
+        let dropped: Option<DropRecord> = log::newest(&self.store, &self.model(name, "drops")).await?;
+        let floor = dropped.map_or(0, |record| record.through);
+        let numbers = log::numbers(&self.store, &self.model(name, "versions")).await?;
+        Ok(numbers.into_iter().filter(|number| *number > floor).collect())
+    }
+
+    async fn alias(&self, name: &str, alias: &str) -> Result<u64> {
+        let found: Option<AliasRecord> = log::newest(&self.store, &self.model(name, "aliases").join(alias)).await?;
+        match found {
+            Some(record) => Ok(record.version),
+            None => {
+                let aliases = self.aliases(name).await?;
+                Err(Error::new(Kind::Catalog, format!("no alias '{alias}' of model '{name}'")).with_nearest(
+                    alias,
+                    aliases.keys().map(String::as_str),
+                    "aliases",
+                ))
+            }
+        }
+    }
+
+    async fn aliases(&self, name: &str) -> Result<BTreeMap<String, u64>> {
+        let prefix = self.model(name, "aliases");
+        let listing = self.store.list_with_delimiter(Some(&prefix)).await.map_err(|error| store_error("list", &prefix, &error))?;
+        let mut aliases = BTreeMap::new();
+        for path in listing.common_prefixes {
+            let (Some(alias), Some(record)) = (path.filename(), log::newest::<AliasRecord>(&self.store, &path).await?) else { continue };
+            aliases.insert(alias.to_string(), record.version);
+        }
+        Ok(aliases)
+    }
+}

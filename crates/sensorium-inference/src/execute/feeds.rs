@@ -1,0 +1,218 @@
+//! The input tensors of one graph for one batch.
+
+use std::collections::HashMap;
+
+use arrow::array::{ArrowPrimitiveType, AsArray};
+use arrow::datatypes::{Float32Type, Float64Type, Int8Type, Int32Type, Int64Type, UInt8Type};
+use half::f16;
+use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
+
+use super::encode::Encoded;
+use crate::error::{Error, Kind, Result};
+use crate::modality::Column;
+use crate::package::{Element, Feed, Manifest, Modality, OutputRef, Port, Source, TokenPart};
+
+/// The rows of one batch and all that is known of them.
+#[derive(Debug)]
+pub(super) struct Batch<'a> {
+    pub(super) manifest: &'a Manifest,
+    pub(super) columns: &'a HashMap<String, Column>,
+    pub(super) encoded: &'a Encoded,
+    /// Row of each position of the window.
+    pub(super) window: &'a [usize],
+    /// Positions in the window; the last is repeated where a graph wants a fixed number.
+    pub(super) positions: Vec<usize>,
+}
+
+fn failed(port: &Port, error: &dyn std::fmt::Display) -> Error {
+    Error::new(Kind::Model, format!("cannot fill graph input {port}: {error}"))
+}
+
+fn tensor<T>(port: &Port, shape: Vec<usize>, values: Vec<T>) -> Result<DynValue>
+where
+    T: PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static,
+{
+    let shape: Vec<i64> = shape.into_iter().map(|size| size as i64).collect();
+    Tensor::from_array((shape, values)).map(ort::value::Value::into_dyn).map_err(|error| failed(port, &error))
+}
+
+/// Numbers that were made as `f64`, in the type of the graph.
+fn numbers(port: &Port, shape: Vec<usize>, values: impl Iterator<Item = f64>) -> Result<DynValue> {
+    match port.element {
+        Element::Float16 => tensor(port, shape, values.map(f16::from_f64).collect()),
+        Element::Float32 => tensor(port, shape, values.map(|value| value as f32).collect()),
+        Element::Float64 => tensor(port, shape, values.collect()),
+        Element::Int8 => tensor(port, shape, values.map(|value| value as i8).collect()),
+        Element::Int32 => tensor(port, shape, values.map(|value| value as i32).collect()),
+        Element::Int64 => tensor(port, shape, values.map(|value| value as i64).collect()),
+        Element::Uint8 => tensor(port, shape, values.map(|value| value as u8).collect()),
+        Element::Bool => tensor(port, shape, values.map(|value| value != 0.0).collect()),
+        Element::String | Element::ZipMap => Err(failed(port, &"numbers for text")),
+    }
+}
+
+/// 32-bit values, which are the graph's type in nearly all cases.
+fn floats(port: &Port, shape: Vec<usize>, values: Vec<f32>) -> Result<DynValue> {
+    match port.element {
+        Element::Float32 => tensor(port, shape, values),
+        _ => numbers(port, shape, values.into_iter().map(f64::from)),
+    }
+}
+
+impl Batch<'_> {
+    fn rows(&self) -> impl Iterator<Item = usize> {
+        self.positions.iter().map(|position| self.window[*position])
+    }
+
+    fn column(&self, input: &str) -> Result<&Column> {
+        self.columns.get(input).ok_or_else(|| Error::new(Kind::Package, format!("no input '{input}'")))
+    }
+
+    /// The tensor of one graph input. `earlier` holds the vectors of stages that ran before.
+    pub(super) fn feed(&self, feed: &Feed, earlier: &HashMap<OutputRef, Vec<f32>>) -> Result<DynValue> {
+        let port = &feed.port;
+        match &feed.source {
+            Source::Columns { inputs } => self.columns(port, inputs),
+            Source::Vector { input } => self.vector(port, input),
+            Source::Tokens { input, part } => self.tokens(port, input, *part),
+            Source::Pixels { input } => self.pixels(port, input),
+            Source::Present { input } => {
+                let present = &self.column(input)?.present;
+                numbers(port, self.flat_shape(port, 1), self.rows().map(|row| f64::from(u8::from(present[row]))))
+            }
+            Source::Output(reference) => {
+                let values = earlier.get(reference).ok_or_else(|| failed(port, &"its stage did not run"))?;
+                let width = values.len() / self.positions.len().max(1);
+                floats(port, vec![self.positions.len(), width], values.clone())
+            }
+        }
+    }
+
+    fn flat_shape(&self, port: &Port, width: usize) -> Vec<usize> {
+        if port.shape.len() == 1 { vec![self.positions.len()] } else { vec![self.positions.len(), width] }
+    }
+
+    fn columns(&self, port: &Port, inputs: &[String]) -> Result<DynValue> {
+        let shape = self.flat_shape(port, inputs.len());
+        let columns = inputs.iter().map(|input| self.column(input)).collect::<Result<Vec<_>>>()?;
+        if port.element == Element::String {
+            let strings: Vec<_> = columns.iter().map(|column| column.values.as_string::<i32>()).collect();
+            // ort takes string tensors of 'static types only.
+            let texts: Vec<String> = self.rows().flat_map(|row| strings.iter().map(move |values| values.value(row).to_string())).collect();
+            let shape: Vec<i64> = shape.into_iter().map(|size| size as i64).collect();
+            return Tensor::from_string_array((shape, texts.as_slice()))
+                .map(ort::value::Value::into_dyn)
+                .map_err(|error| failed(port, &error));
+        }
+        macro_rules! gather {
+            ($arrow:ty) => {{
+                let sources: Vec<&[<$arrow as ArrowPrimitiveType>::Native]> =
+                    columns.iter().map(|column| &column.values.as_primitive::<$arrow>().values()[..]).collect();
+                self.rows().flat_map(|row| sources.iter().map(move |values| values[row])).collect::<Vec<_>>()
+            }};
+        }
+        match port.element {
+            Element::Float32 => tensor(port, shape, gather!(Float32Type)),
+            Element::Float16 => floats(port, shape, gather!(Float32Type)),
+            Element::Float64 => tensor(port, shape, gather!(Float64Type)),
+            Element::Int8 => tensor(port, shape, gather!(Int8Type)),
+            Element::Int32 => tensor(port, shape, gather!(Int32Type)),
+            Element::Int64 => tensor(port, shape, gather!(Int64Type)),
+            Element::Uint8 => tensor(port, shape, gather!(UInt8Type)),
+            Element::Bool => {
+                let bits = self.rows().flat_map(|row| columns.iter().map(move |column| column.values.as_boolean().value(row)));
+                tensor(port, shape, bits.collect())
+            }
+            Element::String | Element::ZipMap => Err(failed(port, &"text for numbers")),
+        }
+    }
+
+    fn vector(&self, port: &Port, input: &str) -> Result<DynValue> {
+        let column = self.column(input)?;
+        let Some(Modality::Vector { width, .. }) = self.manifest.input(input).map(|input| &input.modality) else {
+            return Err(failed(port, &"not a vector"));
+        };
+        let shape = vec![self.positions.len(), *width];
+        macro_rules! gather {
+            ($arrow:ty) => {{
+                let values = column.values.as_primitive::<$arrow>().values();
+                self.rows().flat_map(|row| &values[row * width..(row + 1) * width]).copied().collect::<Vec<_>>()
+            }};
+        }
+        match port.element {
+            Element::Float32 => tensor(port, shape, gather!(Float32Type)),
+            Element::Float16 => floats(port, shape, gather!(Float32Type)),
+            Element::Float64 => tensor(port, shape, gather!(Float64Type)),
+            Element::Int8 => tensor(port, shape, gather!(Int8Type)),
+            Element::Int32 => tensor(port, shape, gather!(Int32Type)),
+            Element::Int64 => tensor(port, shape, gather!(Int64Type)),
+            Element::Uint8 => tensor(port, shape, gather!(UInt8Type)),
+            Element::Bool => {
+                let bits =
+                    self.rows().flat_map(|row| (row * width..(row + 1) * width).map(|place| column.values.as_boolean().value(place)));
+                tensor(port, shape, bits.collect())
+            }
+            Element::String | Element::ZipMap => Err(failed(port, &"text for numbers")),
+        }
+    }
+
+    /// Tokens of each row without padding, and the padded length of the batch.
+    pub(super) fn token_lengths(&self, input: &str) -> Option<(Vec<usize>, usize)> {
+        let tokens = self.encoded.tokens.get(input)?;
+        let lengths: Vec<usize> = self.positions.iter().map(|position| tokens[*position].ids.len()).collect();
+        let fixed = match self.manifest.input(input).map(|input| &input.modality) {
+            Some(Modality::Text(spec)) => spec.fixed_tokens,
+            _ => None,
+        };
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        Some((lengths, fixed.unwrap_or(longest)))
+    }
+
+    fn tokens(&self, port: &Port, input: &str, part: TokenPart) -> Result<DynValue> {
+        let (Some(tokens), Some((_, padded))) = (self.encoded.tokens.get(input), self.token_lengths(input)) else {
+            return Err(failed(port, &"not a text"));
+        };
+        let pad = match self.manifest.input(input).map(|input| &input.modality) {
+            Some(Modality::Text(spec)) => spec.pad_token,
+            _ => 0,
+        };
+        let mut values: Vec<i64> = Vec::with_capacity(self.positions.len() * padded);
+        for position in &self.positions {
+            let row = &tokens[*position];
+            let end = values.len() + padded;
+            match part {
+                TokenPart::InputIds => values.extend(row.ids.iter().map(|id| i64::from(*id))),
+                TokenPart::TokenTypeIds => values.extend(row.segments.iter().map(|id| i64::from(*id))),
+                TokenPart::AttentionMask => values.extend(row.ids.iter().map(|_| 1)),
+                TokenPart::PositionIds => values.extend((0..padded).map(|place| place as i64)),
+            }
+            values.resize(end, if part == TokenPart::InputIds { i64::from(pad) } else { 0 });
+        }
+        let shape = vec![self.positions.len(), padded];
+        match port.element {
+            Element::Int64 => tensor(port, shape, values),
+            _ => numbers(port, shape, values.into_iter().map(|value| value as f64)),
+        }
+    }
+
+    fn pixels(&self, port: &Port, input: &str) -> Result<DynValue> {
+        let (Some(pixels), Some(Modality::Image(spec))) =
+            (self.encoded.pixels.get(input), self.manifest.input(input).map(|input| &input.modality))
+        else {
+            return Err(failed(port, &"not a picture"));
+        };
+        let size = spec.size()?;
+        let (height, width, channels) = (size.height as usize, size.width as usize, spec.channels());
+        let mut values = Vec::with_capacity(self.positions.len() * height * width * channels);
+        for position in &self.positions {
+            let end = values.len() + height * width * channels;
+            values.extend_from_slice(&pixels[*position]);
+            values.resize(end, 0.0);
+        }
+        let shape = match spec.layout {
+            crate::package::Layout::Nchw => vec![self.positions.len(), channels, height, width],
+            crate::package::Layout::Nhwc => vec![self.positions.len(), height, width, channels],
+        };
+        floats(port, shape, values)
+    }
+}

@@ -1,0 +1,45 @@
+//! Bounds of one call; the engine fills them from its settings.
+
+use crate::runtime::Device;
+
+/// What a call may take, and in what pieces it works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Where models run.
+    pub device: Device,
+    /// Rows of one batch; 0 lets the modality decide.
+    pub batch_rows: usize,
+    /// Tokens of one batch, padding included.
+    pub batch_tokens: usize,
+    /// Largest encoded picture, in bytes.
+    pub max_media_bytes: usize,
+    /// Largest decoded picture, in pixels.
+    pub max_image_pixels: usize,
+    /// Longest text, in bytes.
+    pub max_text_bytes: usize,
+    /// Time for one fetch with its retries.
+    pub fetch_timeout_ms: usize,
+    /// Further attempts after a fetch that failed in a way that may pass.
+    pub fetch_retries: usize,
+    /// Fetches under way at once.
+    pub fetch_concurrency: usize,
+    /// Bytes of weights that stay loaded, all models together.
+    pub model_memory_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            device: Device::Auto,
+            batch_rows: 0,
+            batch_tokens: 1_024,
+            max_media_bytes: 64 << 20,
+            max_image_pixels: 89_478_485,
+            max_text_bytes: 1_000_000,
+            fetch_timeout_ms: 30_000,
+            fetch_retries: 3,
+            fetch_concurrency: 32,
+            model_memory_bytes: 4 << 30,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Loaded models of a process: each loaded once, the longest idle dropped when there are too many bytes of them.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use super::limits::Limits;
+use super::loaded::LoadedModel;
+use super::run::{Answer, Request, run};
+use crate::catalog::{Catalog, ModelVersion};
+use crate::error::{Error, Kind, Result};
+use crate::package::{Draft, Manifest};
+use crate::runtime::Device;
+
+/// Workers that decode, tokenize and run CPU sessions; never tokio's.
+static WORKERS: OnceLock<Result<ThreadPool>> = OnceLock::new();
+
+pub(super) fn workers() -> Result<&'static ThreadPool> {
+    let build = || {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|index| format!("sensorium-worker-{index}"))
+            .build()
+            .map_err(|error| Error::new(Kind::Runtime, format!("cannot start worker threads: {error}")))
+    };
+    WORKERS.get_or_init(build).as_ref().map_err(Clone::clone)
+}
+
+type Key = (String, Device);
+type Cell = Arc<OnceLock<Result<Arc<LoadedModel>>>>;
+
+/// The models that a session has in memory.
+#[derive(Debug, Default)]
+pub struct Models {
+    /// In order of last use, the latest last.
+    loaded: Mutex<Vec<(Key, String, Cell)>>,
+}
+
+/// Rows that one model has seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelProgress {
+    /// `name@version`.
+    pub model: String,
+    /// Rows since it was loaded.
+    pub rows: u64,
+}
+
+impl Models {
+    /// Runs `version` on the rows of `request`.
+    ///
+    /// # Errors
+    /// When the model cannot be loaded or its device fails. What is wrong with single rows is in the answer.
+    pub fn run(&self, catalog: &Catalog, version: &ModelVersion, request: &Request<'_>) -> Result<Answer> {
+        let model = self.load(catalog, version, request.limits)?;
+        run(&model, request)
+    }
+
+    /// Runs a draft once, to see that it runs at all, before it is put into a catalog.
+    ///
+    /// # Errors
+    /// As [`Models::run`].
+    pub fn try_draft(draft: &Draft, request: &Request<'_>) -> Result<Answer> {
+        let manifest: Arc<Manifest> = Arc::new(draft.manifest.clone());
+        run(&open(&manifest, &draft.root, request.limits)?, request)
+    }
+
+    /// How far each loaded model has come.
+    pub fn progress(&self) -> Vec<ModelProgress> {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let ready = loaded.iter().filter_map(|(_, name, cell)| Some((name, cell.get()?.as_ref().ok()?)));
+        ready.map(|(name, model)| ModelProgress { model: name.clone(), rows: model.rows.load(Ordering::Relaxed) }).collect()
+    }
+
+    /// Loads at most once however many ask at once; a failed load is forgotten and tried again.
+    fn load(&self, catalog: &Catalog, version: &ModelVersion, limits: &Limits) -> Result<Arc<LoadedModel>> {
+        let key = (version.sha256.clone(), limits.device);
+        let cell = self.cell(&key, &version.pinned());
+        let loaded = cell.get_or_init(|| {
+            let folder = catalog.materialise(version)?;
+            open(&version.manifest, &folder, limits).map(Arc::new)
+        });
+        match loaded {
+            Ok(model) => {
+                self.evict(limits.model_memory_bytes as u64);
+                Ok(Arc::clone(model))
+            }
+            Err(error) => {
+                self.loaded.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, _, other)| !Arc::ptr_eq(other, &cell));
+                Err(error.clone())
+            }
+        }
+    }
+
+    fn cell(&self, key: &Key, name: &str) -> Cell {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = match loaded.iter().position(|(other, ..)| other == key) {
+            Some(place) => loaded.remove(place),
+            None => (key.clone(), name.to_string(), Cell::default()),
+        };
+        let cell = Arc::clone(&entry.2);
+        loaded.push(entry);
+        cell
+    }
+
+    /// Drops models that nobody runs, the longest unused first, until the rest fits. The newest always stays.
+    fn evict(&self, budget: u64) {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = |cell: &Cell| cell.get().and_then(|model| model.as_ref().ok()).map_or(0, |model| model.bytes());
+        let idle = |cell: &Cell| matches!(cell.get(), Some(Ok(model)) if Arc::strong_count(model) == 1) && Arc::strong_count(cell) == 1;
+        while loaded.iter().map(|(_, _, cell)| bytes(cell)).sum::<u64>() > budget {
+            let last = loaded.len().saturating_sub(1);
+            let Some(place) = loaded[..last].iter().position(|(_, _, cell)| idle(cell)) else { return };
+            loaded.remove(place);
+        }
+    }
+}
+
+fn open(manifest: &Arc<Manifest>, folder: &Path, limits: &Limits) -> Result<LoadedModel> {
+    let threads = workers()?.current_num_threads();
+    LoadedModel::load(manifest, folder, limits, threads)
+}

@@ -1,0 +1,22 @@
+//! Models behind Arrow arrays: packages, modalities, batches, devices.
+//!
+//! The only crate that links ONNX Runtime. It knows nothing of SQL, tables or sessions.
+
+mod catalog;
+mod error;
+mod execute;
+mod io;
+mod media;
+mod modality;
+mod nearest;
+mod onnx;
+mod package;
+mod runtime;
+
+pub use catalog::{Catalog, CreateMode, ModelReference, ModelSummary, ModelVersion};
+pub use error::{Error, Kind, Result};
+pub use execute::{Answer, Failure, Limits, ModelProgress, Models, Request, Step, Wanted, input_accepts, result_type};
+pub use media::MediaAccess;
+pub use nearest::nearest;
+pub use package::*;
+pub use runtime::{Device, LIBRARY_FILE, ONNXRUNTIME_VERSION, RuntimeInfo, cache_dir, initialise, library_cache_dir, runtime_info};

@@ -1,0 +1,9 @@
+//! From a URI to bytes: which places may be read, how, and how much.
+
+mod access;
+mod fetch;
+mod remote;
+
+pub use access::MediaAccess;
+pub(crate) use access::Place;
+pub(crate) use fetch::{fetch_local, fetch_remote};

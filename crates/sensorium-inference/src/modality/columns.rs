@@ -1,0 +1,266 @@
+//! Arrow columns of any encoding, brought to the one type that their input needs.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, LargeBinaryArray, LargeListArray, StringArray, new_null_array};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, Field, Float64Type};
+
+use crate::error::{Error, Kind, Result};
+use crate::execute::{Failure, Step};
+use crate::package::{Element, Input, Missing, Modality};
+
+/// The values of one input, one per row.
+#[derive(Debug)]
+pub(crate) struct Column {
+    /// Values in the type of [`element_type`], `Utf8` or `LargeBinary`; vectors are flattened to `rows * width`.
+    pub(crate) values: ArrayRef,
+    /// Whether the row has a value.
+    pub(crate) present: Vec<bool>,
+}
+
+/// The Arrow type that a graph's element type is filled from.
+pub(crate) fn element_type(element: Element) -> DataType {
+    match element {
+        Element::Float16 | Element::Float32 => DataType::Float32,
+        Element::Float64 => DataType::Float64,
+        Element::Int8 => DataType::Int8,
+        Element::Int32 => DataType::Int32,
+        Element::Int64 => DataType::Int64,
+        Element::Uint8 => DataType::UInt8,
+        Element::Bool => DataType::Boolean,
+        Element::String | Element::ZipMap => DataType::Utf8,
+    }
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        DataType::Dictionary(_, values) => is_text(values),
+        _ => false,
+    }
+}
+
+fn is_bytes(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => true,
+        DataType::Dictionary(_, values) => is_bytes(values),
+        _ => false,
+    }
+}
+
+fn is_number(data_type: &DataType, element: Element) -> bool {
+    match data_type {
+        DataType::Dictionary(_, values) => is_number(values, element),
+        DataType::Boolean => true,
+        _ if element == Element::Bool => false,
+        _ if data_type.is_integer() => true,
+        _ => element.is_float() && (data_type.is_floating() || data_type.is_decimal()),
+    }
+}
+
+/// Whether a column of `data_type` can be passed to `input`; the error says what can.
+///
+/// # Errors
+/// [`Kind::Argument`].
+pub fn input_accepts(input: &Input, data_type: &DataType) -> Result<()> {
+    let refuse = |hint: &str| {
+        Err(Error::new(Kind::Argument, format!("input '{}' takes a {}, got {data_type}", input.name, input.modality.name()))
+            .with_hint(hint))
+    };
+    if data_type.is_null() {
+        return Ok(());
+    }
+    match &input.modality {
+        Modality::Number { element, .. } if is_number(data_type, *element) => Ok(()),
+        Modality::Number { element, .. } if element.is_float() => refuse("a column of numbers; CAST text to a number where it holds one"),
+        Modality::Number { element: Element::Bool, .. } => refuse("a column of truth values"),
+        Modality::Number { .. } => refuse("a column of integers; round and CAST(.. AS BIGINT) where that is meant"),
+        Modality::Category { .. } | Modality::Text(_) if is_text(data_type) => Ok(()),
+        Modality::Category { .. } | Modality::Text(_) => refuse("a column of text; CAST(.. AS VARCHAR) where that is meant"),
+        Modality::Image(_) if is_text(data_type) || is_bytes(data_type) => Ok(()),
+        Modality::Image(_) => refuse("a column of URIs, or of encoded pictures as bytes"),
+        Modality::Vector { width, element } => match data_type {
+            DataType::FixedSizeList(item, length)
+                if is_number(item.data_type(), *element) && usize::try_from(*length).is_ok_and(|length| length == *width) =>
+            {
+                Ok(())
+            }
+            DataType::List(item) | DataType::LargeList(item) if is_number(item.data_type(), *element) => Ok(()),
+            _ => refuse(&format!("a list column with {width} numbers a row")),
+        },
+    }
+}
+
+/// Brings the argument of `input` to its type. `arguments` is empty for an absent optional input, one array, or for a
+/// vector as many number columns as it is wide. Rows that cannot be used become failures.
+pub(crate) fn prepare(input: &Input, arguments: &[ArrayRef], rows: usize, failures: &mut Vec<Failure>) -> Result<Column> {
+    if let (Modality::Vector { width, element }, true) = (&input.modality, arguments.len() > 1) {
+        return side_by_side(input, arguments, *width, *element, rows, failures);
+    }
+    let array = match arguments {
+        [] => new_null_array(&DataType::Null, rows),
+        [array] => Arc::clone(array),
+        _ => return Err(Error::new(Kind::Argument, format!("input '{}' takes one column", input.name))),
+    };
+    input_accepts(input, array.data_type())?;
+    match &input.modality {
+        Modality::Number { element, missing } => number(input, &array, *element, missing.as_ref(), failures),
+        Modality::Category { missing } => category(&array, missing.as_ref()),
+        Modality::Text(_) => strings(&array),
+        Modality::Image(_) if is_bytes(array.data_type()) => binary(&array),
+        Modality::Image(_) => strings(&array),
+        Modality::Vector { width, element } => vector(input, &array, *width, *element, failures),
+    }
+}
+
+fn cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+    if array.data_type() == to {
+        return Ok(Arc::clone(array));
+    }
+    let options = CastOptions { safe: true, ..Default::default() };
+    cast_with_options(array, to, &options)
+        .map_err(|error| Error::new(Kind::Argument, format!("cannot convert {} to {to}: {error}", array.data_type())))
+}
+
+fn presence(array: &dyn Array) -> Vec<bool> {
+    match array.logical_nulls() {
+        Some(nulls) => nulls.iter().collect(),
+        None => vec![true; array.len()],
+    }
+}
+
+fn number(input: &Input, array: &ArrayRef, element: Element, missing: Option<&Missing>, failures: &mut Vec<Failure>) -> Result<Column> {
+    let to = element_type(element);
+    let present = presence(array);
+    let values = cast(array, &to)?;
+    for row in (0..values.len()).filter(|row| present[*row] && values.is_null(*row)) {
+        let error = Error::new(Kind::Media, format!("input '{}': the value does not fit into {element}", input.name));
+        failures.push(Failure { row, uri: None, step: Step::Input, error });
+    }
+    let stand_in = match missing {
+        Some(Missing::Number(value)) => *value,
+        Some(Missing::Text(_)) => f64::NAN,
+        None => 0.0,
+    };
+    Ok(Column { values: fill(&values, stand_in)?, present })
+}
+
+/// `array` with NULLs replaced.
+fn fill(array: &ArrayRef, stand_in: f64) -> Result<ArrayRef> {
+    if array.null_count() == 0 {
+        return Ok(Arc::clone(array));
+    }
+    let value = arrow::array::PrimitiveArray::<Float64Type>::from(vec![stand_in]);
+    let value = cast(&(Arc::new(value) as ArrayRef), array.data_type())?;
+    let keep = arrow::compute::is_not_null(array).map_err(internal)?;
+    arrow::compute::kernels::zip::zip(&keep, array, &arrow::array::Scalar::new(value)).map_err(internal)
+}
+
+fn internal(error: arrow::error::ArrowError) -> Error {
+    Error::new(Kind::Argument, format!("cannot read the column: {error}"))
+}
+
+fn category(array: &ArrayRef, missing: Option<&Missing>) -> Result<Column> {
+    let column = strings(array)?;
+    let Some(Missing::Text(stand_in)) = missing else { return Ok(column) };
+    let filled: StringArray = column.values.as_string::<i32>().iter().map(|value| Some(value.unwrap_or(stand_in))).collect();
+    Ok(Column { values: Arc::new(filled), present: column.present })
+}
+
+fn strings(array: &ArrayRef) -> Result<Column> {
+    let values = cast(array, &DataType::Utf8)?;
+    Ok(Column { present: presence(&values), values })
+}
+
+fn binary(array: &ArrayRef) -> Result<Column> {
+    // FixedSizeBinary has no direct cast to LargeBinary.
+    let array = match array.data_type() {
+        DataType::FixedSizeBinary(_) => Arc::new(array.as_fixed_size_binary().iter().collect::<LargeBinaryArray>()) as ArrayRef,
+        _ => cast(array, &DataType::LargeBinary)?,
+    };
+    Ok(Column { present: presence(&array), values: array })
+}
+
+fn vector(input: &Input, array: &ArrayRef, width: usize, element: Element, failures: &mut Vec<Failure>) -> Result<Column> {
+    let rows = array.len();
+    let present = presence(array);
+    if array.data_type().is_null() {
+        return Ok(Column { values: zeros(element, rows * width)?, present });
+    }
+    let to = element_type(element);
+    if let Some(whole) = array.as_fixed_size_list_opt().filter(|list| list.null_count() == 0) {
+        let values = cast(&fixed_values(whole), &to)?;
+        if values.null_count() == 0 {
+            return Ok(Column { values, present });
+        }
+    }
+    let item = Field::new_list_field(to.clone(), true);
+    let lists = cast(array, &DataType::LargeList(Arc::new(item)))?;
+    flatten(input, lists.as_list::<i64>(), width, element, present, failures)
+}
+
+fn fixed_values(list: &FixedSizeListArray) -> ArrayRef {
+    let width = usize::try_from(list.value_length()).unwrap_or(0);
+    list.values().slice(list.value_offset(0) as usize, list.len() * width)
+}
+
+/// The slow path: rows that are NULL, of another length, or with NULLs inside are filled with zeros and, but for the
+/// first, reported.
+fn flatten(
+    input: &Input,
+    lists: &LargeListArray,
+    width: usize,
+    element: Element,
+    present: Vec<bool>,
+    failures: &mut Vec<Failure>,
+) -> Result<Column> {
+    let empty = zeros(element, width)?;
+    let mut parts = Vec::with_capacity(lists.len());
+    for row in 0..lists.len() {
+        let value = lists.value(row);
+        let usable = present[row] && value.len() == width && value.null_count() == 0;
+        if present[row] && !usable {
+            let why = if value.len() == width {
+                "a NULL inside the list".into()
+            } else {
+                format!("a list of {} numbers, expected {width}", value.len())
+            };
+            let error = Error::new(Kind::Media, format!("input '{}': {why}", input.name));
+            failures.push(Failure { row, uri: None, step: Step::Input, error });
+        }
+        parts.push(if usable { value } else { Arc::clone(&empty) });
+    }
+    let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
+    let values = if parts.is_empty() { zeros(element, 0)? } else { arrow::compute::concat(&parts).map_err(internal)? };
+    Ok(Column { values, present })
+}
+
+fn zeros(element: Element, count: usize) -> Result<ArrayRef> {
+    fill(&new_null_array(&element_type(element), count), 0.0)
+}
+
+/// A vector given as one number column for each of its places.
+fn side_by_side(
+    input: &Input,
+    arguments: &[ArrayRef],
+    width: usize,
+    element: Element,
+    rows: usize,
+    failures: &mut Vec<Failure>,
+) -> Result<Column> {
+    if arguments.len() != width {
+        return Err(Error::new(Kind::Argument, format!("input '{}' takes {width} numbers, got {}", input.name, arguments.len())));
+    }
+    let mut present = vec![true; rows];
+    let mut columns = Vec::with_capacity(width);
+    for array in arguments {
+        let column = number(input, array, element, None, failures)?;
+        present.iter_mut().zip(&column.present).for_each(|(all, one)| *all &= *one);
+        columns.push(column.values);
+    }
+    let columns: Vec<&dyn Array> = columns.iter().map(AsRef::as_ref).collect();
+    let order: Vec<(usize, usize)> = (0..rows).flat_map(|row| (0..width).map(move |place| (place, row))).collect();
+    let values = arrow::compute::interleave(&columns, &order).map_err(internal)?;
+    Ok(Column { values, present })
+}

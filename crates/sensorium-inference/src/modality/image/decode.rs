@@ -1,0 +1,76 @@
+//! Decoding, with the limits checked before memory is taken.
+//!
+//! Colour conversion follows Pillow's `convert("RGB")`: transparency is dropped, palettes and CMYK are converted,
+//! 16-bit values keep their upper byte; EXIF orientation is applied first.
+
+use std::io::Cursor;
+
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
+
+use crate::error::{Error, Kind, Result};
+use crate::execute::Limits;
+
+/// Memory that a decoder may take per pixel, for its working copies: 16-bit RGBA twice.
+const BYTES_PER_PIXEL: u64 = 16;
+
+/// 8-bit pixels, channels last.
+#[derive(Debug)]
+pub(super) struct Picture {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) channels: usize,
+    pub(super) pixels: Vec<u8>,
+}
+
+pub(super) fn decode(bytes: &[u8], channels: usize, limits: &Limits) -> Result<Picture> {
+    let format = image::guess_format(bytes).map_err(|_| unknown_format(bytes))?;
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut bounds = image::Limits::no_limits();
+    bounds.max_alloc = Some((limits.max_image_pixels as u64).saturating_mul(BYTES_PER_PIXEL));
+    reader.limits(bounds);
+    let mut decoder = reader.into_decoder().map_err(|error| broken(format, &error))?;
+    let (width, height) = decoder.dimensions();
+    let count = u64::from(width) * u64::from(height);
+    if count > limits.max_image_pixels as u64 {
+        return Err(Error::new(Kind::Limit, format!("{width}x{height} pixels are over the limit of {}", limits.max_image_pixels))
+            .with_hint("SET mm.max_image_pixels"));
+    }
+    let orientation = decoder.orientation().map_err(|error| broken(format, &error))?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|error| broken(format, &error))?;
+    image.apply_orientation(orientation);
+    Ok(flatten(image, channels))
+}
+
+fn flatten(image: DynamicImage, channels: usize) -> Picture {
+    let (width, height) = (image.width(), image.height());
+    let pixels = match (channels, image) {
+        (1, image) => image.into_luma8().into_raw(),
+        (_, DynamicImage::ImageLuma16(gray)) => gray.into_raw().into_iter().flat_map(|value| [(value >> 8) as u8; 3]).collect(),
+        (_, DynamicImage::ImageLumaA16(gray)) => gray.into_raw().chunks_exact(2).flat_map(|pixel| [(pixel[0] >> 8) as u8; 3]).collect(),
+        (_, DynamicImage::ImageRgb16(rgb)) => rgb.into_raw().into_iter().map(|value| (value >> 8) as u8).collect(),
+        (_, DynamicImage::ImageRgba16(rgba)) => rgba
+            .into_raw()
+            .chunks_exact(4)
+            .flat_map(|pixel| [(pixel[0] >> 8) as u8, (pixel[1] >> 8) as u8, (pixel[2] >> 8) as u8])
+            .collect(),
+        (_, image) => image.into_rgb8().into_raw(),
+    };
+    Picture { width, height, channels, pixels }
+}
+
+fn broken(format: ImageFormat, error: &ImageError) -> Error {
+    let name = format.extensions_str().first().copied().unwrap_or("picture").to_uppercase();
+    match error {
+        ImageError::Limits(_) => Error::new(Kind::Limit, format!("this {name} needs more memory than the limit on pixels allows"))
+            .with_hint("SET mm.max_image_pixels"),
+        _ => Error::new(Kind::Media, format!("not a readable {name}: {error}")),
+    }
+}
+
+fn unknown_format(bytes: &[u8]) -> Error {
+    if bytes.is_empty() {
+        return Error::new(Kind::Media, "not a picture: the file is empty");
+    }
+    let start: String = String::from_utf8_lossy(&bytes[..bytes.len().min(16)]).escape_debug().collect();
+    Error::new(Kind::Media, format!("not a picture: it starts with \"{start}\"")).with_hint("JPEG, PNG, WebP, GIF, BMP and TIFF are read")
+}

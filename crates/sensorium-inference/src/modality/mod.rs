@@ -1,0 +1,10 @@
+//! From column values to what a graph takes, one modality a file.
+
+mod columns;
+mod image;
+mod text;
+
+pub use columns::input_accepts;
+pub(crate) use columns::{Column, prepare};
+pub(crate) use image::picture_to_tensor;
+pub(crate) use text::{TextEncoder, Tokens};

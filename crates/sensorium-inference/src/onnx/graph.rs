@@ -1,0 +1,111 @@
+//! Facts of a graph that decide whether and how it may run.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path};
+
+use prost::Message;
+use serde::{Deserialize, Serialize};
+
+use super::proto;
+use crate::error::{Error, Kind, Result};
+
+/// Names of the classes of a classifier, in the order of its probabilities.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ClassNames {
+    /// Integer class labels, as scikit-learn gives for an integer target.
+    Integers(Vec<i64>),
+    /// Text class labels.
+    Strings(Vec<String>),
+}
+
+impl ClassNames {
+    /// Number of classes.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Integers(names) => names.len(),
+            Self::Strings(names) => names.len(),
+        }
+    }
+
+    /// Whether there is no class at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What was found in one `.onnx` file.
+#[derive(Debug, Default)]
+pub(crate) struct GraphFacts {
+    /// Files, relative to the graph's folder, that hold weights.
+    pub(crate) external_files: BTreeSet<String>,
+    /// Class labels of the ONNX-ML classifiers and ZipMaps in the graph.
+    pub(crate) class_names: Option<ClassNames>,
+    /// Whether some node is an ONNX-ML regressor.
+    pub(crate) is_regressor: bool,
+}
+
+impl GraphFacts {
+    /// Reads the facts out of the bytes of an `.onnx` file; `name` is only for messages.
+    pub(crate) fn read(name: &str, bytes: &[u8]) -> Result<Self> {
+        let broken = || {
+            Error::new(Kind::Package, format!("not an ONNX model: {name}"))
+                .with_hint("the file is damaged or of another kind; export or copy it again")
+        };
+        let model = proto::Model::decode(bytes).map_err(|_| broken())?;
+        let graph = model.graph.ok_or_else(broken)?;
+        if model.ir_version == 0 || graph.nodes.is_empty() {
+            return Err(broken());
+        }
+        let mut facts = Self::default();
+        facts.visit_graph(&graph);
+        for function in &model.functions {
+            function.nodes.iter().for_each(|node| facts.visit_node(node));
+        }
+        facts.external_files.iter().try_for_each(|file| check_inside(name, file))?;
+        Ok(facts)
+    }
+
+    fn visit_graph(&mut self, graph: &proto::Graph) {
+        graph.initializers.iter().for_each(|tensor| self.visit_tensor(tensor));
+        graph.nodes.iter().for_each(|node| self.visit_node(node));
+    }
+
+    fn visit_node(&mut self, node: &proto::Node) {
+        self.is_regressor |= node.operator.ends_with("Regressor");
+        for attribute in &node.attributes {
+            self.visit_class_names(attribute);
+            attribute.tensor.iter().chain(&attribute.tensors).for_each(|tensor| self.visit_tensor(tensor));
+            attribute.graph.iter().map(|graph| &**graph).chain(&attribute.graphs).for_each(|graph| self.visit_graph(graph));
+        }
+    }
+
+    /// `classlabels_*` of ONNX-ML operators: of several, those of the last node count, as that is the ensemble's or ZipMap's.
+    fn visit_class_names(&mut self, attribute: &proto::Attribute) {
+        match attribute.name.as_str() {
+            "classlabels_strings" if !attribute.strings.is_empty() => {
+                let names = attribute.strings.iter().map(|name| String::from_utf8_lossy(name).into_owned());
+                self.class_names = Some(ClassNames::Strings(names.collect()));
+            }
+            "classlabels_int64s" | "classlabels_ints" if !attribute.integers.is_empty() => {
+                self.class_names = Some(ClassNames::Integers(attribute.integers.clone()));
+            }
+            _ => {}
+        }
+    }
+
+    fn visit_tensor(&mut self, tensor: &proto::Tensor) {
+        let location = tensor.external_data.iter().find(|entry| entry.key == "location");
+        self.external_files.extend(location.map(|entry| entry.value.clone()));
+    }
+}
+
+/// A graph may read weights from its own folder only.
+fn check_inside(graph: &str, file: &str) -> Result<()> {
+    let inside = !file.is_empty() && Path::new(file).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    if inside {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Package, format!("external data outside the model's folder: {graph} points to '{file}'"))
+        .with_hint("save the model again with its weights beside it or inside it"))
+}

@@ -1,0 +1,165 @@
+//! Export folders as Hugging Face Optimum and sentence-transformers write them: text encoders and classifiers,
+//! image encoders and classifiers.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::feeds::{token_feeds, token_part};
+use super::image_spec::ImageSpec;
+use super::import::{ImportOptions, distinct};
+use super::manifest::{Activation, Feed, Input, MANIFEST_FORMAT, Manifest, Modality, OutputRef, Pooling, Prediction, Source, Stage};
+use super::onnx_file::ONLY_STAGE;
+use super::port::{Port, Signature};
+use super::source::{Files, read_json};
+use super::tasks::output;
+use super::text_spec::TextSpec;
+use crate::error::{Error, Kind, Result};
+
+/// Reads the folder; `config.json` is known to be there.
+pub(super) fn read(files: &mut Files, options: &ImportOptions) -> Result<Manifest> {
+    let config = read_json(&files.root.join("config.json"))?.unwrap_or_default();
+    let graph = ["onnx/model.onnx", "model.onnx"].into_iter().find(|graph| files.root.join(graph).is_file()).ok_or_else(|| {
+        Error::new(
+            Kind::Package,
+            format!("no graph in the export folder: neither onnx/model.onnx nor model.onnx in {}", files.root.display()),
+        )
+        .with_hint("export the model with `optimum-cli export onnx`")
+    })?;
+    let (path, _) = files.use_graph(graph)?;
+    let signature = Signature::read(&path)?;
+    let (input, feeds) = if signature.inputs.iter().any(|port| token_part(&port.name).is_some()) {
+        text_input(files, &signature.inputs, options)?
+    } else {
+        image_input(files, &signature.inputs)?
+    };
+    let embedding = embedding(files, &signature.outputs, &input.modality)?;
+    let prediction = prediction(&config, &signature.outputs, embedding.as_ref(), options)?;
+    let stage = Stage { name: ONLY_STAGE.into(), graph: graph.into(), feeds, outputs: signature.outputs };
+    Ok(Manifest { format: MANIFEST_FORMAT, inputs: vec![input], stages: vec![stage], prediction, embedding, files: BTreeMap::new() })
+}
+
+fn text_input(files: &mut Files, ports: &[Port], options: &ImportOptions) -> Result<(Input, Vec<Feed>)> {
+    let spec = TextSpec::from_folder(&files.root, "", options.max_tokens)?;
+    files.use_file(&spec.tokenizer)?;
+    let (feeds, masked, fixed_tokens) = token_feeds(ports, "text")?;
+    let max_tokens = fixed_tokens.map_or(spec.max_tokens, |fixed| fixed.min(spec.max_tokens));
+    let modality = Modality::Text(TextSpec { masked, fixed_tokens, max_tokens, ..spec });
+    Ok((Input { name: "text".into(), optional: false, modality }, feeds))
+}
+
+fn image_input(files: &Files, ports: &[Port]) -> Result<(Input, Vec<Feed>)> {
+    let [port] = ports else {
+        let names: Vec<String> = ports.iter().map(ToString::to_string).collect();
+        return Err(Error::new(Kind::Package, format!("neither a text nor an image model: inputs {}", names.join(", ")))
+            .with_hint("describe the inputs in `sensorium.toml`"));
+    };
+    let config = read_json(&files.root.join("preprocessor_config.json"))?.ok_or_else(|| {
+        Error::new(Kind::Package, "image model without preprocessor_config.json: resize, mean and std cannot be known")
+            .with_hint("export it with the model, or write them in `sensorium.toml`")
+    })?;
+    let spec = ImageSpec::from_preprocessor(&config)?;
+    check_pixels(port, &spec)?;
+    let feed = Feed { port: port.clone(), source: Source::Pixels { input: "image".into() } };
+    Ok((Input { name: "image".into(), optional: false, modality: Modality::Image(spec) }, vec![feed]))
+}
+
+/// Refuses a picture size that the graph does not take.
+pub(super) fn check_pixels(port: &Port, spec: &ImageSpec) -> Result<()> {
+    let size = spec.size()?;
+    let (height, width, channels) = (size.height as usize, size.width as usize, spec.channels());
+    let wanted = match spec.layout {
+        super::Layout::Nchw => [channels, height, width],
+        super::Layout::Nhwc => [height, width, channels],
+    };
+    let fits = port.shape.len() == 4 && port.shape[1..].iter().zip(wanted).all(|(size, wanted)| size.is_none_or(|size| size == wanted));
+    if fits && port.element.is_numeric() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Package, format!("picture of {wanted:?} for graph input {port}"))
+        .with_hint("resize, crop and layout must give what the graph takes"))
+}
+
+/// The row's vector: an output that is one already, or token vectors pooled as sentence-transformers' folder says.
+fn embedding(files: &Files, ports: &[Port], modality: &Modality) -> Result<Option<OutputRef>> {
+    let ready = ["sentence_embedding", "embedding", "image_embeds", "text_embeds", "pooler_output"];
+    let named = |name: &&str| ports.iter().find(|port| port.name == **name && port.shape.len() == 2);
+    let tokens = ports.iter().find(|port| port.name == "last_hidden_state" || port.name == "token_embeddings");
+    let pooling = read_json(&files.root.join("1_Pooling/config.json"))?;
+    match (pooling, tokens, modality) {
+        (Some(config), Some(port), Modality::Text(_)) if named(&"sentence_embedding").is_none() => {
+            let normalize = read_json(&files.root.join("modules.json"))?
+                .and_then(|modules| modules.as_array().map(|modules| modules.iter().any(is_normalize)))
+                .unwrap_or(false);
+            Ok(Some(OutputRef { pooling: Some(pooling_mode(&config)?), normalize, ..output(ONLY_STAGE, port) }))
+        }
+        _ => Ok(ready.iter().find_map(named).map(|port| output(ONLY_STAGE, port))),
+    }
+}
+
+fn is_normalize(module: &Value) -> bool {
+    module["type"].as_str().is_some_and(|kind| kind.ends_with("Normalize"))
+}
+
+/// The one mode that `1_Pooling/config.json` switches on.
+fn pooling_mode(config: &Value) -> Result<Pooling> {
+    let modes = [
+        ("pooling_mode_mean_tokens", Pooling::Mean),
+        ("pooling_mode_cls_token", Pooling::Cls),
+        ("pooling_mode_max_tokens", Pooling::Max),
+        ("pooling_mode_lasttoken", Pooling::LastToken),
+    ];
+    let on: Vec<Pooling> = modes.iter().filter(|(key, _)| config[*key].as_bool() == Some(true)).map(|(_, mode)| *mode).collect();
+    let others = config.as_object().is_some_and(|object| {
+        object.iter().any(|(key, value)| {
+            key.starts_with("pooling_mode_") && value.as_bool() == Some(true) && modes.iter().all(|(known, _)| known != key)
+        })
+    });
+    match on.as_slice() {
+        [mode] if !others => Ok(*mode),
+        _ => Err(Error::new(Kind::Package, "unknown pooling: 1_Pooling/config.json must switch on one of mean, cls, max or lasttoken")
+            .with_hint("write `pooling = \"mean\"` in `sensorium.toml`")),
+    }
+}
+
+/// Classification and regression heads say so in `config.json`; anything else returns its vector or its outputs.
+fn prediction(config: &Value, ports: &[Port], embedding: Option<&OutputRef>, options: &ImportOptions) -> Result<Prediction> {
+    let architecture = config["architectures"][0].as_str().unwrap_or("");
+    let is_classifier = architecture.ends_with("ForSequenceClassification") || architecture.ends_with("ForImageClassification");
+    let logits = ports.iter().find(|port| port.name == "logits");
+    if let (true, Some(port)) = (is_classifier, logits) {
+        let labels = match &options.labels {
+            Some(labels) => labels.clone(),
+            None => id2label(config)?,
+        };
+        if config["problem_type"].as_str() == Some("regression") {
+            return Ok(Prediction::Regression { value: output(ONLY_STAGE, port) });
+        }
+        let several = config["problem_type"].as_str() == Some("multi_label_classification") || labels.len() == 1;
+        let activation = if several { Activation::Sigmoid } else { Activation::Softmax };
+        let activation = options.activation.as_deref().map(str::parse).transpose()?.unwrap_or(activation);
+        return Ok(Prediction::Classification { classes: distinct(labels), scores: output(ONLY_STAGE, port), activation, label: None });
+    }
+    match embedding {
+        Some(vector) => Ok(Prediction::Outputs { fields: vec![("embedding".into(), vector.clone())] }),
+        None if ports.iter().all(|port| port.shape.len() <= 2) => {
+            Ok(Prediction::Outputs { fields: ports.iter().map(|port| (port.name.clone(), output(ONLY_STAGE, port))).collect() })
+        }
+        None => Err(Error::new(
+            Kind::Package,
+            format!("unknown pooling: '{}' gives one vector a token and nothing says how they become one", ports[0].name),
+        )
+        .with_hint(
+            "export the folder with sentence-transformers' 1_Pooling/config.json, or write `pooling = \"mean\"` in `sensorium.toml`",
+        )),
+    }
+}
+
+fn id2label(config: &Value) -> Result<Vec<String>> {
+    let unknown = || {
+        Error::new(Kind::Package, "classifier without labels: config.json has no complete id2label")
+            .with_hint("OPTIONS (labels = 'a,b,c') in the order of the logits")
+    };
+    let table = config["id2label"].as_object().ok_or_else(unknown)?;
+    (0..table.len()).map(|index| table.get(&index.to_string()).and_then(Value::as_str).map(str::to_string).ok_or_else(unknown)).collect()
+}

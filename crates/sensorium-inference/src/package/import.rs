@@ -1,0 +1,130 @@
+//! The door of the package forms: looks what is there and hands it to the form's reader.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::manifest::{FileRecord, Manifest, hex};
+use super::source::Files;
+use super::{hugging_face, onnx_file, sensorium_toml};
+use crate::error::{Error, Kind, Result};
+use crate::onnx::ClassNames;
+
+/// What `CREATE MODEL ... OPTIONS (...)` may add to what the files say.
+#[derive(Debug, Clone, Default)]
+pub struct ImportOptions {
+    /// `task`: 'classification', 'regression', 'embedding' or 'outputs'.
+    pub task: Option<String>,
+    /// `labels`: class names in the order of the scores.
+    pub labels: Option<Vec<String>>,
+    /// `activation`: 'softmax', 'sigmoid' or 'none'.
+    pub activation: Option<String>,
+    /// `max_tokens`: a lower limit than the package's own.
+    pub max_tokens: Option<usize>,
+}
+
+impl ImportOptions {
+    /// Names of the options, as `OPTIONS (...)` takes them.
+    pub const NAMES: [&'static str; 4] = ["task", "labels", "activation", "max_tokens"];
+}
+
+/// A package that was read but is not in a catalog yet.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// The model in its normal form.
+    pub manifest: Manifest,
+    /// Folder that the manifest's file paths are relative to.
+    pub root: PathBuf,
+}
+
+/// Reads the package at `path`: an `.onnx` file, or a folder with `sensorium.toml`, or a Hugging Face export folder,
+/// or a folder with one `.onnx` file. Each graph is loaded once by ONNX Runtime.
+///
+/// # Errors
+/// [`Kind::Package`] when something is missing, ambiguous, damaged or unsafe; [`Kind::Runtime`] without ONNX Runtime.
+pub fn import(path: &Path, options: &ImportOptions) -> Result<Draft> {
+    let (mut manifest, files) = read(path, options)?;
+    let root = files.root.clone();
+    manifest.files = digest_files(&root, files.into_used())?;
+    Ok(Draft { manifest, root })
+}
+
+pub(super) fn read(path: &Path, options: &ImportOptions) -> Result<(Manifest, Files)> {
+    if path.is_file() {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut files = Files::new(folder);
+        return Ok((onnx_file::read(&mut files, &name, options)?, files));
+    }
+    if !path.is_dir() {
+        return Err(Error::new(Kind::Package, format!("no such file or folder: {}", path.display())));
+    }
+    let mut files = Files::new(path);
+    let manifest = if path.join(sensorium_toml::FILE).is_file() {
+        sensorium_toml::read(&mut files, options)?
+    } else if path.join("config.json").is_file() {
+        hugging_face::read(&mut files, options)?
+    } else {
+        let graph = only_graph(path)?;
+        onnx_file::read(&mut files, &graph, options)?
+    };
+    Ok((manifest, files))
+}
+
+/// Name of the one `.onnx` file of a folder.
+pub(super) fn only_graph(folder: &Path) -> Result<String> {
+    let failed = |error: io::Error| Error::new(Kind::Package, format!("cannot list {}: {error}", folder.display()));
+    let mut graphs = Vec::new();
+    for entry in folder.read_dir().map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".onnx") {
+            graphs.push(name);
+        }
+    }
+    graphs.sort();
+    match graphs.as_slice() {
+        [graph] => Ok(graph.clone()),
+        [] => Err(Error::new(Kind::Package, format!("not a model package: {}", folder.display()))
+            .with_hint("a package is an .onnx file, or a folder with sensorium.toml, with config.json and onnx/, or with one .onnx file")),
+        several => Err(Error::new(Kind::Package, format!("several graphs in {}: {}", folder.display(), several.join(", ")))
+            .with_hint("name the one to use: CREATE MODEL ... FROM 'folder/model.onnx', or write `graph = \"...\"` in sensorium.toml")),
+    }
+}
+
+fn digest_files(root: &Path, used: impl IntoIterator<Item = String>) -> Result<BTreeMap<String, FileRecord>> {
+    used.into_iter().map(|file| Ok((file.clone(), digest(&root.join(file))?))).collect()
+}
+
+/// SHA-256 and size of a file, read in pieces.
+pub(crate) fn digest(path: &Path) -> Result<FileRecord> {
+    let failed = |error: io::Error| Error::new(Kind::Package, format!("cannot read {}: {error}", path.display()));
+    let mut file = File::open(path).map_err(failed)?;
+    let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut buffer).map_err(failed)? {
+            0 => return Ok(FileRecord { sha256: hex(&hash.finalize()), bytes }),
+            count => {
+                hash.update(&buffer[..count]);
+                bytes += count as u64;
+            }
+        }
+    }
+}
+
+/// SHA-256 of a file in hexadecimal.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn file_sha256(path: &Path) -> Result<String> {
+    digest(path).map(|record| record.sha256)
+}
+
+/// Class names made usable as keys: a name that stands for several classes gets its index.
+pub(super) fn distinct(names: Vec<String>) -> ClassNames {
+    let repeated = |name: &String| names.iter().filter(|other| *other == name).count() > 1;
+    let named = names.iter().enumerate().map(|(index, name)| if repeated(name) { format!("{name} #{index}") } else { name.clone() });
+    ClassNames::Strings(named.collect())
+}

@@ -1,0 +1,298 @@
+//! The normal form of a model: everything that decides its output, and nothing else.
+//!
+//! Whatever form a package came in, planning and execution read only this.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::image_spec::ImageSpec;
+use super::port::{Element, Port};
+use super::text_spec::TextSpec;
+use crate::error::{Error, Kind, Result};
+pub use crate::onnx::ClassNames;
+
+/// Layout of the manifest itself; raised when a field changes its meaning.
+pub const MANIFEST_FORMAT: u32 = 1;
+
+/// One version of a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`MANIFEST_FORMAT`] of the writer.
+    pub format: u32,
+    /// What a call passes, in positional order.
+    pub inputs: Vec<Input>,
+    /// Graphs in the order in which they run.
+    pub stages: Vec<Stage>,
+    /// What `mm_predict` returns.
+    pub prediction: Prediction,
+    /// What `mm_embed` returns, if the model has a vector to give.
+    pub embedding: Option<OutputRef>,
+    /// Every file the model needs, by its path inside the package.
+    pub files: BTreeMap<String, FileRecord>,
+}
+
+/// Size and content of one file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// SHA-256 of the content, in hexadecimal.
+    pub sha256: String,
+    /// Size in bytes.
+    pub bytes: u64,
+}
+
+/// One argument of a call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Input {
+    /// Name in `mm_predict(model, {name: value})`.
+    pub name: String,
+    /// Whether NULL is passed to the model as absent; else NULL makes the result NULL.
+    pub optional: bool,
+    /// What kind of column it takes.
+    #[serde(flatten)]
+    pub modality: Modality,
+}
+
+/// Kinds of columns.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "modality", rename_all = "snake_case")]
+pub enum Modality {
+    /// One number a row.
+    Number {
+        /// Type in the graph.
+        element: Element,
+        /// What stands for an absent value: `"nan"` or a number.
+        missing: Option<Missing>,
+    },
+    /// One string a row, passed to the graph as it is.
+    Category {
+        /// What stands for an absent value.
+        missing: Option<Missing>,
+    },
+    /// A list of numbers of one length.
+    Vector {
+        /// Length of the list.
+        width: usize,
+        /// Type in the graph.
+        element: Element,
+    },
+    /// Text that the package's tokenizer cuts.
+    Text(TextSpec),
+    /// A picture, by URI or as encoded bytes.
+    Image(ImageSpec),
+}
+
+impl Modality {
+    /// One word for messages and listings.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Number { .. } => "number",
+            Self::Category { .. } => "category",
+            Self::Vector { .. } => "vector",
+            Self::Text(_) => "text",
+            Self::Image(_) => "image",
+        }
+    }
+}
+
+/// The stand-in for an absent value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Missing {
+    /// A number.
+    Number(f64),
+    /// A string; for numbers only `"nan"`.
+    Text(String),
+}
+
+/// One graph and where its inputs come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    /// Name by which later stages and outputs refer to it.
+    pub name: String,
+    /// Path of the `.onnx` file in the package.
+    pub graph: String,
+    /// One entry per graph input.
+    pub feeds: Vec<Feed>,
+    /// Everything the graph returns.
+    pub outputs: Vec<Port>,
+}
+
+impl Stage {
+    /// The batch size that the graph insists on, if it does.
+    pub fn fixed_batch(&self) -> Option<usize> {
+        let first = |port: &Port| port.shape.first().copied().flatten();
+        self.feeds.iter().find_map(|feed| first(&feed.port))
+    }
+}
+
+/// A graph input with the place its tensor is made from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Feed {
+    /// The graph input.
+    pub port: Port,
+    /// Where its values come from.
+    pub source: Source,
+}
+
+/// Where a graph input gets its values.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "snake_case")]
+pub enum Source {
+    /// Number or category inputs, side by side: `[rows]`, `[rows, 1]` or `[rows, inputs]`.
+    Columns {
+        /// Names of the inputs in the order of the graph's columns.
+        inputs: Vec<String>,
+    },
+    /// A vector input: `[rows, width]`.
+    Vector {
+        /// Name of the input.
+        input: String,
+    },
+    /// Token ids of a text input or what goes with them: `[rows, tokens]`.
+    Tokens {
+        /// Name of the input.
+        input: String,
+        /// Which of the tokenizer's outputs.
+        part: TokenPart,
+    },
+    /// Pixels of an image input: `[rows, channels, height, width]`, or channels last.
+    Pixels {
+        /// Name of the input.
+        input: String,
+    },
+    /// 1 where an optional input is present, else 0: `[rows]` or `[rows, 1]`.
+    Present {
+        /// Name of the input.
+        input: String,
+    },
+    /// A vector that an earlier stage returned: `[rows, width]`.
+    Output(OutputRef),
+}
+
+/// The tensors that a tokenizer gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenPart {
+    /// Token ids.
+    InputIds,
+    /// 1 for tokens, 0 for padding.
+    AttentionMask,
+    /// Segment ids.
+    TokenTypeIds,
+    /// 0, 1, 2, ...
+    PositionIds,
+}
+
+/// One output of one stage, with what is done to it before it is used.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct OutputRef {
+    /// Name of the stage.
+    pub stage: String,
+    /// Name of the graph output.
+    pub output: String,
+    /// How `[rows, tokens, width]` becomes `[rows, width]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pooling: Option<Pooling>,
+    /// Whether each row is divided by its Euclidean length.
+    #[serde(default)]
+    pub normalize: bool,
+}
+
+/// Ways to make one vector of a row's token vectors, named as in sentence-transformers' pooling configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// Mean over the tokens that are not padding.
+    Mean,
+    /// The first token.
+    Cls,
+    /// Largest value over the tokens that are not padding.
+    Max,
+    /// The last token that is not padding.
+    LastToken,
+}
+
+/// What `mm_predict` makes of the outputs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "task", rename_all = "snake_case")]
+pub enum Prediction {
+    /// `{label, score, probabilities}`.
+    Classification {
+        /// Class names in the order of the scores.
+        classes: ClassNames,
+        /// Output that holds one score per class.
+        scores: OutputRef,
+        /// What turns scores into probabilities.
+        activation: Activation,
+        /// Output with the label that the graph itself chose, as ONNX-ML classifiers have.
+        label: Option<OutputRef>,
+    },
+    /// One number.
+    Regression {
+        /// Output that holds it.
+        value: OutputRef,
+    },
+    /// A struct with a field per entry.
+    Outputs {
+        /// Field names and what fills them.
+        fields: Vec<(String, OutputRef)>,
+    },
+}
+
+impl Prediction {
+    /// The task as listings name it.
+    pub fn task(&self) -> &'static str {
+        match self {
+            Self::Classification { .. } => "classification",
+            Self::Regression { .. } => "regression",
+            Self::Outputs { .. } => "outputs",
+        }
+    }
+}
+
+/// Functions from scores to probabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// One class is right: `exp(x) / sum(exp(x))`.
+    Softmax,
+    /// Classes are independent, or there is one score for two classes: `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// The scores are probabilities already.
+    None,
+}
+
+impl Manifest {
+    /// SHA-256 over everything that decides the output, in hexadecimal: the digests of all files and each
+    /// decision on preprocessing, pooling and labels.
+    pub fn sha256(&self) -> String {
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        hex(&Sha256::digest(text))
+    }
+
+    /// The input called `name`.
+    pub fn input(&self, name: &str) -> Option<&Input> {
+        self.inputs.iter().find(|input| input.name == name)
+    }
+
+    /// The stage called `name`.
+    pub fn stage(&self, name: &str) -> Option<&Stage> {
+        self.stages.iter().find(|stage| stage.name == name)
+    }
+
+    /// The graph output behind `reference`.
+    ///
+    /// # Errors
+    /// When the manifest contradicts itself.
+    pub fn port(&self, reference: &OutputRef) -> Result<&Port> {
+        let port = self.stage(&reference.stage).and_then(|stage| stage.outputs.iter().find(|port| port.name == reference.output));
+        port.ok_or_else(|| Error::new(Kind::Package, format!("no output '{}' in graph '{}'", reference.output, reference.stage)))
+    }
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,26 @@
+//! Model packages: from the forms people have to one [`Manifest`].
+//!
+//! Whatever cannot be known from the files is an error that says what to write; nothing is guessed.
+
+mod describe;
+mod feeds;
+mod hugging_face;
+mod image_spec;
+mod import;
+mod manifest;
+mod onnx_file;
+mod port;
+mod sensorium_toml;
+mod source;
+mod tasks;
+mod text_spec;
+
+pub use image_spec::{Filter, ImageSpec, Layout, Resize, Size};
+pub(crate) use import::digest;
+pub use import::{Draft, ImportOptions, file_sha256, import};
+pub use manifest::{
+    Activation, ClassNames, Feed, FileRecord, Input, MANIFEST_FORMAT, Manifest, Missing, Modality, OutputRef, Pooling, Prediction, Source,
+    Stage, TokenPart,
+};
+pub use port::{Element, Port};
+pub use text_spec::TextSpec;

@@ -1,0 +1,70 @@
+//! Files of a package on their way into the catalog.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::error::{Error, Kind, Result};
+use crate::onnx::GraphFacts;
+
+/// Largest configuration file that is read.
+const MAX_CONFIG_BYTES: u64 = 64 << 20;
+
+/// A JSON file, or `None` where there is none.
+pub(crate) fn read_json(path: &Path) -> Result<Option<Value>> {
+    let Some(text) = read_text(path)? else { return Ok(None) };
+    serde_json::from_str(&text).map(Some).map_err(|error| Error::new(Kind::Package, format!("not valid JSON: {}: {error}", path.display())))
+}
+
+/// A small text file, or `None` where there is none.
+pub(crate) fn read_text(path: &Path) -> Result<Option<String>> {
+    let failed = |error: &dyn std::fmt::Display| Error::new(Kind::Package, format!("cannot read {}: {error}", path.display()));
+    let Ok(facts) = fs::metadata(path) else { return Ok(None) };
+    if facts.len() > MAX_CONFIG_BYTES {
+        return Err(failed(&format!("{} bytes are too many for a configuration file", facts.len())));
+    }
+    fs::read_to_string(path).map(Some).map_err(|error| failed(&error))
+}
+
+/// The folder of a package and the files of it that were used so far.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) root: PathBuf,
+    used: BTreeSet<String>,
+}
+
+impl Files {
+    pub(crate) fn new(root: &Path) -> Self {
+        Self { root: root.to_path_buf(), used: BTreeSet::new() }
+    }
+
+    /// Marks `file` as one that decides the output.
+    pub(crate) fn use_file(&mut self, file: &str) -> Result<PathBuf> {
+        let path = self.root.join(file);
+        if !path.is_file() {
+            return Err(Error::new(Kind::Package, format!("no such file in the package: {file}")));
+        }
+        self.used.insert(file.to_string());
+        Ok(path)
+    }
+
+    /// Marks a graph and the files that hold its weights; returns its path and facts.
+    pub(crate) fn use_graph(&mut self, graph: &str) -> Result<(PathBuf, GraphFacts)> {
+        let path = self.use_file(graph)?;
+        let bytes = fs::read(&path).map_err(|error| Error::new(Kind::Package, format!("cannot read {}: {error}", path.display())))?;
+        let facts = GraphFacts::read(graph, &bytes)?;
+        let folder = Path::new(graph).parent().unwrap_or(Path::new(""));
+        for weights in &facts.external_files {
+            let beside = folder.join(weights);
+            self.use_file(&beside.to_string_lossy())?;
+        }
+        Ok((path, facts))
+    }
+
+    /// Relative paths of all files that were used.
+    pub(crate) fn into_used(self) -> BTreeSet<String> {
+        self.used
+    }
+}

@@ -1,0 +1,68 @@
+//! How a package wants text to be cut into tokens.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::source::read_json;
+use crate::error::{Error, Kind, Result};
+
+/// Tokenization of one input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextSpec {
+    /// Path of `tokenizer.json` in the package.
+    pub tokenizer: String,
+    /// Longer texts are cut to this many tokens, special tokens included.
+    pub max_tokens: usize,
+    /// Token that fills shorter texts of a batch.
+    pub pad_token: u32,
+    /// Segment of the padding, always 0 where the model has segments.
+    pub fixed_tokens: Option<usize>,
+    /// Whether the graph is told which tokens are padding; if not, only texts of equal length share a batch.
+    pub masked: bool,
+}
+
+/// A `model_max_length` above this is Hugging Face's way to say that none is known.
+const NO_LENGTH: u64 = 1_000_000;
+
+impl TextSpec {
+    /// Reads `tokenizer.json` and the length limits beside it in `folder`, as sentence-transformers and transformers do:
+    /// `sentence_bert_config.json`, then `tokenizer_config.json`, then the tokenizer's own truncation, then the
+    /// model's number of positions.
+    pub(crate) fn from_folder(root: &Path, folder: &str, max_tokens: Option<usize>) -> Result<Self> {
+        let file = |name: &str| if folder.is_empty() { name.to_string() } else { format!("{folder}/{name}") };
+        let tokenizer = file("tokenizer.json");
+        if !root.join(&tokenizer).is_file() {
+            return Err(Error::new(Kind::Package, format!("text model without a tokenizer: {tokenizer} is missing")).with_hint(
+                "export the tokenizer as `tokenizer.json` (the fast format), or name it in `sensorium.toml` with `tokenizer = \"...\"`",
+            ));
+        }
+        let json = |name: &str| read_json(&root.join(file(name)));
+        let (tokens, config) = (json("tokenizer.json")?.unwrap_or_default(), json("config.json")?.unwrap_or_default());
+        let positions = config["max_position_embeddings"].as_u64();
+        let declared = json("sentence_bert_config.json")?
+            .and_then(|value| value["max_seq_length"].as_u64())
+            .or(json("tokenizer_config.json")?.and_then(|value| value["model_max_length"].as_u64()).filter(|length| *length < NO_LENGTH))
+            .or_else(|| tokens["truncation"]["max_length"].as_u64())
+            .or(positions)
+            .and_then(|length| usize::try_from(length).ok());
+        let Some(max_tokens) = max_tokens.or(declared).filter(|length| *length > 0) else {
+            return Err(Error::new(
+                Kind::Package,
+                format!("unknown length limit: nothing beside {tokenizer} says how many tokens the model takes"),
+            )
+            .with_hint(
+                "write `max_tokens = 512` under the input in `sensorium.toml`, or add `model_max_length` to tokenizer_config.json",
+            ));
+        };
+        let pad_token = pad_token(&tokens, &config);
+        Ok(Self { tokenizer, max_tokens, pad_token, fixed_tokens: None, masked: true })
+    }
+}
+
+/// Padding is masked, so its id only has to exist: 0 where neither file names one.
+fn pad_token(tokenizer: &Value, config: &Value) -> u32 {
+    let id = tokenizer["padding"]["pad_id"].as_u64().or_else(|| config["pad_token_id"].as_u64());
+    id.and_then(|id| u32::try_from(id).ok()).unwrap_or(0)
+}

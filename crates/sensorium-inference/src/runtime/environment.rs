@@ -1,0 +1,64 @@
+//! The one ONNX Runtime environment of the process.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use ort::environment::Environment;
+
+use super::locate::locate;
+use crate::error::{Error, Kind, Result};
+
+/// The environment lives as long as the process: ONNX Runtime allows one, and tearing it down under a running
+/// session is undefined.
+static RUNTIME: OnceLock<Result<Runtime>> = OnceLock::new();
+
+struct Runtime {
+    environment: Environment,
+    library: PathBuf,
+}
+
+/// What is known of the loaded library.
+#[derive(Debug, Clone)]
+pub struct RuntimeInfo {
+    /// Path it was loaded from.
+    pub library: PathBuf,
+    /// Build line that the library gives of itself.
+    pub build: &'static str,
+}
+
+fn runtime() -> Result<&'static Runtime> {
+    RUNTIME.get_or_init(start).as_ref().map_err(Clone::clone)
+}
+
+fn start() -> Result<Runtime> {
+    let library = locate()?;
+    let failed = |error: &dyn std::fmt::Display| Error::new(Kind::Runtime, format!("ONNX Runtime does not start: {error}"));
+    let environment = ort::init_from(&library)
+        .map_err(|error| failed(&error))?
+        .with_name("sensorium")
+        .with_telemetry(false)
+        .build()
+        .map_err(|error| failed(&error))?;
+    Ok(Runtime { environment, library })
+}
+
+/// Finds and loads ONNX Runtime; later calls return at once.
+///
+/// # Errors
+/// With every path that was tried, when no usable library is found.
+pub fn initialise() -> Result<()> {
+    runtime().map(|_| ())
+}
+
+/// Path and build of the loaded library.
+///
+/// # Errors
+/// As [`initialise`].
+pub fn runtime_info() -> Result<RuntimeInfo> {
+    let runtime = runtime()?;
+    Ok(RuntimeInfo { library: runtime.library.clone(), build: ort::info() })
+}
+
+pub(super) fn environment() -> Result<&'static Environment> {
+    runtime().map(|runtime| &runtime.environment)
+}

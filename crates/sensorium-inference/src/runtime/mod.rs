@@ -1,0 +1,13 @@
+//! ONNX Runtime: where its library lies, which device it runs on, how sessions are opened.
+
+mod cache;
+mod device;
+mod environment;
+mod locate;
+mod session;
+
+pub use cache::cache_dir;
+pub use device::Device;
+pub use environment::{RuntimeInfo, initialise, runtime_info};
+pub use locate::{LIBRARY_FILE, ONNXRUNTIME_VERSION, library_cache_dir};
+pub(crate) use session::{Provider, open_session};

@@ -1,0 +1,1 @@
+//! Runnable programs are the `*.rs` files beside this one.
