@@ -1,1 +1,48 @@
-fn main() {}
+//! All tests of the public surface: parity with reference outputs, SQL scripts, hostile inputs, the house itself.
+//!
+//! One binary, because linking DataFusion takes longer than most tests. The set-up (library, models, pictures) runs
+//! first, through the `sensorium` command that users run.
+
+mod arrows;
+mod catalog;
+mod cli;
+mod columns;
+mod hostile;
+mod pages;
+mod parity;
+mod slt;
+mod support;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// What a test returns; `?` turns any error into a failure.
+type Outcome = Result<(), Failed>;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    if let Some(code) = catalog::worker() {
+        return code;
+    }
+    if let Err(error) = support::prepare(arguments.list) {
+        eprintln!("the set-up of the tests failed: {error}");
+        return ExitCode::FAILURE;
+    }
+    let groups: [(&str, &[(&str, fn() -> Outcome)]); 7] = [
+        ("arrows", arrows::TESTS),
+        ("catalog", catalog::TESTS),
+        ("cli", cli::TESTS),
+        ("columns", columns::TESTS),
+        ("hostile", hostile::TESTS),
+        ("pages", pages::TESTS),
+        ("parity", parity::TESTS),
+    ];
+    let named = |(group, tests): &(&str, &'static [(&'static str, fn() -> Outcome)])| {
+        let group = (*group).to_string();
+        tests.iter().map(move |(name, test)| Trial::test(format!("{group}::{name}"), *test)).collect::<Vec<_>>()
+    };
+    let mut trials: Vec<Trial> = groups.iter().flat_map(named).collect();
+    trials.extend(slt::trials());
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

@@ -1,8 +1,7 @@
 """`sklearn/*`: models trained by scikit-learn and LightGBM on the loan book, exported, with their own answers.
 
-The first one is an example too, so it is not among the fixtures: `examples/models/credit/model.onnx`.
-
-credit_gb.onnx         one input `[None, 1]` a column (string or float) -> label (string), probabilities f32[n, 2]
+credit_gb              an example too, so written to `examples/models/credit/model.onnx`: one input `[None, 1]` a
+                       column (string or float) -> label (string), probabilities f32[n, 2]
 credit_gb_zipmap.onnx  the same with ZipMap: probabilities are a sequence of maps from label to number
 lgbm.onnx              input f32[n, 9], the columns of `credit.NUMERIC` in order, NaN kept -> label (1 = bad),
                        probabilities

@@ -47,24 +47,36 @@ impl Hash for Bound {
     }
 }
 
-/// Runs the call `function` on `arguments`, which are all of `rows` rows.
-pub(crate) fn evaluate(
-    engine: &Engine,
-    function: &str,
-    bound: &Bound,
-    wanted: Wanted,
-    policy: Policy,
-    arguments: &[ArrayRef],
-    fields: &[FieldRef],
-    rows: usize,
-    settings: &MmSettings,
-) -> Result<ArrayRef> {
+/// Which function a call is of, and what that means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Kind {
+    pub(crate) function: &'static str,
+    pub(crate) wanted: Wanted,
+    pub(crate) policy: Policy,
+}
+
+/// The arguments behind the model, all of `rows` rows.
+#[derive(Debug)]
+pub(crate) struct Arguments<'a> {
+    pub(crate) arrays: &'a [ArrayRef],
+    pub(crate) fields: &'a [FieldRef],
+    pub(crate) rows: usize,
+}
+
+/// Runs a bound call.
+pub(crate) fn evaluate(engine: &Engine, kind: Kind, bound: &Bound, arguments: &Arguments<'_>, settings: &MmSettings) -> Result<ArrayRef> {
     let version = &bound.version;
-    let inputs = bind(&version.name, &version.manifest, fields).map_err(to_datafusion)?.columns(arguments);
+    let inputs = bind(&version.name, &version.manifest, arguments.fields).map_err(to_datafusion)?.columns(arguments.arrays);
     let access = MediaAccess { bases: bound.bases.clone(), allowed_roots: settings.allowed_roots.clone() };
-    let stop_at_failure = policy.stops(settings);
-    let request = Request { inputs: &inputs, rows, wanted, access: &access, limits: &settings.limits, stop_at_failure };
+    let request = Request {
+        inputs: &inputs,
+        rows: arguments.rows,
+        wanted: kind.wanted,
+        access: &access,
+        limits: &settings.limits,
+        stop_at_failure: kind.policy.stops(settings),
+    };
     let answer = engine.models.run(&engine.catalog, version, &request).map_err(to_datafusion)?;
-    let first_row = bound.rows.fetch_add(rows as u64, Ordering::Relaxed);
-    settle(engine, function, Some(&version.pinned()), answer, policy, settings, first_row)
+    let first_row = bound.rows.fetch_add(arguments.rows as u64, Ordering::Relaxed);
+    settle(engine, kind.function, Some(&version.pinned()), answer, kind.policy, settings, first_row)
 }

@@ -12,10 +12,10 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use sensorium_inference::{ModelVersion, Wanted, result_type};
+use sensorium_inference::{ModelVersion, result_type};
 
 use super::arguments::bind;
-use super::evaluate::{Bound, evaluate};
+use super::evaluate::{Arguments, Bound, Kind, evaluate};
 use super::policy::{Policy, try_type};
 use crate::engine::Engine;
 use crate::errors::to_datafusion;
@@ -24,9 +24,7 @@ use crate::settings::{MmSettings, OnError};
 /// A function whose first argument is a model. Planning replaces it by a bound copy of itself.
 #[derive(Debug)]
 pub(crate) struct ModelFunction {
-    name: &'static str,
-    wanted: Wanted,
-    policy: Policy,
+    kind: Kind,
     engine: Arc<Engine>,
     documentation: &'static Documentation,
     signature: Signature,
@@ -36,16 +34,10 @@ pub(crate) struct ModelFunction {
 }
 
 impl ModelFunction {
-    pub(crate) fn new(
-        name: &'static str,
-        wanted: Wanted,
-        policy: Policy,
-        engine: &Arc<Engine>,
-        documentation: &'static Documentation,
-    ) -> Self {
+    pub(crate) fn new(kind: Kind, engine: &Arc<Engine>, documentation: &'static Documentation) -> Self {
         // Stable: a name means another version once one is created. Types are the model's own, so none are coerced.
         let signature = Signature::variadic_any(Volatility::Stable);
-        Self { name, wanted, policy, engine: Arc::clone(engine), documentation, signature, null_on_error: false, bound: None }
+        Self { kind, engine: Arc::clone(engine), documentation, signature, null_on_error: false, bound: None }
     }
 
     fn copy(&self) -> Self {
@@ -53,7 +45,7 @@ impl ModelFunction {
             null_on_error: self.null_on_error,
             bound: self.bound.clone(),
             signature: self.signature.clone(),
-            ..Self::new(self.name, self.wanted, self.policy, &self.engine, self.documentation)
+            ..Self::new(self.kind, &self.engine, self.documentation)
         }
     }
 
@@ -76,7 +68,7 @@ impl ModelFunction {
         match (&self.bound, name.and_then(|name| name.try_as_str().flatten())) {
             (Some(bound), _) => Ok(bound.clone()),
             (None, Some(name)) => Ok(Bound::new(self.resolve(name)?, BTreeMap::new())),
-            (None, None) => plan_err!("{}: the model must be a string literal, such as 'credit' or 'credit@3'", self.name),
+            (None, None) => plan_err!("{}: the model must be a string literal, such as 'credit' or 'credit@3'", self.kind.function),
         }
     }
 }
@@ -91,7 +83,7 @@ pub(crate) fn model_literal(arguments: &[Expr]) -> Option<&str> {
 
 impl PartialEq for ModelFunction {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
+        self.kind == other.kind
             && self.bound == other.bound
             && self.null_on_error == other.null_on_error
             && Arc::ptr_eq(&self.engine, &other.engine)
@@ -102,14 +94,14 @@ impl Eq for ModelFunction {}
 
 impl Hash for ModelFunction {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.name.hash(state);
+        self.kind.hash(state);
         self.bound.hash(state);
     }
 }
 
 impl ScalarUDFImpl for ModelFunction {
     fn name(&self) -> &str {
-        self.name
+        self.kind.function
     }
 
     fn signature(&self) -> &Signature {
@@ -121,7 +113,7 @@ impl ScalarUDFImpl for ModelFunction {
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        internal_err!("{}: the type depends on the model", self.name)
+        internal_err!("{}: the type depends on the model", self.kind.function)
     }
 
     fn with_updated_config(&self, config: &ConfigOptions) -> Option<ScalarUDF> {
@@ -132,16 +124,16 @@ impl ScalarUDFImpl for ModelFunction {
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let bound = self.model(args.scalar_arguments.first().copied().flatten())?;
         let manifest = &bound.version.manifest;
-        let value = result_type(manifest, self.wanted).map_err(to_datafusion)?;
+        let value = result_type(manifest, self.kind.wanted).map_err(to_datafusion)?;
         let arguments = args.arg_fields.get(1..).unwrap_or_default();
         // `t.*` has no type before its columns are known; the rule that writes them out checks them.
         let has_wildcard =
             arguments.iter().zip(&args.scalar_arguments[1..]).any(|(field, value)| field.data_type().is_null() && value.is_none());
         let may_be_null =
             has_wildcard || bind(&bound.version.name, manifest, arguments).map_err(to_datafusion)?.may_be_null(manifest, arguments);
-        Ok(Arc::new(match self.policy {
-            Policy::Try => Field::new(self.name, try_type(value), false),
-            Policy::Setting => Field::new(self.name, value, may_be_null || self.null_on_error),
+        Ok(Arc::new(match self.kind.policy {
+            Policy::Try => Field::new(self.kind.function, try_type(value), false),
+            Policy::Setting => Field::new(self.kind.function, value, may_be_null || self.null_on_error),
         }))
     }
 
@@ -155,8 +147,8 @@ impl ScalarUDFImpl for ModelFunction {
         let rows = if all_scalar { 1 } else { args.number_rows };
         let arrays: Vec<ArrayRef> = args.args[1..].iter().map(|argument| argument.to_array(rows)).collect::<Result<_>>()?;
         let settings = MmSettings::of(&args.config_options);
-        let fields = &args.arg_fields[1..];
-        let values = evaluate(&self.engine, self.name, &bound, self.wanted, self.policy, &arrays, fields, rows, &settings)?;
+        let arguments = Arguments { arrays: &arrays, fields: &args.arg_fields[1..], rows };
+        let values = evaluate(&self.engine, self.kind, &bound, &arguments, &settings)?;
         if all_scalar { ScalarValue::try_from_array(&values, 0).map(ColumnarValue::Scalar) } else { Ok(ColumnarValue::Array(values)) }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use datafusion::logical_expr::{DocSection, Documentation, ScalarUDF};
 use sensorium_inference::Wanted;
 
-use crate::call::{ModelFunction, Policy};
+use crate::call::{Kind, ModelFunction, Policy};
 use crate::engine::Engine;
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
@@ -20,6 +20,8 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     .build()
 });
 
+const KIND: Kind = Kind { function: "mm_predict", wanted: Wanted::Prediction, policy: Policy::Setting };
+
 pub(super) fn function(engine: &Arc<Engine>) -> ScalarUDF {
-    ScalarUDF::new_from_impl(ModelFunction::new("mm_predict", Wanted::Prediction, Policy::Setting, engine, &DOCUMENTATION))
+    ScalarUDF::new_from_impl(ModelFunction::new(KIND, engine, &DOCUMENTATION))
 }

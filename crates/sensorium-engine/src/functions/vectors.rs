@@ -69,11 +69,14 @@ fn pairs<T: Copy>(offsets: &[T], to_usize: impl Fn(T) -> usize) -> Vec<(usize, u
     offsets.windows(2).map(|pair| (to_usize(pair[0]), to_usize(pair[1]))).collect()
 }
 
+/// Types and literals of the arguments to the type of the result.
+type ResultType = fn(&[FieldRef], &[Option<&ScalarValue>]) -> Result<DataType, Error>;
+
 /// What a function without a model computes; types are checked while planning.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kernel {
-    /// The result type for argument types and literals.
-    pub(super) result_type: fn(&[FieldRef], &[Option<&ScalarValue>]) -> Result<DataType, Error>,
+    /// The check of the arguments.
+    pub(super) result_type: ResultType,
     /// The values, with the rows that failed.
     pub(super) compute: fn(&[ArrayRef], &DataType) -> Result<Answer>,
 }

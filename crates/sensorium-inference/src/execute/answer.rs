@@ -171,9 +171,9 @@ impl Collector {
             Some(Data::Float64(values)) => values[row * width..(row + 1) * width].iter().all(|value| value.is_finite()),
             _ => true,
         };
-        for row in 0..active.len() {
-            if active[row] && !finite(row) {
-                active[row] = false;
+        for (row, active) in active.iter_mut().enumerate() {
+            if *active && !finite(row) {
+                *active = false;
                 let error = Error::new(Kind::Model, format!("output '{}' is NaN or infinite", self.reference.output))
                     .with_hint("look for NaN, infinity or extreme values in the inputs of this row");
                 failures.push(Failure { row, uri: None, step: Step::Model, error });

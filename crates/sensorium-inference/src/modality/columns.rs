@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, LargeBinaryArray, LargeListArray, StringArray, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Float64Type};
+use arrow::error::ArrowError;
 
 use crate::error::{Error, Kind, Result};
 use crate::execute::{Failure, Step};
@@ -153,11 +154,11 @@ fn fill(array: &ArrayRef, stand_in: f64) -> Result<ArrayRef> {
     }
     let value = arrow::array::PrimitiveArray::<Float64Type>::from(vec![stand_in]);
     let value = cast(&(Arc::new(value) as ArrayRef), array.data_type())?;
-    let keep = arrow::compute::is_not_null(array).map_err(internal)?;
-    arrow::compute::kernels::zip::zip(&keep, array, &arrow::array::Scalar::new(value)).map_err(internal)
+    let keep = arrow::compute::is_not_null(array).map_err(|error| internal(&error))?;
+    arrow::compute::kernels::zip::zip(&keep, array, &arrow::array::Scalar::new(value)).map_err(|error| internal(&error))
 }
 
-fn internal(error: arrow::error::ArrowError) -> Error {
+fn internal(error: &ArrowError) -> Error {
     Error::new(Kind::Argument, format!("cannot read the column: {error}"))
 }
 
@@ -217,10 +218,10 @@ fn flatten(
 ) -> Result<Column> {
     let empty = zeros(element, width)?;
     let mut parts = Vec::with_capacity(lists.len());
-    for row in 0..lists.len() {
+    for (row, is_present) in present.iter().enumerate() {
         let value = lists.value(row);
-        let usable = present[row] && value.len() == width && value.null_count() == 0;
-        if present[row] && !usable {
+        let usable = *is_present && value.len() == width && value.null_count() == 0;
+        if *is_present && !usable {
             let why = if value.len() == width {
                 "a NULL inside the list".into()
             } else {
@@ -232,7 +233,7 @@ fn flatten(
         parts.push(if usable { value } else { Arc::clone(&empty) });
     }
     let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
-    let values = if parts.is_empty() { zeros(element, 0)? } else { arrow::compute::concat(&parts).map_err(internal)? };
+    let values = if parts.is_empty() { zeros(element, 0)? } else { arrow::compute::concat(&parts).map_err(|error| internal(&error))? };
     Ok(Column { values, present })
 }
 
@@ -261,6 +262,6 @@ fn side_by_side(
     }
     let columns: Vec<&dyn Array> = columns.iter().map(AsRef::as_ref).collect();
     let order: Vec<(usize, usize)> = (0..rows).flat_map(|row| (0..width).map(move |place| (place, row))).collect();
-    let values = arrow::compute::interleave(&columns, &order).map_err(internal)?;
+    let values = arrow::compute::interleave(&columns, &order).map_err(|error| internal(&error))?;
     Ok(Column { values, present })
 }

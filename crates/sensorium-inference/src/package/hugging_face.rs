@@ -138,7 +138,7 @@ fn prediction(config: &Value, ports: &[Port], embedding: Option<&OutputRef>, opt
         let several = config["problem_type"].as_str() == Some("multi_label_classification") || labels.len() == 1;
         let activation = if several { Activation::Sigmoid } else { Activation::Softmax };
         let activation = options.activation.as_deref().map(str::parse).transpose()?.unwrap_or(activation);
-        return Ok(Prediction::Classification { classes: distinct(labels), scores: output(ONLY_STAGE, port), activation, label: None });
+        return Ok(Prediction::Classification { classes: distinct(&labels), scores: output(ONLY_STAGE, port), activation, label: None });
     }
     match embedding {
         Some(vector) => Ok(Prediction::Outputs { fields: vec![("embedding".into(), vector.clone())] }),

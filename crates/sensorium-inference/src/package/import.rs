@@ -123,7 +123,7 @@ pub fn file_sha256(path: &Path) -> Result<String> {
 }
 
 /// Class names made usable as keys: a name that stands for several classes gets its index.
-pub(super) fn distinct(names: Vec<String>) -> ClassNames {
+pub(super) fn distinct(names: &[String]) -> ClassNames {
     let repeated = |name: &String| names.iter().filter(|other| *other == name).count() > 1;
     let named = names.iter().enumerate().map(|(index, name)| if repeated(name) { format!("{name} #{index}") } else { name.clone() });
     ClassNames::Strings(named.collect())

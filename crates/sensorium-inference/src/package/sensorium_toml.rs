@@ -96,7 +96,7 @@ pub(super) fn read(files: &mut Files, options: &ImportOptions) -> Result<Manifes
         plan.add_encoder(files, name, &entry("encoders", name, value)?)?;
     }
     for (name, value) in &description.inputs {
-        plan.add_input(files, name, entry("inputs", name, value)?, &signature.inputs, options)?;
+        plan.add_input(files, name, &entry("inputs", name, value)?, &signature.inputs, options)?;
     }
     let feeds = plan.take_feeds(&signature.inputs)?;
     let embedding = description.embedding(&signature.outputs)?;
@@ -109,7 +109,7 @@ impl Description {
     fn facts(&self, options: &ImportOptions) -> Result<TaskFacts> {
         let asked = TaskFacts::from_options(options)?;
         let labels = self.labels.clone().map(|labels| match labels {
-            ClassNames::Strings(names) => distinct(names),
+            ClassNames::Strings(names) => distinct(&names),
             integers => integers,
         });
         Ok(TaskFacts {
@@ -174,31 +174,31 @@ impl Plan {
         Ok(())
     }
 
-    fn add_input(&mut self, files: &mut Files, name: &str, entry: InputEntry, ports: &[Port], options: &ImportOptions) -> Result<()> {
+    fn add_input(&mut self, files: &mut Files, name: &str, entry: &InputEntry, ports: &[Port], options: &ImportOptions) -> Result<()> {
         if let Some(present) = &entry.present {
             self.sources.insert(present.clone(), Source::Present { input: name.to_string() });
         }
         let port_name = entry.graph_input.clone().unwrap_or_else(|| name.to_string());
         if let Some(columns) = &entry.columns {
-            return self.add_columns(columns, &entry, find(ports, &port_name)?);
+            return self.add_columns(columns, entry, find(ports, &port_name)?);
         }
         let modality = match entry.modality.as_deref() {
             Some("text") => {
                 self.add_tokens(name, ports);
-                text(files, &entry, options)?
+                text(files, entry, options)?
             }
             Some("image") => {
                 let port = find(ports, entry.graph_input.as_deref().unwrap_or("pixel_values"))?;
                 self.sources.insert(port.name.clone(), Source::Pixels { input: name.to_string() });
-                image(files, name, &entry, port)?
+                image(files, name, entry, port)?
             }
-            None | Some("number" | "category" | "vector") => self.add_plain(name, &entry, find(ports, &port_name)?)?,
+            None | Some("number" | "category" | "vector") => self.add_plain(name, entry, find(ports, &port_name)?)?,
             Some(other) => {
                 let names = ["number", "category", "vector", "text", "image"];
                 return Err(wrong(format!("[inputs.{name}]: unknown modality '{other}'")).with_nearest(other, names, "modalities"));
             }
         };
-        check_optional(name, &entry, &modality)?;
+        check_optional(name, entry, &modality)?;
         self.inputs.push(Input { name: name.to_string(), optional: entry.optional, modality });
         Ok(())
     }

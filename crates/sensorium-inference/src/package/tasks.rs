@@ -72,7 +72,7 @@ impl TaskFacts {
     pub(super) fn from_options(options: &ImportOptions) -> Result<Self> {
         Ok(Self {
             task: options.task.as_deref().map(str::parse).transpose()?,
-            labels: options.labels.clone().map(distinct),
+            labels: options.labels.as_deref().map(distinct),
             activation: options.activation.as_deref().map(str::parse).transpose()?,
             scores: None,
         })

@@ -1,0 +1,102 @@
+//! The catalog under two writers, and under hands that change its files.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use libtest_mimic::Failed;
+use sensorium_inference::{Catalog, CreateMode, ImportOptions, import};
+use tempfile::TempDir;
+
+use crate::Outcome;
+use crate::support::ensure;
+
+pub(crate) const TESTS: &[(&str, fn() -> Outcome)] = &[
+    ("two_processes_create_at_once", two_processes),
+    ("a_changed_file_is_refused", changed_file),
+    ("numbers_are_not_used_again", numbers_stay),
+    ("aliases_move_and_versions_stay", aliases),
+];
+
+const FOLDER: &str = "SENSORIUM_TEST_CATALOG";
+const PACKAGE: &str = "tests/fixtures/tiny/add.onnx";
+const ROUNDS: u64 = 50;
+
+/// What a child process of [`two_processes`] does: the same model, many times.
+pub(crate) fn worker() -> Option<ExitCode> {
+    let folder = std::env::var(FOLDER).ok()?;
+    let create = || -> sensorium_inference::Result<()> {
+        let catalog = Catalog::open(&folder)?;
+        for _ in 0..ROUNDS {
+            let draft = import(Path::new(PACKAGE), &ImportOptions::default())?;
+            catalog.create("add", draft, CreateMode::Replace, PACKAGE)?;
+        }
+        Ok(())
+    };
+    Some(match create() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    })
+}
+
+fn two_processes() -> Outcome {
+    let folder = TempDir::new()?;
+    let start = || Command::new(std::env::current_exe()?).env(FOLDER, folder.path()).spawn();
+    let mut children = [start()?, start()?];
+    for child in &mut children {
+        let status = child.wait()?;
+        ensure(status.success(), || format!("a writer ended with {status}"))?;
+    }
+    let catalog = Catalog::open(&folder.path().to_string_lossy())?;
+    let models = catalog.list()?;
+    ensure(models.len() == 1 && models[0].versions as u64 == 2 * ROUNDS, || format!("{} versions", models[0].versions))?;
+    for number in 1..=2 * ROUNDS {
+        let version = catalog.resolve(&format!("add@{number}"))?;
+        ensure(version.sha256 == version.manifest.sha256(), || format!("version {number} is torn"))?;
+        catalog.materialise(&version)?;
+    }
+    Ok(())
+}
+
+fn created(folder: &TempDir) -> Result<Catalog, Failed> {
+    let catalog = Catalog::open(&folder.path().to_string_lossy())?;
+    catalog.create("add", import(Path::new(PACKAGE), &ImportOptions::default())?, CreateMode::New, PACKAGE)?;
+    Ok(catalog)
+}
+
+fn changed_file() -> Outcome {
+    let folder = TempDir::new()?;
+    // Its own bytes, so that no other test's copy is in the cache.
+    let package = folder.path().join("own.onnx");
+    std::fs::copy("tests/fixtures/tiny/mixed.onnx", &package)?;
+    let catalog = Catalog::open(&folder.path().join("catalog").to_string_lossy())?;
+    let (version, _) = catalog.create("own", import(&package, &ImportOptions::default())?, CreateMode::New, "own.onnx")?;
+    for entry in folder.path().join("catalog/blobs").read_dir()? {
+        std::fs::write(entry?.path(), b"something else")?;
+    }
+    let error = catalog.materialise(&version).err().ok_or("a changed file was accepted")?;
+    ensure(error.to_string().contains("was changed"), || error.to_string())
+}
+
+fn numbers_stay() -> Outcome {
+    let folder = TempDir::new()?;
+    let catalog = created(&folder)?;
+    ensure(catalog.drop_model("add")?, || "nothing was dropped".into())?;
+    ensure(catalog.resolve("add").is_err() && catalog.resolve("add@1").is_err(), || "a dropped model is still there".into())?;
+    let (version, _) = catalog.create("add", import(Path::new(PACKAGE), &ImportOptions::default())?, CreateMode::New, PACKAGE)?;
+    ensure(version.version == 2, || format!("number {} after a drop", version.version))
+}
+
+fn aliases() -> Outcome {
+    let folder = TempDir::new()?;
+    let catalog = created(&folder)?;
+    catalog.create("add", import(Path::new(PACKAGE), &ImportOptions::default())?, CreateMode::Replace, PACKAGE)?;
+    for expected in [2, 1] {
+        catalog.set_alias("add", "champion", expected)?;
+        let version = catalog.resolve("add@champion")?.version;
+        ensure(version == expected, || format!("the alias means {version}, expected {expected}"))?;
+    }
+    ensure(catalog.set_alias("add", "champion", 3).is_err(), || "an alias of a version that does not exist".into())
+}

@@ -1,0 +1,32 @@
+//! Answers beside those of other software on the same files; `tests/reference` made the fixtures.
+
+mod fused;
+mod pictures;
+mod seed_net;
+mod sklearn;
+mod texts;
+
+use libtest_mimic::Failed;
+
+use crate::Outcome;
+use crate::support::ensure;
+
+pub(crate) const TESTS: &[(&str, fn() -> Outcome)] = &[
+    ("fused_model_with_encoders_in_front", fused::with_encoders),
+    ("gradient_boosting_pipeline", sklearn::gradient_boosting),
+    ("gradient_boosting_pipeline_with_zipmap", sklearn::zipmap),
+    ("gradient_boosting_regression", sklearn::regression),
+    ("integer_labels", sklearn::integer_labels),
+    ("lightgbm_with_missing_values", sklearn::lightgbm),
+    ("minilm_on_texts_of_all_lengths", texts::minilm),
+    ("pictures_of_all_formats", pictures::committed),
+    ("seed_net_on_vector_columns", seed_net::on_vectors),
+    ("textile_head_on_pictures", pictures::textile_head),
+    ("textile_pictures", pictures::textile),
+];
+
+/// Largest distance of two lists of numbers; an error if they are not of one length.
+fn largest_difference(found: &[f64], expected: &[f64]) -> Result<f64, Failed> {
+    ensure(found.len() == expected.len(), || format!("{} values, expected {}", found.len(), expected.len()))?;
+    Ok(found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max))
+}
