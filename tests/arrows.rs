@@ -17,7 +17,8 @@ pub(crate) const TESTS: &[(&str, fn() -> Outcome)] = &[
 /// From the bottom up; a crate may use those before it.
 const ORDER: [&str; 5] = ["sensorium-inference", "sensorium-engine", "sensorium-cli", "sensorium-tests", "sensorium-examples"];
 /// Packages that only the named crate may depend on.
-const OWNERS: [(&str, &str); 7] = [
+const OWNERS: [(&str, &str); 8] = [
+    ("zune-jpeg", "sensorium-inference"),
     ("ort", "sensorium-inference"),
     ("tokenizers", "sensorium-inference"),
     ("image", "sensorium-inference"),

@@ -20,7 +20,7 @@ pub(super) fn with_encoders() -> Outcome {
     link_package("minilm", &package.path().join("language"))?;
     let fresh = Fresh::with_models(&[("fused", &package.path().to_string_lossy())])?;
     fresh.register("pairs", "tests/fixtures/fused/reference.parquet")?;
-    let photo = "concat('tests/fixtures/pictures/', photo)";
+    let photo = "concat('../pictures/', photo)";
     let rows = fresh.rows(&format!("SELECT mm_predict('fused', {{photo: {photo}, note: note}}).logits, logits FROM pairs"))?;
     let (found, expected) = (numbers(rows.column(0))?, numbers(rows.column(1))?);
     ensure(found.len() == 60, || format!("{} logits", found.len()))?;

@@ -20,7 +20,7 @@ fn raw_logits() -> Result<(Fresh, tempfile::TempDir), libtest_mimic::Failed> {
     Ok((fresh, folder))
 }
 
-/// At most 1% of the logits may be further off than 0.05, and the best class must be the same where it leads by 0.02.
+/// Relative paths are resolved against the folder of the reference table. At most 1% of the logits may be further off than 0.05, and the best class must be the same where it leads by 0.02.
 fn compare(filter: &str, prefix: &str) -> Outcome {
     let (fresh, _folder) = raw_logits()?;
     fresh.register("reference", "tests/fixtures/pictures.parquet")?;
@@ -49,7 +49,7 @@ fn compare(filter: &str, prefix: &str) -> Outcome {
 }
 
 pub(super) fn committed() -> Outcome {
-    compare("file NOT LIKE 'textile/%'", "tests/fixtures/pictures/")
+    compare("file NOT LIKE 'textile/%'", "pictures/")
 }
 
 pub(super) fn textile() -> Outcome {

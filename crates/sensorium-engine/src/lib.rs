@@ -6,6 +6,7 @@ mod call;
 mod ddl;
 mod engine;
 mod errors;
+mod field_access;
 mod functions;
 mod ledger;
 mod listing;

@@ -12,6 +12,7 @@ use sensorium_inference::{Catalog, ModelProgress};
 
 use crate::engine::Engine;
 use crate::errors::to_datafusion;
+use crate::field_access::rewrite_dots;
 use crate::functions::{PredictTable, scalar_functions, table_functions};
 use crate::rules::BindCalls;
 use crate::settings::{self, MmSettings};
@@ -63,11 +64,19 @@ impl Session {
     pub async fn sql(&self, sql: &str) -> Result<DataFrame> {
         self.engine.ledger.next_query();
         self.engine.forget_resolved();
-        let Some(statement) = ddl::parse(sql)? else { return self.context.sql(sql).await };
+        let Some(statement) = ddl::parse(sql)? else { return self.plan(sql).await };
         let engine = Arc::clone(&self.engine);
         let done = tokio::task::spawn_blocking(move || ddl::execute(&engine, statement)).await;
         let batch: RecordBatch = done.map_err(|error| DataFusionError::External(Box::new(error)))??;
         self.context.read_batch(batch)
+    }
+
+    async fn plan(&self, sql: &str) -> Result<DataFrame> {
+        let state = self.context.state();
+        let mut statement = state.sql_to_statement(sql, &state.config_options().sql_parser.dialect)?;
+        rewrite_dots(&mut statement);
+        let plan = state.statement_to_plan(statement).await?;
+        self.context.execute_logical_plan(plan).await
     }
 
     /// Registers a file, folder or glob as a table. Relative URIs in it are resolved against its folder.

@@ -293,7 +293,8 @@ fn names(classes: &ClassNames, indices: impl Iterator<Item = usize>, nulls: Opti
     match classes {
         ClassNames::Integers(names) => Arc::new(Int64Array::new(indices.map(|index| names[index]).collect::<Vec<_>>().into(), nulls)),
         ClassNames::Strings(names) => {
-            let (offsets, values, _) = StringArray::from_iter_values(indices.map(|index| &names[index])).into_parts();
+            let chosen: Vec<&String> = indices.map(|index| &names[index]).collect();
+            let (offsets, values, _) = StringArray::from_iter_values(chosen).into_parts();
             Arc::new(StringArray::new(offsets, values, nulls))
         }
     }

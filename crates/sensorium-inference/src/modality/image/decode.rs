@@ -7,6 +7,7 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 
+use super::jpeg;
 use crate::error::{Error, Kind, Result};
 use crate::execute::Limits;
 
@@ -24,21 +25,32 @@ pub(super) struct Picture {
 
 pub(super) fn decode(bytes: &[u8], channels: usize, limits: &Limits) -> Result<Picture> {
     let format = image::guess_format(bytes).map_err(|_| unknown_format(bytes))?;
+    let image = if format == ImageFormat::Jpeg { jpeg::decode(bytes, limits)? } else { other(bytes, format, limits)? };
+    Ok(flatten(image, channels))
+}
+
+/// Every format but JPEG.
+fn other(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<DynamicImage> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut bounds = image::Limits::no_limits();
     bounds.max_alloc = Some((limits.max_image_pixels as u64).saturating_mul(BYTES_PER_PIXEL));
     reader.limits(bounds);
     let mut decoder = reader.into_decoder().map_err(|error| broken(format, &error))?;
     let (width, height) = decoder.dimensions();
-    let count = u64::from(width) * u64::from(height);
-    if count > limits.max_image_pixels as u64 {
-        return Err(Error::new(Kind::Limit, format!("{width}x{height} pixels are over the limit of {}", limits.max_image_pixels))
-            .with_hint("SET mm.max_image_pixels"));
-    }
+    check_pixels(width, height, limits)?;
     let orientation = decoder.orientation().map_err(|error| broken(format, &error))?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(|error| broken(format, &error))?;
     image.apply_orientation(orientation);
-    Ok(flatten(image, channels))
+    Ok(image)
+}
+
+/// Refuses a picture of too many pixels, by its header.
+pub(super) fn check_pixels(width: u32, height: u32, limits: &Limits) -> Result<()> {
+    if u64::from(width) * u64::from(height) <= limits.max_image_pixels as u64 {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Limit, format!("{width}x{height} pixels are over the limit of {}", limits.max_image_pixels))
+        .with_hint("SET mm.max_image_pixels"))
 }
 
 fn flatten(image: DynamicImage, channels: usize) -> Picture {

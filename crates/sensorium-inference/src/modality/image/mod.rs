@@ -1,6 +1,7 @@
 //! Encoded picture to tensor: decode within limits, then resize, crop and normalise as the package says.
 
 mod decode;
+mod jpeg;
 mod pixels;
 mod resize;
 
