@@ -57,6 +57,7 @@ pub fn root_message(error: &DataFusionError) -> String {
         cause = match current.downcast_ref::<DataFusionError>() {
             Some(DataFusionError::External(inner)) => Some(&**inner),
             Some(DataFusionError::Shared(inner)) => Some(&**inner),
+            Some(DataFusionError::SQL(parser, _)) => return parser.to_string(),
             _ => current.source(),
         };
     }

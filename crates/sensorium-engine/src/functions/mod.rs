@@ -21,6 +21,7 @@ use datafusion::logical_expr::ScalarUDF;
 
 pub(crate) use mm_models::models_batch;
 pub(crate) use mm_predict_table::PredictTable;
+pub(crate) use vectors::VectorFunction;
 
 use crate::engine::Engine;
 

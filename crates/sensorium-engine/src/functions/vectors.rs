@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Float32Type};
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::{ScalarValue, internal_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::{
@@ -83,7 +82,7 @@ pub(super) struct Kernel {
 
 /// A function over vectors or predictions.
 #[derive(Debug)]
-pub(super) struct VectorFunction {
+pub(crate) struct VectorFunction {
     pub(super) name: &'static str,
     pub(super) kernel: Kernel,
     pub(super) policy: Policy,
@@ -103,6 +102,13 @@ impl VectorFunction {
     ) -> Self {
         let signature = Signature::variadic_any(Volatility::Immutable);
         Self { name, kernel, policy, engine: Arc::clone(engine), documentation, signature, rows: AtomicU64::new(0) }
+    }
+}
+
+impl VectorFunction {
+    /// The function for one call of one statement, whose rows are numbered from 0.
+    pub(crate) fn fresh(&self) -> ScalarUDF {
+        ScalarUDF::new_from_impl(Self::new(self.name, self.kernel, self.policy, &self.engine, self.documentation))
     }
 }
 
@@ -135,11 +141,6 @@ impl ScalarUDFImpl for VectorFunction {
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         internal_err!("{}: the type depends on the arguments", self.name)
-    }
-
-    /// A new statement may follow: rows are numbered from 0 again.
-    fn with_updated_config(&self, _: &ConfigOptions) -> Option<ScalarUDF> {
-        Some(ScalarUDF::new_from_impl(Self::new(self.name, self.kernel, self.policy, &self.engine, self.documentation)))
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {

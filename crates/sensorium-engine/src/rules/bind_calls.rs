@@ -16,6 +16,7 @@ use datafusion::optimizer::analyzer::AnalyzerRule;
 
 use super::media_base::media_bases;
 use crate::call::{Bound, ModelFunction, expand_wildcards, model_literal};
+use crate::functions::VectorFunction;
 
 /// The rule.
 #[derive(Debug, Default)]
@@ -48,6 +49,10 @@ fn bind_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
 
 fn bind_call(expr: Expr, schema: &DFSchema, sources: &[LogicalPlan]) -> Result<Transformed<Expr>> {
     let Expr::ScalarFunction(call) = &expr else { return Ok(Transformed::no(expr)) };
+    if let Some(function) = call.func.inner().downcast_ref::<VectorFunction>() {
+        let func = Arc::new(function.fresh());
+        return Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args: call.args.clone() })));
+    }
     let Some(function) = call.func.inner().downcast_ref::<ModelFunction>().filter(|function| !function.is_bound()) else {
         return Ok(Transformed::no(expr));
     };

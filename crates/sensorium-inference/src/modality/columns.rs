@@ -66,7 +66,7 @@ fn is_number(data_type: &DataType, element: Element) -> bool {
 /// [`Kind::Argument`].
 pub fn input_accepts(input: &Input, data_type: &DataType) -> Result<()> {
     let refuse = |hint: &str| {
-        Err(Error::new(Kind::Argument, format!("input '{}' takes a {}, got {data_type}", input.name, input.modality.name()))
+        Err(Error::new(Kind::Argument, format!("input '{}' takes {}, got {data_type}", input.name, input.modality.article()))
             .with_hint(hint))
     };
     if data_type.is_null() {

@@ -96,6 +96,14 @@ impl Modality {
     }
 }
 
+impl Modality {
+    /// The word with its article, for sentences.
+    pub fn article(&self) -> String {
+        let name = self.name();
+        if name.starts_with(['a', 'e', 'i', 'o', 'u']) { format!("an {name}") } else { format!("a {name}") }
+    }
+}
+
 /// The stand-in for an absent value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]

@@ -105,7 +105,7 @@ impl TaskFacts {
                 Error::new(Kind::Package, format!("no output '{name}' in the graph")).with_nearest(name, names(), "outputs")
             }),
             (None, [port]) => Ok(port),
-            (None, _) => ports.iter().find(|port| port.name == "logits").ok_or_else(|| {
+            (None, _) => ports.iter().find(|port| port.name == "logits").or_else(|| only_matrix(ports)).ok_or_else(|| {
                 Error::new(Kind::Package, format!("several outputs: {}", names().collect::<Vec<_>>().join(", ")))
                     .with_hint("write `scores = \"...\"` with the output to use in `sensorium.toml`")
             }),
@@ -126,6 +126,12 @@ impl TaskFacts {
         check_width(port, &classes, activation)?;
         Ok(Prediction::Classification { classes, scores, activation, label: None })
     }
+}
+
+/// The one output that has several floating-point numbers a row.
+fn only_matrix(ports: &[Port]) -> Option<&Port> {
+    let mut matrices = ports.iter().filter(|port| port.element.is_float() && port.shape.len() == 2);
+    matrices.next().filter(|_| matrices.next().is_none())
 }
 
 /// One score for two classes is fine with a sigmoid only.

@@ -12,6 +12,18 @@ pub(super) fn resize(picture: Picture, target: Resize, filter: Filter) -> Result
     if (width, height) == (picture.width, picture.height) {
         return Ok(picture);
     }
+    // Pillow resizes rows first and rounds to 8 bits in between; the resizer alone would begin with columns, and the
+    // last bits of the result would differ.
+    let rows = pass(picture, width, None, filter)?;
+    pass(rows, width, Some(height), filter)
+}
+
+/// One direction: to `width`, or to `height` where it is given.
+fn pass(picture: Picture, width: u32, height: Option<u32>, filter: Filter) -> Result<Picture> {
+    let height = height.unwrap_or(picture.height);
+    if (width, height) == (picture.width, picture.height) {
+        return Ok(picture);
+    }
     let failed = |error: &dyn std::fmt::Display| Error::new(Kind::Media, format!("cannot be resized to {width}x{height}: {error}"));
     let kind = if picture.channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
     let source = Image::from_vec_u8(picture.width, picture.height, picture.pixels, kind).map_err(|error| failed(&error))?;
