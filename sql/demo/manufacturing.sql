@@ -6,8 +6,3 @@ SELECT defect AS put_in, prediction.label AS found, count(*) AS pictures, round(
 FROM mm_predict_table('textile', (
     SELECT photo, defect FROM textiles WHERE right(split_part(photo, '.', 1), 1) IN ('0', '2', '4', '6', '8')))
 GROUP BY put_in, found ORDER BY put_in, pictures DESC;
-
--- The pictures to look at first.
-SELECT photo, prediction.label AS found, round(prediction.probabilities['local'], 3) AS local_defect
-FROM mm_predict_table('textile', (SELECT photo FROM textiles WHERE photo LIKE 'local/textile_00%'))
-ORDER BY local_defect DESC LIMIT 5;
