@@ -5,10 +5,10 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::Outcome;
 use crate::support::{ensure, root};
+use crate::{Outcome, Test};
 
-pub(crate) const TESTS: &[(&str, fn() -> Outcome)] = &[
+pub(crate) const TESTS: &[Test] = &[
     ("arrows_point_up", arrows_point_up),
     ("heavy_packages_have_one_owner", heavy_packages_have_one_owner),
     ("top_level_is_as_agreed", top_level),

@@ -7,10 +7,10 @@ use libtest_mimic::Failed;
 use sensorium_inference::{Catalog, CreateMode, ImportOptions, import};
 use tempfile::TempDir;
 
-use crate::Outcome;
 use crate::support::ensure;
+use crate::{Outcome, Test};
 
-pub(crate) const TESTS: &[(&str, fn() -> Outcome)] = &[
+pub(crate) const TESTS: &[Test] = &[
     ("two_processes_create_at_once", two_processes),
     ("a_changed_file_is_refused", changed_file),
     ("numbers_are_not_used_again", numbers_stay),

@@ -5,10 +5,10 @@ use std::process::Output;
 use libtest_mimic::Failed;
 use tempfile::TempDir;
 
-use crate::Outcome;
 use crate::support::{command, ensure};
+use crate::{Outcome, Test};
 
-pub(crate) const TESTS: &[(&str, fn() -> Outcome)] = &[
+pub(crate) const TESTS: &[Test] = &[
     ("errors_go_to_stderr_with_a_hint", errors),
     ("formats", formats),
     ("missing_library_lists_what_was_tried", missing_library),

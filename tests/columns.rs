@@ -9,11 +9,10 @@ use arrow::array::{
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float32Type, Int8Type, Int32Type};
 
-use crate::Outcome;
 use crate::support::{Fresh, cached, ensure, fresh, numbers};
+use crate::{Outcome, Test};
 
-pub(crate) const TESTS: &[(&str, fn() -> Outcome)] =
-    &[("bytes", bytes), ("empty", empty), ("lists", lists), ("numbers", all_numbers), ("strings", strings)];
+pub(crate) const TESTS: &[Test] = &[("bytes", bytes), ("empty", empty), ("lists", lists), ("numbers", all_numbers), ("strings", strings)];
 
 fn table(fresh: &Fresh, column: ArrayRef) -> Outcome {
     let batch = RecordBatch::try_from_iter_with_nullable([("x", column, true)])?;

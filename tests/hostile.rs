@@ -5,10 +5,10 @@ use std::net::TcpListener;
 use arrow::array::{Array, AsArray};
 use libtest_mimic::Failed;
 
-use crate::Outcome;
 use crate::support::{Fresh, cached, ensure, fresh};
+use crate::{Outcome, Test};
 
-pub(crate) const TESTS: &[(&str, fn() -> Outcome)] = &[
+pub(crate) const TESTS: &[Test] = &[
     ("broken_pictures", broken_pictures),
     ("corrupt_graphs", corrupt_graphs),
     ("hanging_server", hanging_server),

@@ -19,6 +19,10 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 /// What a test returns; `?` turns any error into a failure.
 type Outcome = Result<(), Failed>;
+/// A test with its name.
+type Test = (&'static str, fn() -> Outcome);
+/// The tests of one file.
+type Group = (&'static str, &'static [Test]);
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -29,7 +33,7 @@ fn main() -> ExitCode {
         eprintln!("the set-up of the tests failed: {error}");
         return ExitCode::FAILURE;
     }
-    let groups: [(&str, &[(&str, fn() -> Outcome)]); 7] = [
+    let groups: [Group; 7] = [
         ("arrows", arrows::TESTS),
         ("catalog", catalog::TESTS),
         ("cli", cli::TESTS),
@@ -38,7 +42,7 @@ fn main() -> ExitCode {
         ("pages", pages::TESTS),
         ("parity", parity::TESTS),
     ];
-    let named = |(group, tests): &(&str, &'static [(&'static str, fn() -> Outcome)])| {
+    let named = |(group, tests): &Group| {
         let group = (*group).to_string();
         tests.iter().map(move |(name, test)| Trial::test(format!("{group}::{name}"), *test)).collect::<Vec<_>>()
     };

@@ -1,9 +1,9 @@
 //! Pages that are written from the code, and the README's blocks.
 
-use crate::Outcome;
 use crate::support::{command, ensure, fresh};
+use crate::{Outcome, Test};
 
-pub(crate) const TESTS: &[(&str, fn() -> Outcome)] = &[("readme_statements_run", readme), ("reference_pages_are_up_to_date", reference)];
+pub(crate) const TESTS: &[Test] = &[("readme_statements_run", readme), ("reference_pages_are_up_to_date", reference)];
 
 /// The block that begins with CREATE MODEL, statement by statement.
 fn readme() -> Outcome {

@@ -103,5 +103,14 @@ fn texts(batch: &RecordBatch) -> Result<Vec<Vec<String>>, Shown> {
         empty if empty.is_empty() => "(empty)".to_string(),
         text => text,
     };
-    Ok((0..batch.num_rows()).map(|row| formatters.iter().map(|formatter| text(formatter, row)).collect()).collect())
+    let row = |row: usize| formatters.iter().map(|formatter| text(formatter, row)).collect::<Vec<_>>();
+    Ok((0..batch.num_rows()).flat_map(|index| lines(row(index))).collect())
+}
+
+/// A row with a plan in it as a row for each line, as scripts hold them.
+fn lines(row: Vec<String>) -> Vec<Vec<String>> {
+    if row.iter().all(|value| !value.contains('\n')) {
+        return vec![row];
+    }
+    row.join(" ").trim_end().lines().map(|line| vec![line.to_string()]).collect()
 }

@@ -8,10 +8,10 @@ mod texts;
 
 use libtest_mimic::Failed;
 
-use crate::Outcome;
 use crate::support::ensure;
+use crate::{Outcome, Test};
 
-pub(crate) const TESTS: &[(&str, fn() -> Outcome)] = &[
+pub(crate) const TESTS: &[Test] = &[
     ("fused_model_with_encoders_in_front", fused::with_encoders),
     ("gradient_boosting_pipeline", sklearn::gradient_boosting),
     ("gradient_boosting_pipeline_with_zipmap", sklearn::zipmap),
