@@ -9,7 +9,7 @@ mod texts;
 use libtest_mimic::Failed;
 
 use crate::support::ensure;
-use crate::{Outcome, Test};
+use crate::Test;
 
 pub(crate) const TESTS: &[Test] = &[
     ("fused_model_with_encoders_in_front", fused::with_encoders),
