@@ -8,8 +8,8 @@ mod texts;
 
 use libtest_mimic::Failed;
 
-use crate::support::ensure;
 use crate::Test;
+use crate::support::ensure;
 
 pub(crate) const TESTS: &[Test] = &[
     ("fused_model_with_encoders_in_front", fused::with_encoders),
