@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::store::{Catalog, store_error};
 use super::version::ModelVersion;
 use crate::error::{Error, Kind, Result};
-use crate::package::{Draft, FileRecord, digest};
+use crate::package::{Draft, FileRecord, digest, is_inside};
 use crate::runtime::cache_dir;
 
 /// Pieces in which files travel.
@@ -64,6 +64,10 @@ pub(super) async fn materialise(catalog: &Catalog, version: &ModelVersion) -> Re
     fs::create_dir_all(&parent).map_err(|error| file_error("make", &parent, &error))?;
     let staging = TempDir::new_in(&parent).map_err(|error| file_error("write to", &parent, &error))?;
     for (file, record) in &version.manifest.files {
+        // A catalog may be somebody else's.
+        if !is_inside(file) {
+            return Err(Error::new(Kind::Catalog, format!("model {} names a file outside its folder: {file}", version.pinned())));
+        }
         let target = staging.path().join(file);
         if let Some(above) = target.parent() {
             fs::create_dir_all(above).map_err(|error| file_error("make", above, &error))?;

@@ -1,13 +1,13 @@
 //! Facts of a graph that decide whether and how it may run.
 
 use std::collections::BTreeSet;
-use std::path::{Component, Path};
 
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use super::proto;
 use crate::error::{Error, Kind, Result};
+use crate::package::is_inside;
 
 /// Names of the classes of a classifier, in the order of its probabilities.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,8 +102,7 @@ impl GraphFacts {
 
 /// A graph may read weights from its own folder only.
 fn check_inside(graph: &str, file: &str) -> Result<()> {
-    let inside = !file.is_empty() && Path::new(file).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    if inside {
+    if is_inside(file) {
         return Ok(());
     }
     Err(Error::new(Kind::Package, format!("external data outside the model's folder: {graph} points to '{file}'"))

@@ -23,4 +23,5 @@ pub use manifest::{
     Stage, TokenPart,
 };
 pub use port::{Element, Port};
+pub(crate) use source::is_inside;
 pub use text_spec::TextSpec;

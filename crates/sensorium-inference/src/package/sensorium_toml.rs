@@ -12,7 +12,7 @@ use super::import::{ImportOptions, distinct, only_graph};
 use super::manifest::{Feed, Input, MANIFEST_FORMAT, Manifest, Missing, Modality, OutputRef, Pooling, Source, Stage};
 use super::onnx_file::ONLY_STAGE;
 use super::port::{Port, Signature};
-use super::source::{Files, read_json, read_text};
+use super::source::{Files, is_inside, read_json, read_text};
 use super::tasks::{Task, TaskFacts, output};
 use super::text_spec::TextSpec;
 use crate::error::{Error, Kind, Result};
@@ -149,6 +149,9 @@ impl Description {
 impl Plan {
     /// An encoder is a package of its own in a sub-folder; its inputs become the model's, under the encoder's name.
     fn add_encoder(&mut self, files: &mut Files, name: &str, encoder: &EncoderEntry) -> Result<()> {
+        if !is_inside(&encoder.package) {
+            return Err(wrong(format!("[encoders.{name}]: outside the package: {}", encoder.package)));
+        }
         let (manifest, inner) = super::import::read(&files.root.join(&encoder.package), &ImportOptions::default())?;
         let folder = |file: &str| format!("{}/{file}", encoder.package.trim_end_matches('/'));
         for file in inner.into_used() {

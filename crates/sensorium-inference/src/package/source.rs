@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
@@ -28,6 +28,12 @@ pub(crate) fn read_text(path: &Path) -> Result<Option<String>> {
     fs::read_to_string(path).map(Some).map_err(|error| failed(&error))
 }
 
+/// Whether a relative path stays below the folder that it starts from.
+pub(crate) fn is_inside(file: &str) -> bool {
+    let is_plain = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+    !file.is_empty() && Path::new(file).components().all(is_plain)
+}
+
 /// The folder of a package and the files of it that were used so far.
 #[derive(Debug)]
 pub(crate) struct Files {
@@ -42,6 +48,11 @@ impl Files {
 
     /// Marks `file` as one that decides the output.
     pub(crate) fn use_file(&mut self, file: &str) -> Result<PathBuf> {
+        if !is_inside(file) {
+            return Err(
+                Error::new(Kind::Package, format!("outside the package: {file}")).with_hint("copy the file into the package's folder")
+            );
+        }
         let path = self.root.join(file);
         if !path.is_file() {
             return Err(Error::new(Kind::Package, format!("no such file in the package: {file}")));
