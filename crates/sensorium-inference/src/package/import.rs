@@ -1,13 +1,13 @@
 //! The door of the package forms: looks what is there and hands it to the form's reader.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::manifest::{FileRecord, Manifest, hex};
+use super::manifest::{FileRecord, Manifest, Prediction, hex};
 use super::source::Files;
 use super::{hugging_face, onnx_file, sensorium_toml};
 use crate::error::{Error, Kind, Result};
@@ -47,9 +47,23 @@ pub struct Draft {
 /// [`Kind::Package`] when something is missing, ambiguous, damaged or unsafe; [`Kind::Runtime`] without ONNX Runtime.
 pub fn import(path: &Path, options: &ImportOptions) -> Result<Draft> {
     let (mut manifest, files) = read(path, options)?;
+    check_classes(&manifest.prediction)?;
     let root = files.root.clone();
     manifest.files = digest_files(&root, files.into_used())?;
     Ok(Draft { manifest, root })
+}
+
+/// Names of classes are keys of a result: there must be some, all different.
+fn check_classes(prediction: &Prediction) -> Result<()> {
+    let Prediction::Classification { classes, .. } = prediction else { return Ok(()) };
+    let different = match classes {
+        ClassNames::Integers(names) => names.iter().collect::<BTreeSet<_>>().len(),
+        ClassNames::Strings(names) => names.iter().collect::<BTreeSet<_>>().len(),
+    };
+    if different > 0 && different == classes.len() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Package, format!("{} labels, {different} of them different", classes.len())).with_hint("name each class once"))
 }
 
 pub(super) fn read(path: &Path, options: &ImportOptions) -> Result<(Manifest, Files)> {
