@@ -29,17 +29,17 @@ pub(crate) fn bind(model: &str, manifest: &Manifest, arguments: &[FieldRef]) -> 
     };
     for (input, places) in manifest.inputs.iter().zip(&binding.0) {
         for place in places {
-            check(input, binding.data_type(place, arguments))?;
+            check(input, places.len() > 1, binding.data_type(place, arguments))?;
         }
     }
     Ok(binding)
 }
 
-fn check(input: &Input, data_type: Option<&DataType>) -> Result<()> {
+fn check(input: &Input, is_place: bool, data_type: Option<&DataType>) -> Result<()> {
     let Some(data_type) = data_type else { return Ok(()) };
     match (&input.modality, data_type) {
         // One place of a vector that is given number by number.
-        (Modality::Vector { element, .. }, number) if !number.is_nested() => {
+        (Modality::Vector { element, .. }, number) if is_place => {
             let place = Input { modality: Modality::Number { element: *element, missing: None }, ..input.clone() };
             input_accepts(&place, number)
         }

@@ -66,7 +66,13 @@ fn compute(arguments: &[ArrayRef], _: &DataType) -> Result<Answer> {
             failures.push(Failure { row, uri: None, step: Step::Input, error });
             return None;
         }
-        cosine(u, v)
+        let cosine = cosine(u, v)?;
+        if !cosine.is_finite() {
+            let error = Error::new(Kind::Argument, "a vector holds NaN or infinity");
+            failures.push(Failure { row, uri: None, step: Step::Input, error });
+            return None;
+        }
+        Some(cosine)
     };
     let values: Float64Array = (0..rows).map(&mut cosine_of).collect();
     Ok(Answer { values: Arc::new(values), failures })
@@ -78,5 +84,5 @@ fn cosine(u: &[f32], v: &[f32]) -> Option<f64> {
     let dot = sum(&mut u.iter().copied().zip(v.iter().copied()));
     let squares = |w: &[f32]| sum(&mut w.iter().copied().zip(w.iter().copied()));
     let length = (squares(u) * squares(v)).sqrt();
-    (length > 0.0).then(|| (dot / length).clamp(-1.0, 1.0))
+    (length != 0.0).then(|| (dot / length).clamp(-1.0, 1.0))
 }

@@ -62,6 +62,11 @@ pub(super) fn store_error(action: &str, path: &Path, error: &object_store::Error
     Error::new(Kind::Catalog, format!("cannot {action} {path} in the catalog: {error}"))
 }
 
+/// The environment, for credentials, with the names in lower case as object_store has them.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?.to_lowercase(), value.into_string().ok()?)))
+}
+
 fn no_such_model(name: &str) -> Error {
     Error::new(Kind::Catalog, format!("no such model: '{name}'"))
 }
@@ -75,7 +80,7 @@ impl Catalog {
         let failed = |error: &dyn std::fmt::Display| Error::new(Kind::Catalog, format!("cannot open the catalog at {location}: {error}"));
         if location.contains("://") {
             let url = Url::parse(location).map_err(|error| failed(&error))?;
-            let (store, root) = object_store::parse_url_opts(&url, std::env::vars()).map_err(|error| failed(&error))?;
+            let (store, root) = object_store::parse_url_opts(&url, variables()).map_err(|error| failed(&error))?;
             return Ok(Self { store: Arc::from(store), root, location: location.to_string() });
         }
         let folder = PathBuf::from(location);

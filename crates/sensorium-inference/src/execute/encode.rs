@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::io;
 use crate::media::{Place, fetch_local, fetch_remote};
 use crate::modality::{Column, Tokens, picture_to_tensor};
-use crate::package::{ImageSpec, Modality};
+use crate::package::{ImageSpec, Input, Modality};
 
 /// What a window's rows became, indexed by their position in the window.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ pub(super) fn encode(
         let mut keep = |outcome: Outcome<()>, position: usize| {
             if let Err((step, error)) = outcome {
                 failed[position] = true;
-                failures.push(Failure { row: rows[position], uri: uri(column, rows[position]), step, error });
+                failures.push(Failure { row: rows[position], uri: uri(input, column, rows[position]), step, error });
             }
         };
         match &input.modality {
@@ -71,7 +71,11 @@ fn sort_out<T: Default>(outcomes: Vec<Outcome<T>>, keep: &mut impl FnMut(Outcome
     outcomes.into_iter().enumerate().map(one).collect()
 }
 
-fn uri(column: &Column, row: usize) -> Option<String> {
+/// Only media have one: a text is nobody's business in an error list.
+fn uri(input: &Input, column: &Column, row: usize) -> Option<String> {
+    if !matches!(input.modality, Modality::Image(_)) {
+        return None;
+    }
     column.values.as_string_opt::<i32>().map(|uris| uris.value(row).chars().take(200).collect())
 }
 

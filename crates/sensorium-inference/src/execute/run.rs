@@ -178,8 +178,10 @@ fn batch_rows(manifest: &Manifest, limits: &Limits) -> usize {
 fn plan(manifest: &Manifest, encoded: &Encoded, usable: Vec<usize>, limits: &Limits) -> Vec<Vec<usize>> {
     let fixed = manifest.stages.iter().find_map(Stage::fixed_batch);
     let equal_lengths = manifest.inputs.iter().any(|input| matches!(&input.modality, Modality::Text(spec) if !spec.masked));
-    let rule =
-        BatchRule { max_rows: fixed.unwrap_or_else(|| batch_rows(manifest, limits)), max_tokens: limits.batch_tokens, equal_lengths };
+    // Lengths of several texts are compared by their sum, which does not make each of them equal.
+    let alone = equal_lengths && encoded.tokens.len() > 1;
+    let max_rows = if alone { 1 } else { fixed.unwrap_or_else(|| batch_rows(manifest, limits)) };
+    let rule = BatchRule { max_rows, max_tokens: limits.batch_tokens, equal_lengths };
     let length = |position: usize| encoded.tokens.values().map(|tokens| tokens[position].ids.len()).sum::<usize>();
     cut(usable, (!encoded.tokens.is_empty()).then_some(&length as &dyn Fn(usize) -> usize), rule)
 }

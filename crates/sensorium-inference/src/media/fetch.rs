@@ -21,17 +21,18 @@ fn too_large(bytes: u64, limit: usize) -> Error {
 /// Reads a regular file of at most `mm.max_media_bytes`.
 pub(crate) fn fetch_local(path: &Path, limits: &Limits) -> Result<Bytes> {
     let failed = |error: &dyn std::fmt::Display| Error::new(Kind::Fetch, format!("cannot read {}: {error}", path.display()));
-    let mut file = File::open(path).map_err(|error| match error.kind() {
+    // Looked at before it is opened: opening a pipe waits for its writer.
+    let facts = std::fs::metadata(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => failed(&"no such file"),
         _ => failed(&error),
     })?;
-    let facts = file.metadata().map_err(|error| failed(&error))?;
     if !facts.is_file() {
         return Err(failed(&"not a regular file"));
     }
     if facts.len() > limits.max_media_bytes as u64 {
         return Err(too_large(facts.len(), limits.max_media_bytes));
     }
+    let mut file = File::open(path).map_err(|error| failed(&error))?;
     let mut bytes = Vec::with_capacity(facts.len() as usize);
     // The file may grow while it is read.
     let bound = limits.max_media_bytes as u64 + 1;

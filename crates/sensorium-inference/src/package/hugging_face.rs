@@ -82,7 +82,10 @@ pub(super) fn check_pixels(port: &Port, spec: &ImageSpec) -> Result<()> {
 
 /// The row's vector: an output that is one already, or token vectors pooled as sentence-transformers' folder says.
 fn embedding(files: &Files, ports: &[Port], modality: &Modality) -> Result<Option<OutputRef>> {
-    let ready = ["sentence_embedding", "embedding", "image_embeds", "text_embeds", "pooler_output"];
+    check_modules(files)?;
+    // A text model's pooler_output is trained for something else than comparison.
+    let last = if matches!(modality, Modality::Text(_)) { "text_embeds" } else { "pooler_output" };
+    let ready = ["sentence_embedding", "embedding", "image_embeds", "text_embeds", last];
     let named = |name: &&str| ports.iter().find(|port| port.name == **name && port.shape.len() == 2);
     let tokens = ports.iter().find(|port| port.name == "last_hidden_state" || port.name == "token_embeddings");
     let pooling = read_json(&files.root.join("1_Pooling/config.json"))?;
@@ -95,6 +98,24 @@ fn embedding(files: &Files, ports: &[Port], modality: &Modality) -> Result<Optio
         }
         _ => Ok(ready.iter().find_map(named).map(|port| output(ONLY_STAGE, port))),
     }
+}
+
+/// sentence-transformers' steps behind the graph: only pooling and normalisation are done here.
+fn check_modules(files: &Files) -> Result<()> {
+    let modules = read_json(&files.root.join("modules.json"))?.unwrap_or_default();
+    for kind in modules.as_array().into_iter().flatten().filter_map(|module| module["type"].as_str()) {
+        if !["Transformer", "Pooling", "Normalize"].iter().any(|known| kind.ends_with(known)) {
+            return Err(Error::new(Kind::Package, format!("modules.json has a step that is not carried out here: {kind}"))
+                .with_hint("export the whole pipeline as one graph with the output sentence_embedding"));
+        }
+    }
+    let lowers =
+        read_json(&files.root.join("sentence_bert_config.json"))?.is_some_and(|config| config["do_lower_case"] == Value::Bool(true));
+    if lowers {
+        return Err(Error::new(Kind::Package, "sentence_bert_config.json asks for do_lower_case, which is not carried out here")
+            .with_hint("put the lower-casing into tokenizer.json"));
+    }
+    Ok(())
 }
 
 fn is_normalize(module: &Value) -> bool {

@@ -166,13 +166,16 @@ fn arithmetic(config: &Value, family: &str) -> Result<(f32, Vec<f32>, Vec<f32>)>
 }
 
 fn geometry(config: &Value, family: &str) -> Result<(Option<Resize>, Option<Size>)> {
-    let crops = config["do_center_crop"].as_bool().unwrap_or(false);
+    // These crop unless told otherwise, and take one number for the shorter side; the others warp to a square.
+    let crops_by_default = ["CLIP", "Bit", "DeiT", "MobileNetV1", "MobileNetV2"].contains(&family);
+    let one_is_shortest = crops_by_default && family != "DeiT";
+    let crops = if crops_by_default { flag(config, "do_center_crop")? } else { config["do_center_crop"].as_bool().unwrap_or(false) };
     let crop = if crops { Some(size(&config["crop_size"]).ok_or_else(|| unknown("'crop_size' is missing"))?) } else { None };
     if !flag(config, "do_resize")? {
         return Ok((None, crop));
     }
     let target = &config["size"];
-    let edge = target["shortest_edge"].as_u64().and_then(|edge| u32::try_from(edge).ok());
+    let edge = target["shortest_edge"].as_u64().or(target.as_u64().filter(|_| one_is_shortest)).and_then(|edge| u32::try_from(edge).ok());
     if family == "ConvNext" {
         return convnext(config, edge.or_else(|| target.as_u64().and_then(|edge| u32::try_from(edge).ok())));
     }

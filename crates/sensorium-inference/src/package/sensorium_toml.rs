@@ -147,6 +147,14 @@ impl Description {
 }
 
 impl Plan {
+    /// Says where a graph input gets its values; two places for one are a mistake.
+    fn feed(&mut self, port: String, source: Source) -> Result<()> {
+        match self.sources.insert(port.clone(), source) {
+            None => Ok(()),
+            Some(_) => Err(wrong(format!("graph input '{port}' is filled twice"))),
+        }
+    }
+
     /// An encoder is a package of its own in a sub-folder; its inputs become the model's, under the encoder's name.
     fn add_encoder(&mut self, files: &mut Files, name: &str, encoder: &EncoderEntry) -> Result<()> {
         if !is_inside(&encoder.package) {
@@ -172,14 +180,14 @@ impl Plan {
             self.stages.push(stage);
         }
         let vector = OutputRef { stage: format!("{name}.{}", vector.stage), ..vector };
-        self.sources.insert(encoder.graph_input.clone().unwrap_or_else(|| name.to_string()), Source::Output(vector));
+        self.feed(encoder.graph_input.clone().unwrap_or_else(|| name.to_string()), Source::Output(vector))?;
         self.inputs.push(Input { name: name.to_string(), ..input });
         Ok(())
     }
 
     fn add_input(&mut self, files: &mut Files, name: &str, entry: &InputEntry, ports: &[Port], options: &ImportOptions) -> Result<()> {
         if let Some(present) = &entry.present {
-            self.sources.insert(present.clone(), Source::Present { input: name.to_string() });
+            self.feed(present.clone(), Source::Present { input: name.to_string() })?;
         }
         let port_name = entry.graph_input.clone().unwrap_or_else(|| name.to_string());
         if let Some(columns) = &entry.columns {
@@ -187,12 +195,12 @@ impl Plan {
         }
         let modality = match entry.modality.as_deref() {
             Some("text") => {
-                self.add_tokens(name, ports);
+                self.add_tokens(name, ports)?;
                 text(files, entry, options)?
             }
             Some("image") => {
                 let port = find(ports, entry.graph_input.as_deref().unwrap_or("pixel_values"))?;
-                self.sources.insert(port.name.clone(), Source::Pixels { input: name.to_string() });
+                self.feed(port.name.clone(), Source::Pixels { input: name.to_string() })?;
                 image(files, name, entry, port)?
             }
             None | Some("number" | "category" | "vector") => self.add_plain(name, entry, find(ports, &port_name)?)?,
@@ -212,7 +220,7 @@ impl Plan {
             return Err(wrong(format!("[inputs.{name}]: graph input {port} takes a {}", input.modality.name())));
         }
         set_missing(&mut input.modality, entry.missing.clone());
-        self.sources.insert(port.name.clone(), plain_feed(port, &input).source);
+        self.feed(port.name.clone(), plain_feed(port, &input).source)?;
         Ok(input.modality)
     }
 
@@ -229,17 +237,18 @@ impl Plan {
             check_optional(column, entry, &input.modality)?;
             self.inputs.push(Input { optional: entry.optional, ..input });
         }
-        self.sources.insert(port.name.clone(), Source::Columns { inputs: columns.to_vec() });
+        self.feed(port.name.clone(), Source::Columns { inputs: columns.to_vec() })?;
         Ok(())
     }
 
-    fn add_tokens(&mut self, name: &str, ports: &[Port]) {
+    fn add_tokens(&mut self, name: &str, ports: &[Port]) -> Result<()> {
         for port in ports {
             if let Some(part) = token_part(&port.name) {
-                self.sources.insert(port.name.clone(), Source::Tokens { input: name.to_string(), part });
+                self.feed(port.name.clone(), Source::Tokens { input: name.to_string(), part })?;
             }
         }
         self.text = Some(name.to_string());
+        Ok(())
     }
 
     fn take_feeds(&mut self, ports: &[Port]) -> Result<Vec<Feed>> {
@@ -272,6 +281,7 @@ impl Plan {
             if let Modality::Text(spec) = &mut input.modality {
                 spec.masked = ports.iter().any(|port| port.name == "attention_mask");
                 spec.fixed_tokens = ids.and_then(|port| port.shape.get(1).copied().flatten());
+                spec.max_tokens = spec.fixed_tokens.map_or(spec.max_tokens, |fixed| fixed.min(spec.max_tokens));
             }
         }
     }
@@ -305,7 +315,10 @@ fn set_missing(modality: &mut Modality, value: Option<Missing>) {
 fn check_optional(name: &str, entry: &InputEntry, modality: &Modality) -> Result<()> {
     let fits = match (&entry.missing, modality) {
         (None, _) => true,
-        (Some(Missing::Number(_)), Modality::Number { .. }) | (Some(Missing::Text(_)), Modality::Category { .. }) => true,
+        (Some(Missing::Number(value)), Modality::Number { element, .. }) => {
+            value.is_finite() && (element.is_float() || (value.fract() == 0.0 && *value >= 0.0))
+        }
+        (Some(Missing::Text(_)), Modality::Category { .. }) => true,
         (Some(Missing::Text(text)), Modality::Number { element, .. }) => text == "nan" && element.is_float(),
         _ => false,
     };

@@ -90,8 +90,8 @@ impl TaskFacts {
         }
         match self.task {
             Some(Task::Classification) => self.classification(stage, ports, facts),
-            Some(Task::Regression) => Ok(Prediction::Regression { value: output(stage, self.pick(ports)?) }),
-            None if facts.is_regressor && ports.len() == 1 => Ok(Prediction::Regression { value: output(stage, &ports[0]) }),
+            Some(Task::Regression) => regression(stage, self.pick(ports)?),
+            None if facts.is_regressor && ports.len() == 1 => regression(stage, &ports[0]),
             Some(Task::Embedding | Task::Outputs) | None => {
                 Ok(Prediction::Outputs { fields: ports.iter().map(|port| (port.name.clone(), output(stage, port))).collect() })
             }
@@ -125,6 +125,15 @@ impl TaskFacts {
         })?;
         check_width(port, &classes, activation)?;
         Ok(Prediction::Classification { classes, scores, activation, label: None })
+    }
+}
+
+/// One number a row.
+fn regression(stage: &str, port: &Port) -> Result<Prediction> {
+    match port.shape.get(1..).unwrap_or_default() {
+        [] | [Some(1)] => Ok(Prediction::Regression { value: output(stage, port) }),
+        _ => Err(Error::new(Kind::Package, format!("regression with several numbers a row: output {port}"))
+            .with_hint("task = 'outputs' returns them all")),
     }
 }
 

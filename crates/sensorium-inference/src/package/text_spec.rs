@@ -23,6 +23,8 @@ pub struct TextSpec {
     pub masked: bool,
 }
 
+/// No tokenizer adds more than this to a text; a limit must leave room beside them.
+const SPECIAL_TOKENS: usize = 4;
 /// A `model_max_length` above this is Hugging Face's way to say that none is known.
 const NO_LENGTH: u64 = 1_000_000;
 
@@ -47,7 +49,8 @@ impl TextSpec {
             .or_else(|| tokens["truncation"]["max_length"].as_u64())
             .or(positions)
             .and_then(|length| usize::try_from(length).ok());
-        let Some(max_tokens) = max_tokens.or(declared).filter(|length| *length > 0) else {
+        let limit = [max_tokens, declared].into_iter().flatten().min();
+        let Some(max_tokens) = limit.filter(|length| *length > SPECIAL_TOKENS) else {
             return Err(Error::new(
                 Kind::Package,
                 format!("unknown length limit: nothing beside {tokenizer} says how many tokens the model takes"),

@@ -56,7 +56,8 @@ pub(super) fn check_pixels(width: u32, height: u32, limits: &Limits) -> Result<(
 fn flatten(image: DynamicImage, channels: usize) -> Picture {
     let (width, height) = (image.width(), image.height());
     let pixels = match (channels, image) {
-        (1, image) => image.into_luma8().into_raw(),
+        (1, DynamicImage::ImageLuma8(grey)) => grey.into_raw(),
+        (1, image) => flatten(image, 3).pixels.chunks_exact(3).map(luma).collect(),
         (_, DynamicImage::ImageLuma16(gray)) => gray.into_raw().into_iter().flat_map(|value| [(value >> 8) as u8; 3]).collect(),
         (_, DynamicImage::ImageLumaA16(gray)) => gray.into_raw().chunks_exact(2).flat_map(|pixel| [(pixel[0] >> 8) as u8; 3]).collect(),
         (_, DynamicImage::ImageRgb16(rgb)) => rgb.into_raw().into_iter().map(|value| (value >> 8) as u8).collect(),
@@ -68,6 +69,12 @@ fn flatten(image: DynamicImage, channels: usize) -> Picture {
         (_, image) => image.into_rgb8().into_raw(),
     };
     Picture { width, height, channels, pixels }
+}
+
+/// Pillow's `convert("L")`: ITU-R 601 weights in 16-bit fixed point.
+fn luma(pixel: &[u8]) -> u8 {
+    let [red, green, blue] = [pixel[0], pixel[1], pixel[2]].map(u32::from);
+    ((red * 19_595 + green * 38_470 + blue * 7_471 + 0x8000) >> 16) as u8
 }
 
 fn broken(format: ImageFormat, error: &ImageError) -> Error {
