@@ -149,10 +149,11 @@ impl Description {
 impl Plan {
     /// Says where a graph input gets its values; two places for one are a mistake.
     fn feed(&mut self, port: String, source: Source) -> Result<()> {
-        match self.sources.insert(port.clone(), source) {
-            None => Ok(()),
-            Some(_) => Err(wrong(format!("graph input '{port}' is filled twice"))),
+        if self.sources.contains_key(&port) {
+            return Err(wrong(format!("graph input '{port}' is filled twice")));
         }
+        self.sources.insert(port, source);
+        Ok(())
     }
 
     /// An encoder is a package of its own in a sub-folder; its inputs become the model's, under the encoder's name.
