@@ -11,7 +11,7 @@ use super::loaded::LoadedModel;
 use super::run::{Answer, Request, run};
 use crate::catalog::{Catalog, ModelVersion};
 use crate::error::{Error, Kind, Result};
-use crate::package::{Draft, Manifest};
+use crate::package::Manifest;
 use crate::runtime::Device;
 
 /// Workers that decode, tokenize and run CPU sessions; never tokio's.
@@ -56,15 +56,6 @@ impl Models {
     pub fn run(&self, catalog: &Catalog, version: &ModelVersion, request: &Request<'_>) -> Result<Answer> {
         let model = self.load(catalog, version, request.limits)?;
         run(&model, request)
-    }
-
-    /// Runs a draft once, to see that it runs at all, before it is put into a catalog.
-    ///
-    /// # Errors
-    /// As [`Models::run`].
-    pub fn try_draft(draft: &Draft, request: &Request<'_>) -> Result<Answer> {
-        let manifest: Arc<Manifest> = Arc::new(draft.manifest.clone());
-        run(&open(&manifest, &draft.root, request.limits)?, request)
     }
 
     /// How far each loaded model has come.
