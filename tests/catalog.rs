@@ -13,6 +13,9 @@ use crate::{Outcome, Test};
 pub(crate) const TESTS: &[Test] = &[
     ("two_processes_create_at_once", two_processes),
     ("a_changed_file_is_refused", changed_file),
+    ("a_damaged_file_is_sent_again", damaged_file),
+    ("one_of_many_creates_a_name", one_creator),
+    ("a_manifest_reads_its_own_files_only", foreign_manifest),
     ("numbers_are_not_used_again", numbers_stay),
     ("aliases_move_and_versions_stay", aliases),
 ];
@@ -78,6 +81,50 @@ fn changed_file() -> Outcome {
     }
     let error = catalog.materialise(&version).err().ok_or("a changed file was accepted")?;
     ensure(error.to_string().contains("was changed"), || error.to_string())
+}
+
+fn damaged_file() -> Outcome {
+    let folder = TempDir::new()?;
+    let package = folder.path().join("own.onnx");
+    std::fs::copy("tests/fixtures/tiny/optional.onnx", &package)?;
+    let catalog = Catalog::open(&folder.path().join("catalog").to_string_lossy())?;
+    let draft = import(&package, &ImportOptions::default())?;
+    catalog.create("own", draft.clone(), CreateMode::New, "own.onnx")?;
+    for entry in folder.path().join("catalog/blobs").read_dir()? {
+        let path = entry?.path();
+        let size = path.metadata()?.len() as usize;
+        std::fs::write(path, vec![7; size])?;
+    }
+    let (version, _) = catalog.create("own", draft, CreateMode::Replace, "own.onnx")?;
+    catalog.materialise(&version).map(|_| ()).map_err(Into::into)
+}
+
+fn one_creator() -> Outcome {
+    let folder = TempDir::new()?;
+    let catalog = Catalog::open(&folder.path().to_string_lossy())?;
+    let draft = import(Path::new(PACKAGE), &ImportOptions::default())?;
+    let create = || catalog.create("add", draft.clone(), CreateMode::New, PACKAGE);
+    let created = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..8).map(|_| scope.spawn(create)).collect();
+        writers.into_iter().filter_map(|writer| writer.join().ok()?.ok()).count()
+    });
+    ensure(created == 1 && catalog.list()?[0].versions == 1, || format!("{created} of 8 created the same name"))
+}
+
+/// A catalog may be somebody else's.
+fn foreign_manifest() -> Outcome {
+    let folder = TempDir::new()?;
+    let package = folder.path().join("own.onnx");
+    std::fs::copy("tests/fixtures/tiny/two_outputs.onnx", &package)?;
+    let catalog = Catalog::open(&folder.path().join("catalog").to_string_lossy())?;
+    for graph in ["../own.onnx", "/etc/passwd", "other.onnx"] {
+        let mut draft = import(&package, &ImportOptions::default())?;
+        draft.manifest.stages[0].graph = graph.into();
+        let (version, _) = catalog.create("own", draft, CreateMode::Replace, "own.onnx")?;
+        let error = catalog.materialise(&version).err().ok_or("a graph from elsewhere was accepted")?;
+        ensure(error.to_string().contains("not one of its own"), || error.to_string())?;
+    }
+    Ok(())
 }
 
 fn numbers_stay() -> Outcome {

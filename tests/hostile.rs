@@ -60,7 +60,11 @@ fn broken_pictures() -> Outcome {
     fresh.rows("SET mm.max_media_bytes = 400000")?;
     let hostile = "tests/fixtures/hostile/";
     let large = cached("models/efficientnet-lite0/onnx/model.onnx");
-    fresh.rows(&format!("SET mm.allowed_roots = '{}'", cached("models")))?;
+    let folder = tempfile::TempDir::new()?;
+    fresh.rows(&format!("SET mm.allowed_roots = '{},{}'", cached("models"), folder.path().display()))?;
+    let (pipe, thumbnail) = (folder.path().join("pipe.jpg"), folder.path().join("thumbnail.jpg"));
+    ensure(std::process::Command::new("mkfifo").arg(&pipe).status()?.success(), || "no mkfifo".into())?;
+    std::fs::write(&thumbnail, cut_behind_thumbnail()?)?;
     let cases = [
         (format!("{hostile}truncated.jpg"), "decode", "JPEG"),
         (format!("{hostile}bomb.png"), "decode", "over the limit of 4000000"),
@@ -68,12 +72,21 @@ fn broken_pictures() -> Outcome {
         (format!("{hostile}page.jpg"), "decode", "not a picture"),
         (format!("{hostile}missing.jpg"), "fetch", "no such file"),
         (hostile.to_string(), "fetch", "not a regular file"),
+        (pipe.to_string_lossy().into_owned(), "fetch", "not a regular file"),
+        (thumbnail.to_string_lossy().into_owned(), "decode", "it ends early"),
         (large, "fetch", "over the limit of 400000"),
         (String::new(), "fetch", "empty URI"),
         ("ftp://127.0.0.1/a.jpg".to_string(), "fetch", "outside the allowed roots"),
     ];
     let cases: Vec<(&str, &str, &str)> = cases.iter().map(|(uri, step, message)| (uri.as_str(), *step, *message)).collect();
     check_rows(&fresh, "effnet", &cases, "tests/fixtures/pictures/photo_coffee.jpg")
+}
+
+/// A JPEG without its last bytes whose header holds the end marker of a thumbnail.
+fn cut_behind_thumbnail() -> Result<Vec<u8>, Failed> {
+    let picture = std::fs::read("tests/fixtures/pictures/photo_coffee.jpg")?;
+    let segment = [0xff, 0xe5, 0, 6, 0xff, 0xda, 0xff, 0xd9];
+    Ok([&picture[..2], &segment, &picture[2..picture.len() - 200]].concat())
 }
 
 fn outside_the_roots() -> Outcome {
@@ -131,6 +144,8 @@ fn server_with_pictures() -> Outcome {
     let cases = [
         (uri("missing.jpg"), "fetch", "no such object"),
         (uri("large.jpg"), "fetch", "over the limit of 1000000"),
+        // A redirect could lead anywhere, so none is followed.
+        (uri("moved.jpg"), "fetch", "302 Found"),
         (uri("good.jpg?key=1"), "fetch", "query or fragment"),
         (format!("{address}/other/good.jpg"), "fetch", "outside the allowed roots"),
     ];
@@ -157,12 +172,14 @@ fn serve(listener: &TcpListener, picture: &[u8]) {
                     }
                 }
                 let body = if path.ends_with("large.jpg") { vec![0; 2_000_000] } else { picture.clone() };
-                let head = if path.ends_with("missing.jpg") {
+                let head = if path.ends_with("moved.jpg") {
+                    "HTTP/1.1 302 Found\r\nLocation: /other/good.jpg\r\nContent-Length: 0\r\n\r\n".to_string()
+                } else if path.ends_with("missing.jpg") {
                     "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_string()
                 } else {
                     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nLast-Modified: Mon, 01 Jan 2024 00:00:00 GMT\r\n\r\n", body.len())
                 };
-                let is_missing = path.ends_with("missing.jpg");
+                let is_missing = path.ends_with("missing.jpg") || path.ends_with("moved.jpg");
                 // The client closes the connection once it has seen that the body is too large.
                 if (&stream).write_all(head.as_bytes()).is_err() || (!is_missing && (&stream).write_all(&body).is_err()) {
                     return;
@@ -215,10 +232,13 @@ fn corrupt_graphs() -> Outcome {
 }
 
 fn wrong_number_of_rows() -> Outcome {
-    let fresh = Fresh::with_models(&[("wrong", "tests/fixtures/hostile/wrong_rows.onnx")])?;
-    let error = fresh.error("SELECT mm_predict('wrong', x) FROM (VALUES (1.0), (2.0)) AS t(x)")?;
+    let error = fresh().error("CREATE MODEL wrong FROM 'tests/fixtures/hostile/wrong_rows.onnx'")?;
     contains(&error, &["has 3 rows for 2 rows of input", "hint"])?;
+    // One that hides it until there are three.
+    let fresh = Fresh::with_models(&[("some", "tests/fixtures/hostile/some_rows.onnx")])?;
+    let error = fresh.error("SELECT mm_predict('some', x) FROM (VALUES (1.0), (2.0), (3.0)) AS t(x)")?;
+    contains(&error, &["has 2 rows for 3 rows of input", "hint"])?;
     fresh.rows("SET mm.on_error = 'null'")?;
-    let rows = fresh.rows("SELECT mm_predict('wrong', x) FROM (VALUES (1.0), (2.0)) AS t(x)")?;
-    ensure(rows.column(0).null_count() == 2, || "answers of a graph that mixes up rows".into())
+    let rows = fresh.rows("SELECT mm_predict('some', x) FROM (VALUES (1.0), (2.0), (3.0)) AS t(x)")?;
+    ensure(rows.column(0).null_count() == 3, || "answers of a graph that mixes up rows".into())
 }

@@ -7,10 +7,9 @@ use super::largest_difference;
 
 const CLASSES: usize = 1_000;
 
-/// The aim is 1%. Most of what is above comes from one cause: the JPEG decoder rounds twice where it doubles the
-/// resolution of 4:2:0 colour, libjpeg once, which shifts a tenth of the values by one level. Pictures of all other
-/// kinds are below 0.05 but for single ones.
-const CHROMA: f64 = 0.03;
+/// Share of logits that may be further off than 0.05. Two pictures have such: a CMYK TIFF, whose inks are converted
+/// with another rounding than Pillow's, and a grey PNG with 16 bits.
+const MOST_FAR: f64 = 0.001;
 
 /// A package without id2label returns the raw logits; it is the same graph and preprocessing.
 fn raw_logits() -> Result<(Fresh, tempfile::TempDir), libtest_mimic::Failed> {
@@ -54,11 +53,11 @@ fn compare(filter: &str, prefix: &str, most_far: f64) -> Outcome {
 }
 
 pub(super) fn committed() -> Outcome {
-    compare("file NOT LIKE 'textile/%'", "pictures/", CHROMA)
+    compare("file NOT LIKE 'textile/%'", "pictures/", MOST_FAR)
 }
 
 pub(super) fn textile() -> Outcome {
-    compare("file LIKE 'textile/%'", &cached("data/textile/"), 0.01)
+    compare("file LIKE 'textile/%'", &cached("data/textile/"), MOST_FAR)
 }
 
 /// An encoder and a head in one package, beside the same two graphs run one after the other.

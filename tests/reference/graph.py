@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-FLOAT, INT64, STRING, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.STRING, TensorProto.BOOL
+FLOAT, DOUBLE, INT64, STRING, BOOL = (getattr(TensorProto, name) for name in ("FLOAT", "DOUBLE", "INT64", "STRING", "BOOL"))
 
 
 def value(name: str, kind: int, *shape) -> onnx.ValueInfoProto:

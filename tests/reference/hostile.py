@@ -8,6 +8,7 @@ corrupt.onnx    random bytes
 truncated.onnx  the first half of a valid model
 outside.onnx    valid, but its weights are in `../secret.bin`, outside its folder
 wrong_rows.onnx x f32[n, 1] -> y f32[n + 1, 1]: one row too many
+some_rows.onnx  x f32[n, 1] -> y f32[min(n, 2), 1]: right for two rows at most
 """
 
 import random
@@ -54,6 +55,12 @@ def wrong_rows() -> onnx.ModelProto:
                  [constant("extra", [[0]])])
 
 
+def some_rows() -> onnx.ModelProto:
+    """y = the first two rows of x."""
+    return model([node("Slice", "x start end", "y")], [X1], [value("y", FLOAT, "m", 1)],
+                 [constant("start", [0], np.int64), constant("end", [2], np.int64)])
+
+
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     picture = (FIXTURES / "pictures" / "photo_coffee.jpg").read_bytes()
@@ -67,6 +74,7 @@ def main() -> None:
         "truncated.onnx": sound[: len(sound) // 2],
         "outside.onnx": outside().SerializeToString(),
         "wrong_rows.onnx": wrong_rows().SerializeToString(),
+        "some_rows.onnx": some_rows().SerializeToString(),
     }
     for name, content in contents.items():
         (FOLDER / name).write_bytes(content)
@@ -92,6 +100,8 @@ def verify() -> None:
             raise AssertionError(f"{name} opens")
     session = ort.InferenceSession(FOLDER / "wrong_rows.onnx", providers=["CPUExecutionProvider"])
     assert session.run(None, {"x": np.ones((3, 1), np.float32)})[0].shape == (4, 1)
+    session = ort.InferenceSession(FOLDER / "some_rows.onnx", providers=["CPUExecutionProvider"])
+    assert session.run(None, {"x": np.ones((3, 1), np.float32)})[0].shape == (2, 1)
 
 
 if __name__ == "__main__":

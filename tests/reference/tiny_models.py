@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from graph import BOOL, FLOAT, INT64, STRING, constant, model, node, value
+from graph import BOOL, DOUBLE, FLOAT, INT64, STRING, constant, model, node, value
 from places import FIXTURES
 
 X1, X2, Y1 = value("x", FLOAT, "n", 1), value("x", FLOAT, "n", 2), value("y", FLOAT, "n", 1)
@@ -99,6 +99,23 @@ def fixed_batch() -> onnx.ModelProto:
     return model([node("Identity", "x", "y")], [value("x", FLOAT, 4, 1)], [value("y", FLOAT, 4, 1)])
 
 
+def doubles() -> onnx.ModelProto:
+    """embedding f64[n, 2] = (x, -x) in double precision."""
+    nodes = [node("Cast", "x", "wide", to=DOUBLE), node("Neg", "wide", "other"), node("Concat", "wide other", "embedding", axis=1)]
+    return model(nodes, [X1], [value("embedding", DOUBLE, "n", 2)])
+
+
+def absent_vector() -> onnx.ModelProto:
+    """y = x + v0 + 2 v1 where has_v, else x - 1: a head beside an encoder that may have nothing to encode."""
+    nodes = [
+        node("MatMul", "v weights", "sum"),
+        node("Where", "has_v sum missing", "part"),
+        node("Add", "x part", "y"),
+    ]
+    inputs = [X1, value("v", FLOAT, "n", 2), value("has_v", BOOL, "n", 1)]
+    return model(nodes, inputs, [Y1], [constant("weights", [[1], [2]]), constant("missing", -1)])
+
+
 def answer(inputs: dict, **outputs) -> dict:
     """One entry of `answers.json`."""
     return {"inputs": inputs, "outputs": outputs}
@@ -118,6 +135,8 @@ MODELS = {
     "optional_mask": (optional_mask(), answer({"x": [[3], [3]], "x_mask": [[1], [0]]}, y=[[6], [-1]])),
     "mixed": (mixed(), answer({"a": [[1], [2]], "b": [[0.5], [-1]]}, y=[[100.5], [199]])),
     "batch_rows": (batch_rows(), answer({"x": [[9], [9], [9]]}, y=[[3], [3], [3]])),
+    "doubles": (doubles(), answer({"x": [[1], [-2]]}, embedding=[[1, -1], [-2, 2]])),
+    "absent_vector": (absent_vector(), answer({"x": [[1], [1]], "v": [[1, 2], [1, 2]], "has_v": [[True], [False]]}, y=[[6], [0]])),
     "fixed_batch": (fixed_batch(), answer({"x": [[1], [2], [3], [4]]}, y=[[1], [2], [3], [4]])),
 }
 

@@ -1,7 +1,8 @@
 //! What all functions of a session share: catalog, loaded models, failed rows.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use datafusion::error::Result;
 use sensorium_inference::{Catalog, ModelVersion, Models};
@@ -15,30 +16,37 @@ pub(crate) struct Engine {
     pub(crate) catalog: Catalog,
     pub(crate) models: Models,
     pub(crate) ledger: Ledger,
-    /// References that were resolved for the statement being planned: all its calls see one version.
-    resolved: Mutex<HashMap<String, Arc<ModelVersion>>>,
+}
+
+type Resolved = RefCell<HashMap<String, Arc<ModelVersion>>>;
+
+tokio::task_local! {
+    /// References that the statement being planned has used so far: all its calls see one version.
+    static RESOLVED: Resolved;
+}
+
+/// Plans one statement: within `work`, a reference means one version, whatever is created meanwhile.
+pub(crate) async fn one_statement<T>(work: impl Future<Output = T>) -> T {
+    RESOLVED.scope(Resolved::default(), work).await
 }
 
 impl Engine {
     pub(crate) fn new(catalog: Catalog) -> Self {
-        Self { catalog, models: Models::default(), ledger: Ledger::default(), resolved: Mutex::default() }
+        Self { catalog, models: Models::default(), ledger: Ledger::default() }
     }
 
-    /// The version behind `reference`, the same for all calls until [`Engine::forget_resolved`].
+    /// The version behind `reference`, the same for all calls of [`one_statement`].
     pub(crate) fn resolve(&self, reference: &str) -> Result<Arc<ModelVersion>> {
-        let known = self.resolved.lock().unwrap_or_else(PoisonError::into_inner).get(reference).map(Arc::clone);
+        let known = RESOLVED.try_with(|resolved| resolved.borrow().get(reference).map(Arc::clone)).ok().flatten();
         if let Some(version) = known {
             return Ok(version);
         }
         let version = Arc::new(self.catalog.resolve(reference).map_err(to_datafusion)?);
-        let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
-        resolved.insert(reference.to_string(), Arc::clone(&version));
-        resolved.insert(version.pinned(), Arc::clone(&version));
+        let _ = RESOLVED.try_with(|resolved| {
+            let mut resolved = resolved.borrow_mut();
+            resolved.insert(reference.to_string(), Arc::clone(&version));
+            resolved.insert(version.pinned(), Arc::clone(&version));
+        });
         Ok(version)
-    }
-
-    /// A new statement begins: names may mean newer versions.
-    pub(crate) fn forget_resolved(&self) {
-        self.resolved.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }

@@ -6,6 +6,7 @@ use datafusion::common::plan_err;
 use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::prelude::{CsvReadOptions, JsonReadOptions, ParquetReadOptions, SessionContext};
+use sensorium_inference::environment_options;
 use url::Url;
 
 /// Registers the file, folder or glob `path` as the table `name`; its ending says how it is read.
@@ -36,9 +37,8 @@ fn register_store(context: &SessionContext, path: &str) -> Result<()> {
     if url.scheme() == "file" {
         return Ok(());
     }
-    let variables =
-        std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?.to_lowercase(), value.into_string().ok()?)));
-    let (store, _) = object_store::parse_url_opts(url, variables).map_err(|error| DataFusionError::ObjectStore(Box::new(error)))?;
+    let (store, _) =
+        object_store::parse_url_opts(url, environment_options()).map_err(|error| DataFusionError::ObjectStore(Box::new(error)))?;
     context.register_object_store(table.object_store().as_ref(), Arc::from(store));
     Ok(())
 }

@@ -10,11 +10,11 @@ use datafusion::optimizer::analyzer::Analyzer;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use sensorium_inference::{Catalog, ModelProgress};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, one_statement};
 use crate::errors::to_datafusion;
 use crate::field_access::rewrite_dots;
 use crate::functions::{PredictTable, scalar_functions, table_functions};
-use crate::rules::BindCalls;
+use crate::rules::{BindCalls, Binding, bind_calls};
 use crate::settings::{self, MmSettings};
 use crate::{ddl, listing};
 
@@ -63,8 +63,7 @@ impl Session {
     /// With a hint, for anything wrong that can be known before a row is read.
     pub async fn sql(&self, sql: &str) -> Result<DataFrame> {
         self.engine.ledger.next_query();
-        self.engine.forget_resolved();
-        let Some(statement) = ddl::parse(sql)? else { return self.plan(sql).await };
+        let Some(statement) = ddl::parse(sql)? else { return one_statement(self.plan(sql)).await };
         let engine = Arc::clone(&self.engine);
         let done = tokio::task::spawn_blocking(move || ddl::execute(&engine, statement)).await;
         let batch: RecordBatch = done.map_err(|error| DataFusionError::External(Box::new(error)))??;
@@ -76,6 +75,8 @@ impl Session {
         let mut statement = state.sql_to_statement(sql, &state.config_options().sql_parser.dialect)?;
         rewrite_dots(&mut statement);
         let plan = state.statement_to_plan(statement).await?;
+        // Here and not only while it runs, so that a view or a frame does not change its meaning later.
+        let plan = bind_calls(plan, Binding::Statement, state.config_options())?;
         self.context.execute_logical_plan(plan).await
     }
 

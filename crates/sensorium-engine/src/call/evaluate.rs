@@ -19,6 +19,8 @@ use crate::settings::MmSettings;
 /// A call whose model is known: what planning decided about it.
 #[derive(Debug, Clone)]
 pub(crate) struct Bound {
+    /// The model as the call names it, for binding it again.
+    reference: String,
     pub(crate) version: Arc<ModelVersion>,
     /// For each media input, the folder of the table that it comes from.
     pub(crate) bases: BTreeMap<String, String>,
@@ -27,8 +29,12 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    pub(crate) fn new(version: Arc<ModelVersion>, bases: BTreeMap<String, String>) -> Self {
-        Self { version, bases, rows: Arc::default() }
+    pub(crate) fn new(reference: &str, version: Arc<ModelVersion>, bases: BTreeMap<String, String>) -> Self {
+        Self { reference: reference.to_string(), version, bases, rows: Arc::default() }
+    }
+
+    pub(crate) fn reference(&self) -> &str {
+        &self.reference
     }
 }
 
@@ -61,6 +67,8 @@ pub(crate) struct Arguments<'a> {
     pub(crate) arrays: &'a [ArrayRef],
     pub(crate) fields: &'a [FieldRef],
     pub(crate) rows: usize,
+    /// Whether all are literals.
+    pub(crate) constant: bool,
 }
 
 /// Runs a bound call.
@@ -77,6 +85,7 @@ pub(crate) fn evaluate(engine: &Engine, kind: Kind, bound: &Bound, arguments: &A
         stop_at_failure: kind.policy.stops(settings),
     };
     let answer = engine.models.run(&engine.catalog, version, &request).map_err(to_datafusion)?;
-    let first_row = bound.rows.fetch_add(arguments.rows as u64, Ordering::Relaxed);
+    // A constant call is folded, and so run, several times while it is planned; it has no rows to count.
+    let first_row = if arguments.constant { 0 } else { bound.rows.fetch_add(arguments.rows as u64, Ordering::Relaxed) };
     settle(engine, kind.function, Some(&version.pinned()), answer, kind.policy, settings, first_row)
 }

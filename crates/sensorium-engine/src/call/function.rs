@@ -50,8 +50,13 @@ impl ModelFunction {
     }
 
     /// The call with its model fixed to one version and its media to one folder.
-    pub(crate) fn bind_to(&self, bound: Bound) -> ScalarUDF {
-        ScalarUDF::new_from_impl(Self { bound: Some(bound), ..self.copy() })
+    pub(crate) fn bind_to(&self, bound: Bound, null_on_error: bool) -> ScalarUDF {
+        ScalarUDF::new_from_impl(Self { bound: Some(bound), null_on_error, ..self.copy() })
+    }
+
+    /// The model as the statement named it, once the call is bound.
+    pub(crate) fn reference(&self) -> Option<&str> {
+        self.bound.as_ref().map(Bound::reference)
     }
 
     /// Whether the call was bound already, as in a view that is used in a further query.
@@ -67,7 +72,7 @@ impl ModelFunction {
     fn model(&self, name: Option<&ScalarValue>) -> Result<Bound> {
         match (&self.bound, name.and_then(|name| name.try_as_str().flatten())) {
             (Some(bound), _) => Ok(bound.clone()),
-            (None, Some(name)) => Ok(Bound::new(self.resolve(name)?, BTreeMap::new())),
+            (None, Some(name)) => Ok(Bound::new(name, self.resolve(name)?, BTreeMap::new())),
             (None, None) => plan_err!("{}: the model must be a string literal, such as 'credit' or 'credit@3'", self.kind.function),
         }
     }
@@ -147,7 +152,7 @@ impl ScalarUDFImpl for ModelFunction {
         let rows = if all_scalar { 1 } else { args.number_rows };
         let arrays: Vec<ArrayRef> = args.args[1..].iter().map(|argument| argument.to_array(rows)).collect::<Result<_>>()?;
         let settings = MmSettings::of(&args.config_options);
-        let arguments = Arguments { arrays: &arrays, fields: &args.arg_fields[1..], rows };
+        let arguments = Arguments { arrays: &arrays, fields: &args.arg_fields[1..], rows, constant: all_scalar };
         let values = evaluate(&self.engine, self.kind, &bound, &arguments, &settings)?;
         if all_scalar { ScalarValue::try_from_array(&values, 0).map(ColumnarValue::Scalar) } else { Ok(ColumnarValue::Array(values)) }
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use arrow::array::RecordBatch;
 use datafusion::error::Result;
-use sensorium_inference::{CreateMode, Error, ImportOptions, Kind, Wanted, import, result_type};
+use sensorium_inference::{CreateMode, Error, ImportOptions, Kind, import, try_out};
 
 use super::statement::status;
 use crate::engine::Engine;
@@ -29,8 +29,8 @@ pub(super) fn create(engine: &Engine, name: &str, mode: CreateMode, source: &str
         return status(format!("model {} exists already", existing.pinned()));
     }
     let draft = import(Path::new(source), &options).map_err(to_datafusion)?;
-    // What cannot be returned is refused here, not at the first query.
-    result_type(&draft.manifest, Wanted::Prediction).map_err(to_datafusion)?;
+    // What cannot run or be returned is refused here, not at the first query.
+    try_out(&draft).map_err(to_datafusion)?;
     let (version, is_new) = engine.catalog.create(name, draft, mode, source).map_err(to_datafusion)?;
     let verb = if is_new { "created" } else { "exists already" };
     status(format!("model {} {verb}, sha256 {}", version.pinned(), version.sha256))

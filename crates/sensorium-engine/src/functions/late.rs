@@ -9,11 +9,18 @@ use arrow::datatypes::{DataType, FieldRef, Fields, Float32Type, Float64Type};
 use datafusion::error::Result;
 use sensorium_inference::{Answer, Error, Failure, Kind, Step};
 
-use super::vectors::{Vectors, argument_error, is_vector};
+use super::vectors::{Vectors, argument_error, is_vector, not_finite};
 
-/// `{label, score, probabilities}`
+/// `{label, score, probabilities}` as a classifier returns it, types included.
 fn is_classification(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Struct(fields) if fields.iter().map(|field| field.name().as_str()).eq(["label", "score", "probabilities"]))
+    let DataType::Struct(fields) = data_type else { return false };
+    let [label, score, probabilities] = &fields[..] else { return false };
+    let DataType::Map(entries, _) = probabilities.data_type() else { return false };
+    let DataType::Struct(pair) = entries.data_type() else { return false };
+    let types: Vec<&DataType> = pair.iter().map(|field| field.data_type()).collect();
+    fields.iter().map(|field| field.name().as_str()).eq(["label", "score", "probabilities"])
+        && score.data_type() == &DataType::Float32
+        && types == [label.data_type(), &DataType::Float32]
 }
 
 /// `{weights: [..]}`
@@ -79,7 +86,12 @@ fn average_numbers(predictions: &[ArrayRef], weights: impl Fn(usize) -> Result<V
         let present = columns.iter().zip(weights).filter(|(column, _)| column.is_valid(row));
         let (sum, total) = present
             .fold((0.0, 0.0), |(sum, total), (column, weight)| (sum + column.value(row) * f64::from(weight), total + f64::from(weight)));
-        (total > 0.0).then(|| sum / total)
+        let mean = (total > 0.0).then(|| sum / total)?;
+        if !mean.is_finite() {
+            failures.push(not_finite(row));
+            return None;
+        }
+        Some(mean)
     };
     let values: Float64Array = (0..predictions[0].len()).map(&mut average).collect();
     Ok(Answer { values: Arc::new(values), failures })

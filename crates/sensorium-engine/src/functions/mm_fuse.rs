@@ -11,7 +11,7 @@ use datafusion::logical_expr::{DocSection, Documentation, ScalarUDF};
 use sensorium_inference::{Answer, Error};
 
 use super::late::{late_answer, late_type};
-use super::vectors::{Kernel, VectorFunction, Vectors, argument_error, is_vector};
+use super::vectors::{Kernel, VectorFunction, Vectors, argument_error, is_vector, not_finite};
 use crate::call::Policy;
 use crate::engine::Engine;
 
@@ -76,15 +76,20 @@ fn early(parts: &[ArrayRef], item: &FieldRef, width: i32) -> Result<Answer> {
     let parts = parts.iter().map(as_vectors).collect::<Result<Vec<_>>>()?;
     let mut values = Vec::with_capacity(rows * width as usize);
     let mut valid = Vec::with_capacity(rows);
+    let mut failures = Vec::new();
     for row in 0..rows {
         let end = (row + 1) * width as usize;
-        let pieces: Option<Vec<&[f32]>> = parts.iter().map(|part| part.row(row)).collect();
+        let mut pieces: Option<Vec<&[f32]>> = parts.iter().map(|part| part.row(row)).collect();
+        if pieces.iter().flatten().any(|piece| piece.iter().any(|value| !value.is_finite())) {
+            failures.push(not_finite(row));
+            pieces = None;
+        }
         valid.push(pieces.is_some());
         pieces.into_iter().flatten().for_each(|piece| values.extend_from_slice(piece));
         values.resize(end, 0.0);
     }
     let list = FixedSizeListArray::try_new(Arc::clone(item), width, Arc::new(Float32Array::from(values)), Some(NullBuffer::from(valid)))?;
-    Ok(Answer { values: Arc::new(list), failures: Vec::new() })
+    Ok(Answer { values: Arc::new(list), failures })
 }
 
 /// Numbers are vectors of one.

@@ -9,7 +9,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{DocSection, Documentation, ScalarUDF};
 use sensorium_inference::{Answer, Error, Failure, Kind, Step};
 
-use super::vectors::{Kernel, VectorFunction, Vectors, argument_error, is_vector};
+use super::vectors::{Kernel, VectorFunction, Vectors, argument_error, is_vector, not_finite};
 use crate::call::Policy;
 use crate::engine::Engine;
 
@@ -68,8 +68,7 @@ fn compute(arguments: &[ArrayRef], _: &DataType) -> Result<Answer> {
         }
         let cosine = cosine(u, v)?;
         if !cosine.is_finite() {
-            let error = Error::new(Kind::Argument, "a vector holds NaN or infinity");
-            failures.push(Failure { row, uri: None, step: Step::Input, error });
+            failures.push(not_finite(row));
             return None;
         }
         Some(cosine)

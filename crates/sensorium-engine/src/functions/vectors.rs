@@ -12,7 +12,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use sensorium_inference::{Answer, Error, Kind};
+use sensorium_inference::{Answer, Error, Failure, Kind, Step};
 
 use crate::call::{Policy, settle, try_type};
 use crate::engine::Engine;
@@ -66,6 +66,12 @@ fn fixed(list: &FixedSizeListArray) -> (ArrayRef, Vec<(usize, usize)>) {
 
 fn pairs<T: Copy>(offsets: &[T], to_usize: impl Fn(T) -> usize) -> Vec<(usize, usize)> {
     offsets.windows(2).map(|pair| (to_usize(pair[0]), to_usize(pair[1]))).collect()
+}
+
+/// The failure of a row that holds NaN or infinity, as no function over vectors passes these on.
+pub(super) fn not_finite(row: usize) -> Failure {
+    let error = Error::new(Kind::Argument, "NaN or infinity among the numbers").with_hint("leave such rows out: WHERE NOT isnan(x)");
+    Failure { row, uri: None, step: Step::Input, error }
 }
 
 /// Types and literals of the arguments to the type of the result.
@@ -161,7 +167,7 @@ impl ScalarUDFImpl for VectorFunction {
             (_, other) => other,
         };
         let answer = (self.kernel.compute)(&arrays, value_type)?;
-        let first_row = self.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        let first_row = if all_scalar { 0 } else { self.rows.fetch_add(rows as u64, Ordering::Relaxed) };
         let values = settle(&self.engine, self.name, None, answer, self.policy, &settings, first_row)?;
         if all_scalar { ScalarValue::try_from_array(&values, 0).map(ColumnarValue::Scalar) } else { Ok(ColumnarValue::Array(values)) }
     }

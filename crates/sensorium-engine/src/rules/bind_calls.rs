@@ -1,7 +1,8 @@
 //! Fixes each model call to a version and to the folder of its media, and writes out `t.*`.
 //!
-//! Runs before DataFusion's own analyzer rules, so that they see real types. The version is pinned here, because a
-//! name may mean another version while the query runs.
+//! Runs as soon as a statement is planned, because a name may mean another version and a setting have another value by
+//! the time that its frame is collected; a view is bound again by each statement that uses it. As a rule it also serves
+//! plans that were made without SQL, ahead of DataFusion's own analyzer rules, so that they see real types.
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use datafusion::optimizer::analyzer::AnalyzerRule;
 use super::media_base::media_bases;
 use crate::call::{Bound, ModelFunction, expand_wildcards, model_literal};
 use crate::functions::VectorFunction;
+use crate::settings::{MmSettings, OnError};
 
 /// The rule.
 #[derive(Debug, Default)]
@@ -27,12 +29,39 @@ impl AnalyzerRule for BindCalls {
         "bind_model_calls"
     }
 
-    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        plan.transform_up_with_subqueries(bind_node).map(|transformed| transformed.data)
+    fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
+        bind_calls(plan, Binding::Rest, config)
     }
 }
 
-fn bind_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+/// Which calls are bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Binding {
+    /// All of a new statement, those of views included.
+    Statement,
+    /// Those that are not bound yet.
+    Rest,
+}
+
+/// Binds the calls of a plan.
+pub(crate) fn bind_calls(plan: LogicalPlan, which: Binding, config: &ConfigOptions) -> Result<LogicalPlan> {
+    let null_on_error = MmSettings::of(config).on_error == OnError::Null;
+    let rule = Rule { which, null_on_error };
+    let bound = plan.transform_up_with_subqueries(|plan| bind_node(plan, rule))?;
+    if !bound.transformed {
+        return Ok(bound.data);
+    }
+    // A call may have another type now, and so have the nodes above it.
+    bound.data.transform_up_with_subqueries(|plan| plan.recompute_schema().map(Transformed::yes)).map(|transformed| transformed.data)
+}
+
+#[derive(Clone, Copy)]
+struct Rule {
+    which: Binding,
+    null_on_error: bool,
+}
+
+fn bind_node(plan: LogicalPlan, rule: Rule) -> Result<Transformed<LogicalPlan>> {
     let schema = match plan.inputs().as_slice() {
         [] => DFSchema::clone(plan.schema()),
         inputs => merge_schema(inputs),
@@ -41,27 +70,29 @@ fn bind_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let names = NamePreserver::new(&plan);
     let bound = plan.map_expressions(|expr| {
         let name = names.save(&expr);
-        let bound = expr.transform_up(|expr| bind_call(expr, &schema, &sources))?;
+        let bound = expr.transform_up(|expr| bind_call(expr, rule, &schema, &sources))?;
         Ok(if bound.transformed { bound.update_data(|expr| name.restore(expr)) } else { bound })
     })?;
     if bound.transformed { bound.map_data(LogicalPlan::recompute_schema) } else { Ok(bound) }
 }
 
-fn bind_call(expr: Expr, schema: &DFSchema, sources: &[LogicalPlan]) -> Result<Transformed<Expr>> {
+fn bind_call(expr: Expr, rule: Rule, schema: &DFSchema, sources: &[LogicalPlan]) -> Result<Transformed<Expr>> {
     let Expr::ScalarFunction(call) = &expr else { return Ok(Transformed::no(expr)) };
     if let Some(function) = call.func.inner().downcast_ref::<VectorFunction>() {
         let func = Arc::new(function.fresh());
         return Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args: call.args.clone() })));
     }
-    let Some(function) = call.func.inner().downcast_ref::<ModelFunction>().filter(|function| !function.is_bound()) else {
+    let Some(function) =
+        call.func.inner().downcast_ref::<ModelFunction>().filter(|function| rule.which == Binding::Statement || !function.is_bound())
+    else {
         return Ok(Transformed::no(expr));
     };
-    let Some(reference) = model_literal(&call.args) else { return Ok(Transformed::no(expr)) };
+    let Some(reference) = function.reference().or_else(|| model_literal(&call.args)) else { return Ok(Transformed::no(expr)) };
     let version = function.resolve(reference)?;
     let arguments = expand_wildcards(&version.name, &version.manifest, call.args[1..].to_vec(), schema)?;
-    let bases = media_bases(&version.manifest, &arguments, sources);
+    let bases = media_bases(&version.manifest, &arguments, sources)?;
     let model = Expr::Literal(version.pinned().into(), None);
     let args = [model].into_iter().chain(arguments).collect();
-    let func = Arc::new(function.bind_to(Bound::new(version, bases)));
+    let func = Arc::new(function.bind_to(Bound::new(reference, version, bases), rule.null_on_error));
     Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args })))
 }

@@ -1,22 +1,35 @@
 //! The folder that relative URIs of a column are resolved against: the one of the file that the column comes from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::catalog::default_table_source::source_as_provider;
 use datafusion::common::Column;
 use datafusion::datasource::listing::{ListingTable, ListingTableUrl};
+use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
-use sensorium_inference::{Input, Manifest, Modality};
+use sensorium_inference::{Error, Kind, Manifest, Modality};
+
+use crate::errors::to_datafusion;
 
 /// For each media input of the model, the folder of the table of files that its argument comes from.
-pub(super) fn media_bases(manifest: &Manifest, arguments: &[Expr], sources: &[LogicalPlan]) -> BTreeMap<String, String> {
-    let base = |(index, input): (usize, &Input)| {
-        let columns = argument_of(index, &input.name, arguments)?.column_refs();
-        let base = columns.into_iter().find_map(|column| sources.iter().find_map(|plan| column_base(column, plan)))?;
-        Some((input.name.clone(), base))
-    };
-    let is_media = |(_, input): &(usize, &Input)| matches!(input.modality, Modality::Image(_));
-    manifest.inputs.iter().enumerate().filter(is_media).filter_map(base).collect()
+///
+/// # Errors
+/// When an argument comes from tables in several folders, so that a relative URI could mean several files.
+pub(super) fn media_bases(manifest: &Manifest, arguments: &[Expr], sources: &[LogicalPlan]) -> Result<BTreeMap<String, String>> {
+    let mut bases = BTreeMap::new();
+    for (index, input) in manifest.inputs.iter().enumerate().filter(|(_, input)| matches!(input.modality, Modality::Image(_))) {
+        let Some(argument) = argument_of(index, &input.name, arguments) else { continue };
+        let found: BTreeSet<String> =
+            argument.column_refs().into_iter().flat_map(|column| sources.iter().flat_map(|plan| column_bases(column, plan))).collect();
+        if found.len() > 1 {
+            let folders: Vec<String> = found.into_iter().collect();
+            let ambiguous = Error::new(Kind::Argument, format!("input '{}' comes from tables in {}", input.name, folders.join(" and ")))
+                .with_hint("make its URIs absolute before the tables are joined: concat('file:///folder/', uri)");
+            return Err(to_datafusion(ambiguous));
+        }
+        bases.extend(found.into_iter().next().map(|base| (input.name.clone(), base)));
+    }
+    Ok(bases)
 }
 
 /// The argument of an input: by its name in a struct literal, else by its position.
@@ -30,33 +43,35 @@ fn argument_of<'a>(index: usize, name: &str, arguments: &'a [Expr]) -> Option<&'
     }
 }
 
-fn column_base(column: &Column, plan: &LogicalPlan) -> Option<String> {
-    let index = plan.schema().maybe_index_of_column(column)?;
+fn column_bases(column: &Column, plan: &LogicalPlan) -> BTreeSet<String> {
+    let Some(index) = plan.schema().maybe_index_of_column(column) else { return BTreeSet::new() };
+    let through =
+        |expr: &Expr, input: &LogicalPlan| expr.column_refs().into_iter().flat_map(|column| column_bases(column, input)).collect();
     match plan {
-        LogicalPlan::TableScan(scan) => scan_base(scan),
-        LogicalPlan::Projection(projection) => {
-            let columns = projection.expr[index].column_refs();
-            columns.into_iter().find_map(|column| column_base(column, &projection.input))
-        }
-        LogicalPlan::SubqueryAlias(alias) => nth_base(index, &alias.input),
-        LogicalPlan::Union(union) => union.inputs.iter().find_map(|input| nth_base(index, input)),
-        LogicalPlan::Aggregate(aggregate) => {
-            let columns = aggregate.group_expr.get(index)?.column_refs();
-            columns.into_iter().find_map(|column| column_base(column, &aggregate.input))
-        }
-        other => other.inputs().into_iter().find_map(|input| column_base(column, input)),
+        LogicalPlan::TableScan(scan) => scan_bases(scan),
+        LogicalPlan::Projection(projection) => through(&projection.expr[index], &projection.input),
+        LogicalPlan::SubqueryAlias(alias) => nth_bases(index, &alias.input),
+        LogicalPlan::Union(union) => union.inputs.iter().flat_map(|input| nth_bases(index, input)).collect(),
+        LogicalPlan::Aggregate(aggregate) => match aggregate.group_expr.get(index) {
+            Some(expr) => through(expr, &aggregate.input),
+            // `min(uri)` and the like.
+            None => aggregate
+                .aggr_expr
+                .get(index - aggregate.group_expr.len())
+                .map_or_else(BTreeSet::new, |expr| through(expr, &aggregate.input)),
+        },
+        other => other.inputs().into_iter().flat_map(|input| column_bases(column, input)).collect(),
     }
 }
 
-fn nth_base(index: usize, plan: &LogicalPlan) -> Option<String> {
-    let column = plan.schema().columns().into_iter().nth(index)?;
-    column_base(&column, plan)
+fn nth_bases(index: usize, plan: &LogicalPlan) -> BTreeSet<String> {
+    plan.schema().columns().get(index).map_or_else(BTreeSet::new, |column| column_bases(column, plan))
 }
 
-fn scan_base(scan: &TableScan) -> Option<String> {
-    let provider = source_as_provider(&scan.source).ok()?;
-    let table = provider.downcast_ref::<ListingTable>()?;
-    table.table_paths().first().map(folder)
+fn scan_bases(scan: &TableScan) -> BTreeSet<String> {
+    let Ok(provider) = source_as_provider(&scan.source) else { return BTreeSet::new() };
+    let Some(table) = provider.downcast_ref::<ListingTable>() else { return BTreeSet::new() };
+    table.table_paths().iter().map(folder).collect()
 }
 
 /// The folder itself, or the one around a file or glob.

@@ -3,4 +3,4 @@
 mod bind_calls;
 mod media_base;
 
-pub(crate) use bind_calls::BindCalls;
+pub(crate) use bind_calls::{BindCalls, Binding, bind_calls};

@@ -3,15 +3,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::{GetResultPayload, ObjectStoreExt, WriteMultipart};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::store::{Catalog, store_error};
 use super::version::ModelVersion;
 use crate::error::{Error, Kind, Result};
-use crate::package::{Draft, FileRecord, digest, is_inside};
+use crate::onnx::GraphFacts;
+use crate::package::{Draft, FileRecord, Modality, digest, hex, is_inside};
 use crate::runtime::cache_dir;
 
 /// Pieces in which files travel.
@@ -23,11 +25,11 @@ fn file_error(action: &str, path: &Path, error: &dyn std::fmt::Display) -> Error
     Error::new(Kind::Catalog, format!("cannot {action} {}: {error}", path.display()))
 }
 
-/// Puts every file of the draft under its digest; what is there already is not sent again.
+/// Puts every file of the draft under its digest; what is there already, undamaged, is not sent again.
 pub(super) async fn upload(catalog: &Catalog, draft: &Draft) -> Result<()> {
     for (file, record) in &draft.manifest.files {
         let target = catalog.blob(&record.sha256);
-        if catalog.store.head(&target).await.is_ok_and(|found| found.size == record.bytes) {
+        if is_stored(catalog, record).await {
             continue;
         }
         let source = draft.root.join(file);
@@ -36,18 +38,37 @@ pub(super) async fn upload(catalog: &Catalog, draft: &Draft) -> Result<()> {
         // A multipart upload appears under its name only when it is complete.
         let upload = catalog.store.put_multipart(&target).await.map_err(|error| failed(&error))?;
         let mut writer = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
-        let mut buffer = vec![0; PART_BYTES];
+        let (mut buffer, mut hash) = (vec![0; PART_BYTES], Sha256::new());
         loop {
             let count = reader.read(&mut buffer).await.map_err(|error| file_error("read", &source, &error))?;
             if count == 0 {
                 break;
             }
             writer.wait_for_capacity(PARTS_IN_FLIGHT).await.map_err(|error| failed(&error))?;
+            hash.update(&buffer[..count]);
             writer.write(&buffer[..count]);
+        }
+        if hex(&hash.finalize()) != record.sha256 {
+            writer.abort().await.map_err(|error| failed(&error))?;
+            return Err(Error::new(Kind::Catalog, format!("{} was changed while it was read", source.display())).retryable());
         }
         writer.finish().await.map_err(|error| failed(&error))?;
     }
     Ok(())
+}
+
+/// Whether the catalog holds the file with the content that its name promises.
+async fn is_stored(catalog: &Catalog, record: &FileRecord) -> bool {
+    let Ok(found) = catalog.store.get(&catalog.blob(&record.sha256)).await else { return false };
+    if found.meta.size != record.bytes {
+        return false;
+    }
+    let (mut hash, mut parts) = (Sha256::new(), found.into_stream());
+    while let Some(part) = parts.next().await {
+        let Ok(part) = part else { return false };
+        hash.update(&part);
+    }
+    hex(&hash.finalize()) == record.sha256
 }
 
 /// The folder with the version's files; made at first use, verified at every use.
@@ -75,6 +96,7 @@ pub(super) async fn materialise(catalog: &Catalog, version: &ModelVersion) -> Re
         download(catalog, record, &target).await?;
     }
     verify(staging.path(), version)?;
+    check_graphs(staging.path(), version)?;
     let staged = staging.keep();
     match fs::rename(&staged, &folder) {
         Ok(()) => {}
@@ -101,6 +123,31 @@ async fn download(catalog: &Catalog, record: &FileRecord, target: &Path) -> Resu
         writer.write_all(&part).await.map_err(|error| file_error("write", target, &error))?;
     }
     writer.flush().await.map_err(|error| file_error("write", target, &error))
+}
+
+/// A catalog may be somebody else's: its manifests may name no graph, tokenizer or weights but their own files.
+fn check_graphs(folder: &Path, version: &ModelVersion) -> Result<()> {
+    let manifest = &version.manifest;
+    let own = |file: &str| {
+        let is_own = is_inside(file) && manifest.files.contains_key(file);
+        let strange = || Error::new(Kind::Catalog, format!("model {} reads a file that is not one of its own: {file}", version.pinned()));
+        if is_own { Ok(()) } else { Err(strange()) }
+    };
+    for input in &manifest.inputs {
+        if let Modality::Text(spec) = &input.modality {
+            own(&spec.tokenizer)?;
+        }
+    }
+    for stage in &manifest.stages {
+        own(&stage.graph)?;
+        let path = folder.join(&stage.graph);
+        let bytes = fs::read(&path).map_err(|error| file_error("read", &path, &error))?;
+        let beside = Path::new(&stage.graph).parent().unwrap_or(Path::new(""));
+        for weights in &GraphFacts::read(&stage.graph, &bytes)?.external_files {
+            own(&beside.join(weights).to_string_lossy())?;
+        }
+    }
+    Ok(())
 }
 
 fn verify(folder: &Path, version: &ModelVersion) -> Result<()> {

@@ -28,19 +28,35 @@ pub(super) async fn numbers(store: &dyn ObjectStore, prefix: &Path) -> Result<Ve
 
 /// Appends `value` under the next free number and returns it. Two writers at once get two numbers, without a gap.
 pub(super) async fn append(store: &dyn ObjectStore, prefix: &Path, value: &impl Serialize) -> Result<u64> {
-    let text = serde_json::to_vec_pretty(value).map_err(|error| Error::new(Kind::Catalog, format!("cannot write {prefix}: {error}")))?;
-    let payload = PutPayload::from(text);
+    let payload = payload(prefix, value)?;
     let mut number = numbers(store, prefix).await?.last().copied().unwrap_or(0) + 1;
     for _ in 0..MAX_ATTEMPTS {
-        let path = entry_path(prefix, number);
-        let options = PutOptions { mode: PutMode::Create, ..Default::default() };
-        match store.put_opts(&path, payload.clone(), options).await {
-            Ok(_) => return Ok(number),
-            Err(object_store::Error::AlreadyExists { .. }) => number += 1,
-            Err(error) => return Err(store_error("write", &path, &error)),
+        if put(store, prefix, number, payload.clone()).await? {
+            return Ok(number);
         }
+        number += 1;
     }
     Err(Error::new(Kind::Catalog, format!("no free number below {prefix} in {MAX_ATTEMPTS} attempts")).retryable())
+}
+
+/// Writes entry `number`. Returns `false` where another writer was faster, whose entry then stays.
+pub(super) async fn append_as(store: &dyn ObjectStore, prefix: &Path, number: u64, value: &impl Serialize) -> Result<bool> {
+    put(store, prefix, number, payload(prefix, value)?).await
+}
+
+fn payload(prefix: &Path, value: &impl Serialize) -> Result<PutPayload> {
+    let text = serde_json::to_vec_pretty(value).map_err(|error| Error::new(Kind::Catalog, format!("cannot write {prefix}: {error}")))?;
+    Ok(PutPayload::from(text))
+}
+
+async fn put(store: &dyn ObjectStore, prefix: &Path, number: u64, payload: PutPayload) -> Result<bool> {
+    let path = entry_path(prefix, number);
+    let options = PutOptions { mode: PutMode::Create, ..Default::default() };
+    match store.put_opts(&path, payload, options).await {
+        Ok(_) => Ok(true),
+        Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
+        Err(error) => Err(store_error("write", &path, &error)),
+    }
 }
 
 /// Reads entry `number`.

@@ -18,5 +18,5 @@ mod store;
 mod version;
 
 pub use names::ModelReference;
-pub use store::{Catalog, CreateMode, ModelSummary};
+pub use store::{Catalog, CreateMode, ModelSummary, environment_options};
 pub use version::ModelVersion;

@@ -62,8 +62,8 @@ pub(super) fn store_error(action: &str, path: &Path, error: &object_store::Error
     Error::new(Kind::Catalog, format!("cannot {action} {path} in the catalog: {error}"))
 }
 
-/// The environment, for credentials, with the names in lower case as object_store has them.
-fn variables() -> impl Iterator<Item = (String, String)> {
+/// The environment as options of an object store: its credentials, with the names in lower case as `object_store` has them.
+pub fn environment_options() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?.to_lowercase(), value.into_string().ok()?)))
 }
 
@@ -80,7 +80,7 @@ impl Catalog {
         let failed = |error: &dyn std::fmt::Display| Error::new(Kind::Catalog, format!("cannot open the catalog at {location}: {error}"));
         if location.contains("://") {
             let url = Url::parse(location).map_err(|error| failed(&error))?;
-            let (store, root) = object_store::parse_url_opts(&url, variables()).map_err(|error| failed(&error))?;
+            let (store, root) = object_store::parse_url_opts(&url, environment_options()).map_err(|error| failed(&error))?;
             return Ok(Self { store: Arc::from(store), root, location: location.to_string() });
         }
         let folder = PathBuf::from(location);
@@ -110,12 +110,14 @@ impl Catalog {
         check_name("model name", name)?;
         let (catalog, name, source) = (self.clone(), name.to_string(), source.to_string());
         io::wait(async move {
-            let existing = catalog.live_versions(&name).await?;
-            match (mode, existing.last()) {
-                (CreateMode::New, Some(newest)) => {
-                    return Err(Error::new(Kind::Catalog, format!("model '{name}' exists already, version {newest}"))
-                        .with_hint(format!("CREATE OR REPLACE MODEL {name} adds version {}", newest + 1)));
-                }
+            let prefix = catalog.model(&name, "versions");
+            let taken = |newest: u64| {
+                Error::new(Kind::Catalog, format!("model '{name}' exists already, version {newest}"))
+                    .with_hint(format!("CREATE OR REPLACE MODEL {name} adds version {}", newest + 1))
+            };
+            let next = log::numbers(&catalog.store, &prefix).await?.last().copied().unwrap_or(0) + 1;
+            match (mode, catalog.live_versions(&name).await?.last()) {
+                (CreateMode::New, Some(newest)) => return Err(taken(*newest)),
                 (CreateMode::IfNotExists, Some(newest)) => return Ok((catalog.load(&name, *newest).await?, false)),
                 _ => {}
             }
@@ -126,7 +128,13 @@ impl Catalog {
                 source,
                 manifest: draft.manifest,
             };
-            let number = log::append(&catalog.store, &catalog.model(&name, "versions"), &record).await?;
+            // Of two that create the same name at once, one does; a replacement always finds a number.
+            let number = match mode {
+                CreateMode::Replace => log::append(&catalog.store, &prefix, &record).await?,
+                _ if log::append_as(&catalog.store, &prefix, next, &record).await? => next,
+                CreateMode::New => return Err(taken(next)),
+                CreateMode::IfNotExists => return Ok((catalog.load(&name, next).await?, false)),
+            };
             Ok((catalog.load(&name, number).await?, true))
         })
     }

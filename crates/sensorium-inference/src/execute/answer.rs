@@ -7,6 +7,7 @@ use arrow::array::{
     Array, ArrayRef, BooleanArray, FixedSizeListArray, Float32Array, Float64Array, Int64Array, MapArray, StringArray, StructArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields};
 
 use super::run::{Failure, Step};
@@ -113,6 +114,13 @@ fn width(manifest: &Manifest, reference: &OutputRef) -> Result<usize> {
     Ok(trailing(manifest, reference)?.iter().product())
 }
 
+const NOT_FINITE: &str = "is NaN or infinite";
+
+/// Whether a row failed for its values alone.
+pub(super) fn is_not_finite(error: &Error) -> bool {
+    error.to_string().ends_with(NOT_FINITE)
+}
+
 /// The values of one output for all rows of the call.
 #[derive(Debug)]
 pub(super) struct Collector {
@@ -164,17 +172,19 @@ impl Collector {
     }
 
     /// Rows with NaN or infinity become failures: such a score means nothing and must not pass for one.
-    fn reject_nonfinite(&self, active: &mut [bool], failures: &mut Vec<Failure>) {
+    fn reject_nonfinite(&self, narrow: bool, active: &mut [bool], failures: &mut Vec<Failure>) {
         let width = self.width.unwrap_or(1);
         let finite = |row: usize| match &self.data {
             Some(Data::Float32(values)) => values[row * width..(row + 1) * width].iter().all(|value| value.is_finite()),
+            // A number too large for 32 bits is infinite where those are returned.
+            Some(Data::Float64(values)) if narrow => values[row * width..(row + 1) * width].iter().all(|value| (*value as f32).is_finite()),
             Some(Data::Float64(values)) => values[row * width..(row + 1) * width].iter().all(|value| value.is_finite()),
             _ => true,
         };
         for (row, active) in active.iter_mut().enumerate() {
             if *active && !finite(row) {
                 *active = false;
-                let error = Error::new(Kind::Model, format!("output '{}' is NaN or infinite", self.reference.output))
+                let error = Error::new(Kind::Model, format!("output '{}' {NOT_FINITE}", self.reference.output))
                     .with_hint("look for NaN, infinity or extreme values in the inputs of this row");
                 failures.push(Failure { row, uri: None, step: Step::Model, error });
             }
@@ -194,15 +204,16 @@ impl Collector {
     }
 
     fn into_array(self, data_type: &DataType, nulls: Option<&NullBuffer>) -> Result<ArrayRef> {
-        let values: ArrayRef = match (self.data, innermost(data_type)) {
-            (Some(Data::Float32(values)), _) => Arc::new(Float32Array::from(values)),
-            (Some(Data::Float64(values)), _) => Arc::new(Float64Array::from(values)),
-            (Some(Data::Int64(values)), _) => Arc::new(Int64Array::from(values)),
-            (Some(Data::Bool(values)), _) => Arc::new(BooleanArray::from(values)),
-            (Some(Data::Text(values)), _) => Arc::new(StringArray::from(values)),
-            (None, _) => return Ok(arrow::array::new_null_array(data_type, self.rows)),
+        let values: ArrayRef = match self.data {
+            Some(Data::Float32(values)) => Arc::new(Float32Array::from(values)),
+            Some(Data::Float64(values)) => Arc::new(Float64Array::from(values)),
+            Some(Data::Int64(values)) => Arc::new(Int64Array::from(values)),
+            Some(Data::Bool(values)) => Arc::new(BooleanArray::from(values)),
+            Some(Data::Text(values)) => Arc::new(StringArray::from(values)),
+            None => return Ok(arrow::array::new_null_array(data_type, self.rows)),
         };
-        nest(values, data_type, nulls)
+        let failed = |error: arrow::error::ArrowError| Error::new(Kind::Model, format!("the output cannot be returned: {error}"));
+        nest(cast(&values, innermost(data_type)).map_err(failed)?, data_type, nulls)
     }
 }
 
@@ -239,7 +250,8 @@ pub(super) fn assemble(
 ) -> Result<ArrayRef> {
     let is_judged = wanted == Wanted::Embedding || !matches!(manifest.prediction, Prediction::Outputs { .. });
     if is_judged {
-        collectors.iter().for_each(|collector| collector.reject_nonfinite(active, failures));
+        let narrow = wanted == Wanted::Embedding || matches!(manifest.prediction, Prediction::Classification { .. });
+        collectors.iter().for_each(|collector| collector.reject_nonfinite(narrow, active, failures));
     }
     let nulls = Some(NullBuffer::from(active.to_vec())).filter(|nulls| nulls.null_count() > 0);
     let data_type = result_type(manifest, wanted)?;

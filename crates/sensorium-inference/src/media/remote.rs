@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
+use object_store::client::{HttpClient, HttpConnector};
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::http::HttpBuilder;
 use object_store::path::Path;
@@ -56,7 +57,8 @@ fn open(scheme: &ObjectStoreScheme, url: &Url, limits: &Limits) -> Result<Arc<Dy
             Arc::new(MicrosoftAzureBuilder::from_env().with_url(url.as_str()).with_retry(retry).with_client_options(client).build()?)
         }
         ObjectStoreScheme::Http => {
-            Arc::new(HttpBuilder::new().with_url(&url[..Position::BeforePath]).with_retry(retry).with_client_options(client).build()?)
+            let builder = HttpBuilder::new().with_url(&url[..Position::BeforePath]).with_http_connector(NoRedirects { timeout });
+            Arc::new(builder.with_retry(retry).with_client_options(client).build()?)
         }
         other => {
             return Err(object_store::Error::Generic {
@@ -65,4 +67,23 @@ fn open(scheme: &ObjectStoreScheme, url: &Url, limits: &Limits) -> Result<Arc<Dy
             });
         }
     })
+}
+
+/// A client that does not follow redirects: they could lead out of `mm.allowed_roots`.
+#[derive(Debug)]
+struct NoRedirects {
+    timeout: Duration,
+}
+
+impl HttpConnector for NoRedirects {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(self.timeout)
+            .connect_timeout(self.timeout)
+            .user_agent(concat!("sensorium/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| object_store::Error::Generic { store: "http", source: Box::new(error) })?;
+        Ok(HttpClient::new(client))
+    }
 }

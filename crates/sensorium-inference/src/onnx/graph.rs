@@ -68,6 +68,7 @@ impl GraphFacts {
 
     fn visit_graph(&mut self, graph: &proto::Graph) {
         graph.initializers.iter().for_each(|tensor| self.visit_tensor(tensor));
+        graph.sparse_initializers.iter().for_each(|tensor| self.visit_sparse(tensor));
         graph.nodes.iter().for_each(|node| self.visit_node(node));
     }
 
@@ -76,6 +77,7 @@ impl GraphFacts {
         for attribute in &node.attributes {
             self.visit_class_names(attribute);
             attribute.tensor.iter().chain(&attribute.tensors).for_each(|tensor| self.visit_tensor(tensor));
+            attribute.sparse_tensor.iter().chain(&attribute.sparse_tensors).for_each(|tensor| self.visit_sparse(tensor));
             attribute.graph.iter().map(|graph| &**graph).chain(&attribute.graphs).for_each(|graph| self.visit_graph(graph));
         }
     }
@@ -92,6 +94,10 @@ impl GraphFacts {
             }
             _ => {}
         }
+    }
+
+    fn visit_sparse(&mut self, tensor: &proto::SparseTensor) {
+        tensor.values.iter().chain(&tensor.indices).for_each(|tensor| self.visit_tensor(tensor));
     }
 
     fn visit_tensor(&mut self, tensor: &proto::Tensor) {

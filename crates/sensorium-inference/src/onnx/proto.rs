@@ -24,6 +24,17 @@ pub(crate) struct Graph {
     pub(crate) nodes: Vec<Node>,
     #[prost(message, repeated, tag = "5")]
     pub(crate) initializers: Vec<Tensor>,
+    #[prost(message, repeated, tag = "15")]
+    pub(crate) sparse_initializers: Vec<SparseTensor>,
+}
+
+/// Values and where they stand, each a tensor of its own.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct SparseTensor {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) values: Option<Tensor>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) indices: Option<Tensor>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -54,6 +65,10 @@ pub(crate) struct Attribute {
     pub(crate) tensors: Vec<Tensor>,
     #[prost(message, repeated, tag = "11")]
     pub(crate) graphs: Vec<Graph>,
+    #[prost(message, optional, tag = "22")]
+    pub(crate) sparse_tensor: Option<SparseTensor>,
+    #[prost(message, repeated, tag = "23")]
+    pub(crate) sparse_tensors: Vec<SparseTensor>,
 }
 
 /// A tensor without its values: only where they lie.

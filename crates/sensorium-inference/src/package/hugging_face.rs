@@ -18,6 +18,10 @@ use crate::error::{Error, Kind, Result};
 
 /// Reads the folder; `config.json` is known to be there.
 pub(super) fn read(files: &mut Files, options: &ImportOptions) -> Result<Manifest> {
+    if options.task.is_some() {
+        return Err(Error::new(Kind::Setting, "option task has no effect: config.json says what the model is for")
+            .with_hint("leave the option out, or write `sensorium.toml` into the folder"));
+    }
     let config = read_json(&files.root.join("config.json"))?.unwrap_or_default();
     let graph = ["onnx/model.onnx", "model.onnx"].into_iter().find(|graph| files.root.join(graph).is_file()).ok_or_else(|| {
         Error::new(

@@ -79,6 +79,9 @@ pub enum Layout {
     Nhwc,
 }
 
+/// Longest side that a prepared picture may have, in pixels.
+const MAX_EDGE: u32 = 16_384;
+
 impl ImageSpec {
     /// Size of the prepared picture.
     ///
@@ -107,8 +110,13 @@ impl ImageSpec {
         if self.std.iter().any(|value| !(value.is_finite() && *value > 0.0)) || !self.scale.is_finite() {
             return wrong("std must be positive and scale finite");
         }
-        if size.height == 0 || size.width == 0 || size.height > 16_384 || size.width > 16_384 {
-            return wrong("sizes go from 1 to 16384 pixels");
+        let edges = match self.resize {
+            Some(Resize::ShortestEdge { shortest_edge }) => [shortest_edge; 2],
+            Some(Resize::Exact(size)) => [size.height, size.width],
+            None => [1; 2],
+        };
+        if [size.height, size.width].into_iter().chain(edges).any(|edge| !(1..=MAX_EDGE).contains(&edge)) {
+            return wrong(&format!("sizes go from 1 to {MAX_EDGE} pixels"));
         }
         Ok(self)
     }

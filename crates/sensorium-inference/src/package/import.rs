@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::manifest::{FileRecord, Manifest, Prediction, hex};
+use super::manifest::{FileRecord, Manifest, Modality, Prediction, hex};
 use super::source::Files;
 use super::{hugging_face, onnx_file, sensorium_toml};
 use crate::error::{Error, Kind, Result};
@@ -47,10 +47,27 @@ pub struct Draft {
 /// [`Kind::Package`] when something is missing, ambiguous, damaged or unsafe; [`Kind::Runtime`] without ONNX Runtime.
 pub fn import(path: &Path, options: &ImportOptions) -> Result<Draft> {
     let (mut manifest, files) = read(path, options)?;
+    check_options(&manifest, options)?;
     check_classes(&manifest.prediction)?;
     let root = files.root.clone();
     manifest.files = digest_files(&root, files.into_used())?;
     Ok(Draft { manifest, root })
+}
+
+/// An option that changes nothing was meant to change something.
+fn check_options(manifest: &Manifest, options: &ImportOptions) -> Result<()> {
+    let is_classifier = matches!(manifest.prediction, Prediction::Classification { .. });
+    let has_text = manifest.inputs.iter().any(|input| matches!(input.modality, Modality::Text(_)));
+    let idle = [
+        ("labels", options.labels.is_some() && !is_classifier, "the model is no classifier"),
+        ("activation", options.activation.is_some() && !is_classifier, "the model is no classifier"),
+        ("max_tokens", options.max_tokens.is_some() && !has_text, "the model has no text input of its own"),
+    ];
+    match idle.into_iter().find(|(_, is_idle, _)| *is_idle) {
+        None => Ok(()),
+        Some((name, _, why)) => Err(Error::new(Kind::Setting, format!("option {name} has no effect: {why}"))
+            .with_hint("leave the option out")),
+    }
 }
 
 /// Names of classes are keys of a result: there must be some, all different.

@@ -18,6 +18,7 @@ mod text_spec;
 pub use image_spec::{Filter, ImageSpec, Layout, Resize, Size};
 pub(crate) use import::digest;
 pub use import::{Draft, ImportOptions, file_sha256, import};
+pub(crate) use manifest::hex;
 pub use manifest::{
     Activation, ClassNames, Feed, FileRecord, Input, MANIFEST_FORMAT, Manifest, Missing, Modality, OutputRef, Pooling, Prediction, Source,
     Stage, TokenPart,

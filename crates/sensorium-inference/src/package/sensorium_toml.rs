@@ -60,6 +60,9 @@ struct InputEntry {
 struct EncoderEntry {
     package: String,
     graph_input: Option<String>,
+    #[serde(default)]
+    optional: bool,
+    present: Option<String>,
 }
 
 /// What is built while the file is read.
@@ -107,6 +110,14 @@ pub(super) fn read(files: &mut Files, options: &ImportOptions) -> Result<Manifes
 
 impl Description {
     fn facts(&self, options: &ImportOptions) -> Result<TaskFacts> {
+        let twice = [
+            ("task", self.task.is_some() && options.task.is_some()),
+            ("labels", self.labels.is_some() && options.labels.is_some()),
+            ("activation", self.activation.is_some() && options.activation.is_some()),
+        ];
+        if let Some((name, _)) = twice.into_iter().find(|(_, is_twice)| *is_twice) {
+            return Err(wrong(format!("{name} is said here and in OPTIONS")).with_hint("leave the option out"));
+        }
         let asked = TaskFacts::from_options(options)?;
         let labels = self.labels.clone().map(|labels| match labels {
             ClassNames::Strings(names) => distinct(&names),
@@ -182,7 +193,13 @@ impl Plan {
         }
         let vector = OutputRef { stage: format!("{name}.{}", vector.stage), ..vector };
         self.feed(encoder.graph_input.clone().unwrap_or_else(|| name.to_string()), Source::Output(vector))?;
-        self.inputs.push(Input { name: name.to_string(), ..input });
+        if let Some(present) = &encoder.present {
+            self.feed(present.clone(), Source::Present { input: name.to_string() })?;
+        } else if encoder.optional {
+            return Err(wrong(format!("[encoders.{name}]: optional, but nothing says how the graph is told that it is absent"))
+                .with_hint("write `present = \"...\"` with the graph input that is 1 where the value is there"));
+        }
+        self.inputs.push(Input { name: name.to_string(), optional: encoder.optional, ..input });
         Ok(())
     }
 

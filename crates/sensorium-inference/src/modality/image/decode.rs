@@ -4,6 +4,7 @@
 //! 16-bit values keep their upper byte; EXIF orientation is applied first.
 
 use std::io::Cursor;
+use std::panic::catch_unwind;
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 
@@ -25,7 +26,9 @@ pub(super) struct Picture {
 
 pub(super) fn decode(bytes: &[u8], channels: usize, limits: &Limits) -> Result<Picture> {
     let format = image::guess_format(bytes).map_err(|_| unknown_format(bytes))?;
-    let image = if format == ImageFormat::Jpeg { jpeg::decode(bytes, limits)? } else { other(bytes, format, limits)? };
+    // Damaged bytes must cost one row, also where a decoder does not expect them.
+    let decoded = catch_unwind(|| if format == ImageFormat::Jpeg { jpeg::decode(bytes, limits) } else { other(bytes, format, limits) });
+    let image = decoded.unwrap_or_else(|_| Err(Error::new(Kind::Media, format!("the decoder of {format:?} gave up on these bytes"))))?;
     Ok(flatten(image, channels))
 }
 

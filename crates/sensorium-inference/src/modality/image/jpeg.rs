@@ -1,17 +1,18 @@
-//! JPEG, decoded strictly: a file that ends early is an error, never a picture with a grey lower half.
-//!
-//! The `image` crate drives the same decoder in its lenient mode, which is why it is not used for this format.
+//! JPEG, bit by bit what libjpeg-turbo (and so Pillow) decodes, and strictly: a file that ends early is an error,
+//! never a picture with a grey lower half.
 
 use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, RgbImage};
-use zune_core::bytestream::ZCursor;
-use zune_core::colorspace::ColorSpace;
-use zune_core::options::DecoderOptions;
-use zune_jpeg::JpegDecoder;
+use libjpeg_turbo_rs::decode::boundary::find_first_sos;
+use libjpeg_turbo_rs::decode::pipeline::Decoder;
+use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, PixelFormat};
 
 use super::decode::check_pixels;
 use crate::error::{Error, Kind, Result};
 use crate::execute::Limits;
+
+/// Scans of a progressive picture; real ones have about ten. Each costs a pass over all pixels.
+const MAX_SCANS: usize = 500;
 
 fn broken(why: &dyn std::fmt::Display) -> Error {
     Error::new(Kind::Media, format!("not a readable JPEG: {why}"))
@@ -19,27 +20,30 @@ fn broken(why: &dyn std::fmt::Display) -> Error {
 
 /// The picture upright.
 pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<DynamicImage> {
-    // The decoder notices missing rows, but not a missing rest of the last one.
-    if !bytes.windows(2).any(|pair| pair == [0xff, 0xd9]) {
-        return Err(broken(&"it ends early"));
-    }
-    let options = DecoderOptions::default().set_strict_mode(true).set_max_width(usize::MAX).set_max_height(usize::MAX);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder.decode_headers().map_err(|error| broken(&error))?;
-    let info = decoder.info().ok_or_else(|| broken(&"no header"))?;
-    let (width, height) = (u32::from(info.width), u32::from(info.height));
+    check_end(bytes)?;
+    let bounds = DecodeLimits { max_pixels: limits.max_image_pixels as u64, max_scans: MAX_SCANS, ..DecodeLimits::default() };
+    let mut decoder = Decoder::new_with_limits(bytes, bounds).map_err(|error| broken(&error))?;
+    let header = decoder.header();
+    let side = |length: usize| u32::try_from(length).map_err(|_| broken(&"a side is too long"));
+    let (width, height) = (side(header.width())?, side(header.height())?);
     check_pixels(width, height, limits)?;
-    let is_grey = decoder.input_colorspace() == Some(ColorSpace::Luma);
-    let target = if is_grey { ColorSpace::Luma } else { ColorSpace::RGB };
-    decoder.set_options(options.jpeg_set_out_colorspace(target));
-    let pixels = decoder.decode().map_err(|error| broken(&error))?;
+    let is_grey = decoder.jpeg_color_space() == ColorSpace::Grayscale;
+    decoder.set_output_format(if is_grey { PixelFormat::Grayscale } else { PixelFormat::Rgb });
+    decoder.set_stop_on_warning(true);
+    let orientation = decoder.exif_orientation().and_then(Orientation::from_exif);
+    let pixels = decoder.decode_image().map_err(|error| broken(&error))?.into_vec();
     let image = if is_grey {
         GrayImage::from_raw(width, height, pixels).map(DynamicImage::ImageLuma8)
     } else {
         RgbImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgb8)
     };
     let mut image = image.ok_or_else(|| broken(&"fewer pixels than its header says"))?;
-    let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
     image.apply_orientation(orientation.unwrap_or(Orientation::NoTransforms));
     Ok(image)
+}
+
+/// The end marker must come behind the first scan: that of a thumbnail in the header does not count.
+fn check_end(bytes: &[u8]) -> Result<()> {
+    let scan = find_first_sos(bytes).ok_or_else(|| broken(&"no picture in it, or it ends early"))?;
+    if bytes[scan..].windows(2).any(|pair| pair == [0xff, 0xd9]) { Ok(()) } else { Err(broken(&"it ends early")) }
 }

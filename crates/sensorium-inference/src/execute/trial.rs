@@ -1,0 +1,76 @@
+//! A model's first run, on rows that were made up: what cannot run at all is refused when it is created.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BinaryArray, BooleanArray, FixedSizeListArray, Float32Array, Float64Array, Int64Array, StringArray};
+use arrow::datatypes::{DataType, Field};
+use image::{ImageFormat, RgbImage};
+
+use super::answer::{Wanted, is_not_finite, result_type};
+use super::limits::Limits;
+use super::loaded::LoadedModel;
+use super::run::{Request, run};
+use crate::error::{Error, Kind, Result};
+use crate::media::MediaAccess;
+use crate::package::{Draft, Element, Input, Manifest, Modality};
+use crate::runtime::Device;
+
+/// Two, so that a graph that works on the whole batch instead of row by row is noticed.
+const ROWS: usize = 2;
+
+/// Loads the draft and runs it on made-up rows: zeros, ones, empty categories, a word, a grey picture.
+///
+/// # Errors
+/// Whatever would stop every query: outputs of another shape than the package says, a tokenizer that cannot be read,
+/// an encoder whose vector does not fit. NaN and infinity are forgiven, as the rows are made up.
+pub fn try_out(draft: &Draft) -> Result<()> {
+    let manifest = Arc::new(draft.manifest.clone());
+    result_type(&manifest, Wanted::Prediction)?;
+    let limits = Limits { device: Device::Cpu, ..Limits::default() };
+    let model = LoadedModel::load(&manifest, &draft.root, &limits, 1)?;
+    let inputs = manifest.inputs.iter().map(|input| Ok(vec![made_up(input)?])).collect::<Result<Vec<_>>>()?;
+    try_once(&model, &inputs, Wanted::Prediction, &limits)?;
+    if manifest.embedding.is_some() { try_once(&model, &inputs, Wanted::Embedding, &limits) } else { Ok(()) }
+}
+
+fn try_once(model: &LoadedModel, inputs: &[Vec<ArrayRef>], wanted: Wanted, limits: &Limits) -> Result<()> {
+    let access = MediaAccess::default();
+    let request = Request { inputs, rows: ROWS, wanted, access: &access, limits, stop_at_failure: true };
+    let answer = run(model, &request)?;
+    match answer.failures.into_iter().find(|failure| !is_not_finite(&failure.error)) {
+        None => Ok(()),
+        Some(failure) => {
+            let refused = Error::new(Kind::Package, format!("a first run on made-up rows failed, {}: {}", failure.step, failure.error));
+            Err(refused.with_hint(failure.error.hint().unwrap_or(&expected(&model.manifest)).to_string()))
+        }
+    }
+}
+
+fn expected(manifest: &Manifest) -> String {
+    let inputs: Vec<String> = manifest.inputs.iter().map(|input| format!("{} ({})", input.name, input.modality.name())).collect();
+    format!("the inputs were read as {}; `sensorium.toml` can say otherwise", inputs.join(", "))
+}
+
+fn made_up(input: &Input) -> Result<ArrayRef> {
+    Ok(match &input.modality {
+        Modality::Number { element: Element::Bool, .. } => Arc::new(BooleanArray::from(vec![false, true])),
+        Modality::Number { element, .. } if element.is_float() => Arc::new(Float64Array::from(vec![0.0, 1.0])),
+        Modality::Number { .. } => Arc::new(Int64Array::from(vec![0; ROWS])),
+        Modality::Category { .. } => Arc::new(StringArray::from(vec![""; ROWS])),
+        Modality::Vector { width, .. } => {
+            let item = Arc::new(Field::new_list_field(DataType::Float32, true));
+            let size = i32::try_from(*width).map_err(|_| Error::new(Kind::Package, format!("a vector of {width} numbers is too long")))?;
+            Arc::new(FixedSizeListArray::new(item, size, Arc::new(Float32Array::from(vec![0.0; ROWS * width])), None))
+        }
+        Modality::Text(_) => Arc::new(StringArray::from(vec!["word", "two words"])),
+        Modality::Image(_) => Arc::new(BinaryArray::from_vec(vec![&grey_picture()?; ROWS])),
+    })
+}
+
+fn grey_picture() -> Result<Vec<u8>> {
+    let mut bytes = Cursor::new(Vec::new());
+    let written = RgbImage::from_pixel(8, 8, image::Rgb([128; 3])).write_to(&mut bytes, ImageFormat::Bmp);
+    written.map_err(|error| Error::new(Kind::Media, format!("cannot make a picture up: {error}")))?;
+    Ok(bytes.into_inner())
+}
