@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use arrow::json::LineDelimitedWriter;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -71,6 +71,9 @@ impl Printer {
         let mut stdout = io::stdout();
         match self {
             Self::Table { schema, kept, rows: shown } => {
+                if is_plan(&schema) {
+                    return print_plans(&kept, &mut stdout);
+                }
                 let kept = if kept.is_empty() { vec![shortened(&RecordBatch::new_empty(schema))?] } else { kept };
                 let table = pretty_format_batches_with_options(&kept, &FormatOptions::default()).map_err(|error| cannot_print(&error))?;
                 writeln!(stdout, "{table}").map_err(|error| cannot_print(&error))?;
@@ -83,6 +86,23 @@ impl Printer {
         }
         stdout.flush().map_err(|error| cannot_print(&error))
     }
+}
+
+/// Whether the rows are EXPLAIN's.
+fn is_plan(schema: &SchemaRef) -> bool {
+    schema.fields().iter().map(|field| field.name().as_str()).eq(["plan_type", "plan"])
+}
+
+/// A plan is a text of its own: lines of a table would hide its indentation.
+fn print_plans(batches: &[RecordBatch], stdout: &mut io::Stdout) -> Result {
+    for batch in batches {
+        let (kinds, plans) = (batch.column(0).as_string::<i32>(), batch.column(1).as_string::<i32>());
+        for (kind, plan) in kinds.iter().zip(plans) {
+            let lines: String = plan.unwrap_or_default().lines().map(|line| format!("  {line}\n")).collect();
+            write!(stdout, "{}\n{lines}", kind.unwrap_or_default()).map_err(|error| cannot_print(&error))?;
+        }
+    }
+    stdout.flush().map_err(|error| cannot_print(&error))
 }
 
 fn texts(array: &ArrayRef, limit: usize) -> Result<ArrayRef> {

@@ -49,7 +49,8 @@ pub(crate) async fn execute(session: &Session, statement: &str, format: Format, 
     let rows = output::print(frame.execute_stream().await?, format).await?;
     drop(progress);
     if !quiet {
-        eprintln!("{rows} rows in {:.2} s", start.elapsed().as_secs_f64());
+        let rows = if rows == 1 { "1 row".to_string() } else { format!("{rows} rows") };
+        eprintln!("{rows} in {:.2} s", start.elapsed().as_secs_f64());
     }
     Ok(())
 }

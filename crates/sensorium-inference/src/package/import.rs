@@ -65,8 +65,9 @@ fn check_options(manifest: &Manifest, options: &ImportOptions) -> Result<()> {
     ];
     match idle.into_iter().find(|(_, is_idle, _)| *is_idle) {
         None => Ok(()),
-        Some((name, _, why)) => Err(Error::new(Kind::Setting, format!("option {name} has no effect: {why}"))
-            .with_hint("leave the option out")),
+        Some((name, _, why)) => {
+            Err(Error::new(Kind::Setting, format!("option {name} has no effect: {why}")).with_hint("leave the option out"))
+        }
     }
 }
 
