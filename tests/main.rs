@@ -10,6 +10,7 @@ mod columns;
 mod hostile;
 mod pages;
 mod parity;
+mod shapes;
 mod slt;
 mod support;
 
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
         eprintln!("the set-up of the tests failed: {error}");
         return ExitCode::FAILURE;
     }
-    let groups: [Group; 7] = [
+    let groups: [Group; 8] = [
         ("arrows", arrows::TESTS),
         ("catalog", catalog::TESTS),
         ("cli", cli::TESTS),
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         ("hostile", hostile::TESTS),
         ("pages", pages::TESTS),
         ("parity", parity::TESTS),
+        ("shapes", shapes::TESTS),
     ];
     let named = |(group, tests): &Group| {
         let group = (*group).to_string();

@@ -28,6 +28,14 @@ def affine() -> onnx.ModelProto:
     return model([node("Gemm", "x w c", "y")], [X2], [Y1], [constant("w", [[2], [3]]), constant("c", [1])])
 
 
+def negative() -> onnx.ModelProto:
+    """y = -(2 x0 + 3 x1 + 1), with a heavier graph than `affine`, so that it counts as the more expensive one."""
+    nodes = [node("Gemm", "x w c", "z"), node("Mul", "ballast nothing", "zeros"), node("ReduceSum", "zeros", "zero", keepdims=0),
+             node("Sub", "zero z", "y")]
+    constants = [constant("w", [[2], [3]]), constant("c", [1]), constant("ballast", np.zeros(500)), constant("nothing", 0)]
+    return model(nodes, [X2], [Y1], constants)
+
+
 def two_outputs() -> onnx.ModelProto:
     """double f32[n, 1] = 2 x; round int64[n] = x to the nearest whole number, halves to even."""
     nodes = [
@@ -126,6 +134,7 @@ HALVES = [[0.5, 0.5], [0.11920292, 0.88079708], [0.73105858, 0.26894142]]
 MODELS = {
     "add": (add(), answer({"a": [1, 2.5], "b": [10, -2.5]}, sum=[11, 0])),
     "affine": (affine(), answer({"x": [[0, 0], [1, 1], [-1, 2]]}, y=[[1], [6], [5]])),
+    "negative": (negative(), answer({"x": [[0, 0], [1, 1], [-1, 2]]}, y=[[-1], [-6], [-5]])),
     "two_outputs": (two_outputs(), answer({"x": [[1.4], [2.5], [-3.6]]}, double=[[2.8], [5], [-7.2]],
                                           round=[1, 2, -4])),
     "text_output": (text_output(), answer({"x": [[7], [-12]]}, text=[["7"], ["-12"]])),

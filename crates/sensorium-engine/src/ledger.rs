@@ -57,8 +57,15 @@ impl Ledger {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).query += 1;
     }
 
-    /// Keeps `failures`; `first_row` is the number of the row that the failures count from.
-    pub(crate) fn record(&self, function: &str, model: Option<&str>, first_row: u64, failures: &[Failure], max_errors: usize) {
+    /// Keeps `failures`; `number` gives a row its number within the query.
+    pub(crate) fn record(
+        &self,
+        function: &str,
+        model: Option<&str>,
+        number: &dyn Fn(usize) -> u64,
+        failures: &[Failure],
+        max_errors: usize,
+    ) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let query = state.query;
         for failure in failures {
@@ -70,7 +77,7 @@ impl Ledger {
                 query,
                 function: function.to_string(),
                 model: model.map(str::to_string),
-                row: first_row + failure.row as u64,
+                row: number(failure.row),
                 uri: failure.uri.clone(),
                 step: failure.step.to_string(),
                 code: failure.error.code().to_string(),

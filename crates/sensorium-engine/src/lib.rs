@@ -8,6 +8,7 @@ mod engine;
 mod errors;
 mod field_access;
 mod functions;
+mod infer;
 mod ledger;
 mod listing;
 mod reference;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionStateBuilder;
-use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::Analyzer;
+use datafusion::optimizer::optimizer::Optimizer;
+use datafusion::optimizer::{AnalyzerRule, OptimizerRule};
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use sensorium_inference::{Catalog, ModelProgress};
 
@@ -14,7 +15,8 @@ use crate::engine::{Engine, one_statement};
 use crate::errors::to_datafusion;
 use crate::field_access::rewrite_dots;
 use crate::functions::{PredictTable, scalar_functions, table_functions};
-use crate::rules::{BindCalls, Binding, bind_calls};
+use crate::infer::MmQueryPlanner;
+use crate::rules::{BindCalls, Binding, DelayCalls, LiftCalls, PruneCalls, bind_calls};
 use crate::settings::{self, MmSettings};
 use crate::{ddl, listing};
 
@@ -43,6 +45,8 @@ impl Session {
             .with_config(config)
             .with_default_features()
             .with_analyzer_rules(analyzer_rules())
+            .with_optimizer_rules(optimizer_rules())
+            .with_query_planner(Arc::new(MmQueryPlanner))
             .with_relation_planners(vec![Arc::new(PredictTable)])
             .build();
         let context = SessionContext::new_with_state(state).enable_url_table();
@@ -115,6 +119,19 @@ impl Session {
 
 /// Ours before DataFusion's, which then see bound calls.
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    let ours: Arc<dyn AnalyzerRule + Send + Sync> = Arc::new(BindCalls);
-    [ours].into_iter().chain(Analyzer::new().rules).collect()
+    let ours: [Arc<dyn AnalyzerRule + Send + Sync>; 2] = [Arc::new(BindCalls), Arc::new(LiftCalls)];
+    ours.into_iter().chain(Analyzer::new().rules).collect()
+}
+
+/// DataFusion's, with ours where they belong.
+fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    let behind = |rules: &[Arc<dyn OptimizerRule + Send + Sync>], name: &str| {
+        rules.iter().position(|rule| rule.name() == name).map_or(rules.len(), |place| place + 1)
+    };
+    // Correlated subqueries are joins from here on.
+    rules.insert(behind(&rules, "decorrelate_lateral_join"), Arc::new(LiftCalls));
+    rules.insert(behind(&rules, "push_down_filter"), Arc::new(DelayCalls));
+    rules.push(Arc::new(PruneCalls));
+    rules
 }

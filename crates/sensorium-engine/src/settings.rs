@@ -30,11 +30,25 @@ pub struct MmSettings {
     pub allowed_roots: Vec<String>,
     /// `mm.max_errors`.
     pub max_errors: usize,
+    /// `mm.keep_predicate_order`.
+    pub keep_predicate_order: bool,
+    /// `mm.window_rows`.
+    pub window_rows: usize,
+    /// `mm.window_bytes`.
+    pub window_bytes: usize,
 }
 
 impl Default for MmSettings {
     fn default() -> Self {
-        Self { limits: Limits::default(), on_error: OnError::Fail, allowed_roots: Vec::new(), max_errors: 10_000 }
+        Self {
+            limits: Limits::default(),
+            on_error: OnError::Fail,
+            allowed_roots: Vec::new(),
+            max_errors: 10_000,
+            keep_predicate_order: false,
+            window_rows: 65_536,
+            window_bytes: 64 << 20,
+        }
     }
 }
 
@@ -63,10 +77,14 @@ fn number(value: &str, least: usize, most: usize) -> Result<usize, Error> {
     parsed.filter(|number| (least..=most).contains(number)).ok_or_else(|| wrong(value, &format!("a whole number from {least} to {most}")))
 }
 
+fn truth(value: &str) -> Result<bool, Error> {
+    bool::from_str(value.trim().to_lowercase().as_str()).map_err(|_| wrong(value, "true or false"))
+}
+
 const GIB: usize = 1 << 30;
 
 /// All settings, by name.
-pub(crate) const SETTINGS: [Setting; 13] = [
+pub(crate) const SETTINGS: [Setting; 16] = [
     Setting {
         name: "allowed_roots",
         description: "Folders and URL prefixes, separated by commas, that media may be read from besides the table's own folder and the current one",
@@ -113,6 +131,12 @@ pub(crate) const SETTINGS: [Setting; 13] = [
         set: |settings, value| number(value, 1, 3_600_000).map(|number| settings.limits.fetch_timeout_ms = number),
     },
     Setting {
+        name: "keep_predicate_order",
+        description: "Whether predicates with models run in the order in which they are written: 'true'; else the cheapest first",
+        get: |settings| settings.keep_predicate_order.to_string(),
+        set: |settings, value| truth(value).map(|truth| settings.keep_predicate_order = truth),
+    },
+    Setting {
         name: "max_errors",
         description: "Failed rows that mm_errors() lists; further ones are only counted",
         get: |settings| settings.max_errors.to_string(),
@@ -154,6 +178,18 @@ pub(crate) const SETTINGS: [Setting; 13] = [
             };
             Ok(())
         },
+    },
+    Setting {
+        name: "window_bytes",
+        description: "Bytes of columns that one operator gathers before it runs its model on them",
+        get: |settings| settings.window_bytes.to_string(),
+        set: |settings, value| number(value, 1 << 10, 64 * GIB).map(|number| settings.window_bytes = number),
+    },
+    Setting {
+        name: "window_rows",
+        description: "Rows that one operator gathers at most before it runs its model on them; windows begin smaller",
+        get: |settings| settings.window_rows.to_string(),
+        set: |settings, value| number(value, 1, 1 << 22).map(|number| settings.window_rows = number),
     },
 ];
 

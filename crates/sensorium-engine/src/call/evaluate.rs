@@ -33,6 +33,11 @@ impl Bound {
         Self { reference: reference.to_string(), version, bases, rows: Arc::default() }
     }
 
+    /// Counts further rows of the call; returns the number of the first.
+    pub(super) fn count(&self, rows: usize) -> u64 {
+        self.rows.fetch_add(rows as u64, Ordering::Relaxed)
+    }
+
     pub(crate) fn reference(&self) -> &str {
         &self.reference
     }
@@ -62,13 +67,12 @@ pub(crate) struct Kind {
 }
 
 /// The arguments behind the model, all of `rows` rows.
-#[derive(Debug)]
 pub(crate) struct Arguments<'a> {
     pub(crate) arrays: &'a [ArrayRef],
     pub(crate) fields: &'a [FieldRef],
     pub(crate) rows: usize,
-    /// Whether all are literals.
-    pub(crate) constant: bool,
+    /// Number of a row within the query, for messages.
+    pub(crate) number: &'a dyn Fn(usize) -> u64,
 }
 
 /// Runs a bound call.
@@ -85,7 +89,5 @@ pub(crate) fn evaluate(engine: &Engine, kind: Kind, bound: &Bound, arguments: &A
         stop_at_failure: kind.policy.stops(settings),
     };
     let answer = engine.models.run(&engine.catalog, version, &request).map_err(to_datafusion)?;
-    // A constant call is folded, and so run, several times while it is planned; it has no rows to count.
-    let first_row = if arguments.constant { 0 } else { bound.rows.fetch_add(arguments.rows as u64, Ordering::Relaxed) };
-    settle(engine, kind.function, Some(&version.pinned()), answer, kind.policy, settings, first_row)
+    settle(engine, kind.function, Some(&version.pinned()), answer, kind.policy, settings, arguments.number)
 }

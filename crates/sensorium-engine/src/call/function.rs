@@ -69,6 +69,29 @@ impl ModelFunction {
         self.engine.resolve(reference)
     }
 
+    /// `name@version` of a bound call.
+    pub(crate) fn pinned(&self) -> Option<String> {
+        self.bound.as_ref().map(|bound| bound.version.pinned())
+    }
+
+    /// What the call costs for a row, in no unit: its model's size, many times over for media.
+    pub(crate) fn cost(&self) -> u64 {
+        self.bound.as_ref().map_or(0, |bound| bound.version.manifest.cost())
+    }
+
+    /// Counts further rows of a bound call; returns the number of the first within the query.
+    pub(crate) fn count(&self, rows: usize) -> u64 {
+        self.bound.as_ref().map_or(0, |bound| bound.count(rows))
+    }
+
+    /// Runs a bound call.
+    pub(crate) fn evaluate_rows(&self, rows: &Rows<'_>, settings: &MmSettings) -> Result<ArrayRef> {
+        let bound = self.model(None)?;
+        let number = |row: usize| rows.first_row + rows.selection.map_or(row, |selection| selection[row]) as u64;
+        let arguments = Arguments { arrays: rows.arrays, fields: rows.fields, rows: rows.count, number: &number };
+        evaluate(&self.engine, self.kind, &bound, &arguments, settings)
+    }
+
     fn model(&self, name: Option<&ScalarValue>) -> Result<Bound> {
         match (&self.bound, name.and_then(|name| name.try_as_str().flatten())) {
             (Some(bound), _) => Ok(bound.clone()),
@@ -76,6 +99,18 @@ impl ModelFunction {
             (None, None) => plan_err!("{}: the model must be a string literal, such as 'credit' or 'credit@3'", self.kind.function),
         }
     }
+}
+
+/// Rows that need a call.
+pub(crate) struct Rows<'a> {
+    /// The arguments behind the model.
+    pub(crate) arrays: &'a [ArrayRef],
+    pub(crate) fields: &'a [FieldRef],
+    pub(crate) count: usize,
+    /// Number of the window's first row within the query.
+    pub(crate) first_row: u64,
+    /// Their places in the window, where they are not all of its rows.
+    pub(crate) selection: Option<&'a [usize]>,
 }
 
 /// The name of the model in a call's arguments, if it is a literal.
@@ -152,7 +187,9 @@ impl ScalarUDFImpl for ModelFunction {
         let rows = if all_scalar { 1 } else { args.number_rows };
         let arrays: Vec<ArrayRef> = args.args[1..].iter().map(|argument| argument.to_array(rows)).collect::<Result<_>>()?;
         let settings = MmSettings::of(&args.config_options);
-        let arguments = Arguments { arrays: &arrays, fields: &args.arg_fields[1..], rows, constant: all_scalar };
+        // A constant call is folded, and so run, several times while it is planned; it has no rows to count.
+        let first = if all_scalar { 0 } else { bound.count(rows) };
+        let arguments = Arguments { arrays: &arrays, fields: &args.arg_fields[1..], rows, number: &|row| first + row as u64 };
         let values = evaluate(&self.engine, self.kind, &bound, &arguments, &settings)?;
         if all_scalar { ScalarValue::try_from_array(&values, 0).map(ColumnarValue::Scalar) } else { Ok(ColumnarValue::Array(values)) }
     }

@@ -10,6 +10,6 @@ mod policy;
 mod wildcard;
 
 pub(crate) use evaluate::{Bound, Kind};
-pub(crate) use function::{ModelFunction, model_literal};
+pub(crate) use function::{ModelFunction, Rows, model_literal};
 pub(crate) use policy::{Policy, settle, try_type};
 pub(crate) use wildcard::expand_wildcards;

@@ -36,7 +36,7 @@ fn try_fields(value: DataType) -> Fields {
     Fields::from(vec![Field::new("value", value, true), Field::new("error", DataType::Utf8, true)])
 }
 
-/// The column that a call returns after its policy was applied. `first_row` is the number of the batch's first row.
+/// The column that a call returns after its policy was applied. `number` gives a row its number within the query.
 pub(crate) fn settle(
     engine: &Engine,
     function: &str,
@@ -44,7 +44,7 @@ pub(crate) fn settle(
     answer: Answer,
     policy: Policy,
     settings: &MmSettings,
-    first_row: u64,
+    number: &dyn Fn(usize) -> u64,
 ) -> Result<ArrayRef> {
     let Answer { values, failures } = answer;
     if policy == Policy::Try {
@@ -52,9 +52,9 @@ pub(crate) fn settle(
     }
     match (settings.on_error, failures.first()) {
         (_, None) => Ok(values),
-        (OnError::Fail, Some(failure)) => Err(row_error(function, first_row + failure.row as u64, failure)),
+        (OnError::Fail, Some(failure)) => Err(row_error(function, number(failure.row), failure)),
         (OnError::Null, Some(_)) => {
-            engine.ledger.record(function, model, first_row, &failures, settings.max_errors);
+            engine.ledger.record(function, model, number, &failures, settings.max_errors);
             Ok(values)
         }
     }

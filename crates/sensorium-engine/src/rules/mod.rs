@@ -1,6 +1,12 @@
 //! Rules that DataFusion's planner runs for us.
 
 mod bind_calls;
+mod delay_calls;
+mod lift;
 mod media_base;
+mod prune_calls;
 
 pub(crate) use bind_calls::{BindCalls, Binding, bind_calls};
+pub(crate) use delay_calls::DelayCalls;
+pub(crate) use lift::LiftCalls;
+pub(crate) use prune_calls::PruneCalls;

@@ -280,6 +280,17 @@ impl Manifest {
         hex(&Sha256::digest(text))
     }
 
+    /// An estimate of what one row costs, in no unit: bytes of weights, times the tokens or pixels that each of them meets.
+    pub fn cost(&self) -> u64 {
+        let bytes: u64 = self.files.values().map(|file| file.bytes).sum();
+        let times = |input: &Input| match &input.modality {
+            Modality::Text(_) => 32,
+            Modality::Image(_) => 200,
+            _ => 1,
+        };
+        bytes.max(1).saturating_mul(self.inputs.iter().map(times).max().unwrap_or(1))
+    }
+
     /// The input called `name`.
     pub fn input(&self, name: &str) -> Option<&Input> {
         self.inputs.iter().find(|input| input.name == name)

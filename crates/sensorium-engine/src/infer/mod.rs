@@ -1,0 +1,13 @@
+//! The inference operator: what one model call is in a logical plan and how it is executed.
+
+mod call;
+mod exec;
+mod guard;
+mod node;
+mod planner;
+mod window;
+
+pub(crate) use call::InferCall;
+pub(crate) use guard::Guard;
+pub(crate) use node::Infer;
+pub(crate) use planner::MmQueryPlanner;

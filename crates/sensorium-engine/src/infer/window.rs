@@ -1,0 +1,100 @@
+//! Windows: the rows of several batches that a model gets at once.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use arrow::array::{Array, RecordBatch};
+use datafusion::error::Result;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::MemoryReservation;
+use futures::StreamExt;
+
+/// Rows of the first window: what comes soon, where only a few rows are wanted.
+const FIRST_ROWS: usize = 256;
+/// What a window should take; longer ones only delay the first rows.
+const TARGET: Duration = Duration::from_secs(10);
+
+/// How large windows are, which grows with what was seen.
+#[derive(Debug)]
+pub(super) struct WindowSize {
+    max_rows: usize,
+    max_bytes: usize,
+    rows: Mutex<usize>,
+}
+
+impl WindowSize {
+    pub(super) fn new(max_rows: usize, max_bytes: usize) -> Self {
+        Self { max_rows, max_bytes, rows: Mutex::new(FIRST_ROWS.min(max_rows)) }
+    }
+
+    fn rows(&self) -> usize {
+        *self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A window of `rows` took `elapsed`: the next ones may be twice as large, while they stay below the target.
+    pub(super) fn learn(&self, rows: usize, elapsed: Duration) {
+        let within = (rows as f64 * TARGET.as_secs_f64() / elapsed.as_secs_f64().max(1e-6)) as usize;
+        let mut current = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = current.saturating_mul(4).min(within.max(FIRST_ROWS)).min(self.max_rows).max(1);
+    }
+}
+
+/// Batches that are evaluated together, with the memory that was taken for them.
+#[derive(Debug)]
+pub(super) struct Window {
+    pub(super) batches: Vec<RecordBatch>,
+    pub(super) rows: usize,
+    /// Number of the first row within the query.
+    pub(super) first_row: u64,
+    pub(super) memory: MemoryReservation,
+}
+
+/// The rest of a batch that did not fit into the last window.
+#[derive(Debug, Default)]
+pub(super) struct Rest(Option<RecordBatch>);
+
+fn slice_bytes(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())).sum()
+}
+
+/// Reads the next window; `None` at the end of the input. Memory that cannot be had makes a window smaller, unless it
+/// is a single batch, which is an error of the memory pool.
+pub(super) async fn next_window(
+    input: &mut SendableRecordBatchStream,
+    rest: &mut Rest,
+    size: &WindowSize,
+    memory: MemoryReservation,
+) -> Result<Option<Window>> {
+    let mut window = Window { batches: Vec::new(), rows: 0, first_row: 0, memory };
+    let wanted = size.rows();
+    while window.rows < wanted && window.memory.size() < size.max_bytes {
+        let batch = match rest.0.take() {
+            Some(batch) => batch,
+            None => match input.next().await {
+                Some(batch) => batch?,
+                None => break,
+            },
+        };
+        if batch.num_rows() == 0 {
+            continue;
+        }
+        let room = wanted - window.rows;
+        let taken = batch.slice(0, room.min(batch.num_rows()));
+        match window.memory.try_grow(slice_bytes(&taken)) {
+            Ok(()) => {}
+            // What is there already is worked off first.
+            Err(_) if window.rows > 0 => {
+                rest.0 = Some(batch);
+                break;
+            }
+            Err(error) => return Err(error),
+        }
+        if taken.num_rows() < batch.num_rows() {
+            rest.0 = Some(batch.slice(taken.num_rows(), batch.num_rows() - taken.num_rows()));
+        }
+        window.rows += taken.num_rows();
+        window.batches.push(taken);
+    }
+    Ok((window.rows > 0).then_some(window))
+}
