@@ -57,6 +57,11 @@ impl Ledger {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).query += 1;
     }
 
+    /// Number of the statement that was planned last.
+    pub(crate) fn statement(&self) -> u64 {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).query
+    }
+
     /// Keeps `failures`; `number` gives a row its number within the query.
     pub(crate) fn record(
         &self,

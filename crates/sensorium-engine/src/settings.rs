@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::error::{DataFusionError, Result};
-use sensorium_inference::{Device, Error, Kind, Limits};
+use sensorium_inference::{Device, Distinct, Error, Kind, Limits};
 
 use crate::errors::to_datafusion;
 
@@ -84,7 +84,7 @@ fn truth(value: &str) -> Result<bool, Error> {
 const GIB: usize = 1 << 30;
 
 /// All settings, by name.
-pub(crate) const SETTINGS: [Setting; 16] = [
+pub(crate) const SETTINGS: [Setting; 19] = [
     Setting {
         name: "allowed_roots",
         description: "Folders and URL prefixes, separated by commas, that media may be read from besides the table's own folder and the current one",
@@ -107,10 +107,43 @@ pub(crate) const SETTINGS: [Setting; 16] = [
         set: |settings, value| number(value, 1, 1 << 22).map(|number| settings.limits.batch_tokens = number),
     },
     Setting {
+        name: "cache_bytes",
+        description: "Bytes of results that a session keeps for equal rows of later calls; 0 keeps none",
+        get: |settings| settings.limits.cache_bytes.to_string(),
+        set: |settings, value| number(value, 0, 1024 * GIB).map(|number| settings.limits.cache_bytes = number),
+    },
+    Setting {
         name: "device",
         description: "Where models run: 'auto' takes the first GPU that works, else the CPU; 'cpu'; 'cuda'; 'cuda:1'",
         get: |settings| settings.limits.device.to_string(),
         set: |settings, value| Device::from_str(value).map(|device| settings.limits.device = device),
+    },
+    Setting {
+        name: "distinct",
+        description: "Whether equal rows share one run of a model: 'auto' where that is cheaper than the model; 'always'; 'never'",
+        get: |settings| {
+            match settings.limits.distinct {
+                Distinct::Auto => "auto",
+                Distinct::Always => "always",
+                Distinct::Never => "never",
+            }
+            .to_string()
+        },
+        set: |settings, value| {
+            settings.limits.distinct = match value.trim().to_lowercase().as_str() {
+                "auto" => Distinct::Auto,
+                "always" => Distinct::Always,
+                "never" => Distinct::Never,
+                _ => return Err(wrong(value, "'auto', 'always' or 'never'")),
+            };
+            Ok(())
+        },
+    },
+    Setting {
+        name: "fetch_bytes",
+        description: "Bytes of remote files that may wait to be decoded",
+        get: |settings| settings.limits.fetch_bytes.to_string(),
+        set: |settings, value| number(value, 1, 64 * GIB).map(|number| settings.limits.fetch_bytes = number),
     },
     Setting {
         name: "fetch_concurrency",

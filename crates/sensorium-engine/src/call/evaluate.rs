@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arrow::array::ArrayRef;
 use arrow::datatypes::FieldRef;
 use datafusion::error::Result;
-use sensorium_inference::{MediaAccess, ModelVersion, Request, Wanted};
+use sensorium_inference::{Cancel, MediaAccess, ModelVersion, Request, Stats, Wanted};
 
 use super::arguments::bind;
 use super::policy::{Policy, settle};
@@ -71,6 +71,9 @@ pub(crate) struct Arguments<'a> {
     pub(crate) arrays: &'a [ArrayRef],
     pub(crate) fields: &'a [FieldRef],
     pub(crate) rows: usize,
+    /// Where the call is told to stop.
+    pub(crate) cancel: &'a Cancel,
+    pub(crate) stats: &'a Stats,
     /// Number of a row within the query, for messages.
     pub(crate) number: &'a dyn Fn(usize) -> u64,
 }
@@ -87,6 +90,9 @@ pub(crate) fn evaluate(engine: &Engine, kind: Kind, bound: &Bound, arguments: &A
         access: &access,
         limits: &settings.limits,
         stop_at_failure: kind.policy.stops(settings),
+        statement: engine.ledger.statement(),
+        cancel: arguments.cancel,
+        stats: arguments.stats,
     };
     let answer = engine.models.run(&engine.catalog, version, &request).map_err(to_datafusion)?;
     settle(engine, kind.function, Some(&version.pinned()), answer, kind.policy, settings, arguments.number)

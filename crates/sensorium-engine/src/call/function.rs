@@ -12,7 +12,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use sensorium_inference::{ModelVersion, result_type};
+use sensorium_inference::{Cancel, ModelVersion, Stats, result_type};
 
 use super::arguments::bind;
 use super::evaluate::{Arguments, Bound, Kind, evaluate};
@@ -88,7 +88,14 @@ impl ModelFunction {
     pub(crate) fn evaluate_rows(&self, rows: &Rows<'_>, settings: &MmSettings) -> Result<ArrayRef> {
         let bound = self.model(None)?;
         let number = |row: usize| rows.first_row + rows.selection.map_or(row, |selection| selection[row]) as u64;
-        let arguments = Arguments { arrays: rows.arrays, fields: rows.fields, rows: rows.count, number: &number };
+        let arguments = Arguments {
+            arrays: rows.arrays,
+            fields: rows.fields,
+            rows: rows.count,
+            cancel: rows.cancel,
+            stats: rows.stats,
+            number: &number,
+        };
         evaluate(&self.engine, self.kind, &bound, &arguments, settings)
     }
 
@@ -107,6 +114,9 @@ pub(crate) struct Rows<'a> {
     pub(crate) arrays: &'a [ArrayRef],
     pub(crate) fields: &'a [FieldRef],
     pub(crate) count: usize,
+    /// Where the call is told to stop.
+    pub(crate) cancel: &'a Cancel,
+    pub(crate) stats: &'a Stats,
     /// Number of the window's first row within the query.
     pub(crate) first_row: u64,
     /// Their places in the window, where they are not all of its rows.
@@ -189,7 +199,10 @@ impl ScalarUDFImpl for ModelFunction {
         let settings = MmSettings::of(&args.config_options);
         // A constant call is folded, and so run, several times while it is planned; it has no rows to count.
         let first = if all_scalar { 0 } else { bound.count(rows) };
-        let arguments = Arguments { arrays: &arrays, fields: &args.arg_fields[1..], rows, number: &|row| first + row as u64 };
+        let number = |row: usize| first + row as u64;
+        let (cancel, stats) = (Cancel::default(), Stats::default());
+        let fields = &args.arg_fields[1..];
+        let arguments = Arguments { arrays: &arrays, fields, rows, cancel: &cancel, stats: &stats, number: &number };
         let values = evaluate(&self.engine, self.kind, &bound, &arguments, &settings)?;
         if all_scalar { ScalarValue::try_from_array(&values, 0).map(ColumnarValue::Scalar) } else { Ok(ColumnarValue::Array(values)) }
     }

@@ -21,8 +21,10 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties, ReplaceChildrenOptions,
 };
 use futures::{TryStreamExt, stream};
+use sensorium_inference::{Cancel, Stats};
 
 use super::call::model_function;
+use super::figures::Figures;
 use super::guard::PhysicalGuard;
 use super::window::{Rest, Window, WindowSize, next_window};
 use crate::call::Rows;
@@ -133,7 +135,9 @@ impl ExecutionPlan for InferExec {
             func: Arc::clone(&self.call.func),
             context,
         };
-        let work = Arc::new(Work { call: self.call.clone(), schema: self.schema(), settings });
+        let (cancel, figures) = (Cancel::default(), Figures::new(&self.metrics, partition));
+        let work = Arc::new(Work { call: self.call.clone(), schema: self.schema(), settings, cancel: cancel.clone(), figures });
+        let stop = StopWhenDropped(cancel);
         let baseline = BaselineMetrics::new(&self.metrics, partition);
         let batches = windows
             .into_stream()
@@ -141,7 +145,10 @@ impl ExecutionPlan for InferExec {
             .try_buffered(WINDOWS_AT_ONCE)
             .map_ok(|batches| stream::iter(batches.into_iter().map(Ok::<_, DataFusionError>)))
             .try_flatten()
-            .inspect_ok(move |batch: &RecordBatch| baseline.output_rows().add(batch.num_rows()));
+            .inspect_ok(move |batch: &RecordBatch| {
+                let _held_by_the_stream = &stop;
+                baseline.output_rows().add(batch.num_rows());
+            });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
     }
 
@@ -177,6 +184,17 @@ struct Work {
     call: PhysicalCall,
     schema: SchemaRef,
     settings: MmSettings,
+    cancel: Cancel,
+    figures: Figures,
+}
+
+/// Stops the windows under way when the stream is dropped.
+struct StopWhenDropped(Cancel);
+
+impl Drop for StopWhenDropped {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
 }
 
 async fn evaluate_elsewhere(work: Arc<Work>, window: Window, size: Arc<WindowSize>) -> Result<Vec<RecordBatch>> {
@@ -205,8 +223,19 @@ fn evaluate(work: &Work, window: Window) -> Result<Vec<RecordBatch>> {
     let fields: Vec<FieldRef> = work.call.args.iter().map(|arg| arg.return_field(&input_schema)).collect::<Result<_>>()?;
     let selection = selection(&batches, &masks);
     let needed_rows = selection.as_ref().map_or(rows, Vec::len);
-    let needed = Rows { arrays: &columns, fields: &fields, count: needed_rows, first_row, selection: selection.as_deref() };
+    let (stats, selected) = (Stats::default(), selection.as_deref());
+    stats.guarded_rows.add(rows - needed_rows);
+    let needed = Rows {
+        arrays: &columns,
+        fields: &fields,
+        count: needed_rows,
+        cancel: &work.cancel,
+        stats: &stats,
+        first_row,
+        selection: selected,
+    };
     let values = model_function(&work.call.func)?.evaluate_rows(&needed, &work.settings)?;
+    work.figures.add(&stats);
     let values = match selection {
         None => values,
         Some(selection) => scatter(&values, &selection, rows)?,

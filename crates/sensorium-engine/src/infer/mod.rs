@@ -2,6 +2,7 @@
 
 mod call;
 mod exec;
+mod figures;
 mod guard;
 mod node;
 mod planner;

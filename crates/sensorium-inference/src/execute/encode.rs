@@ -1,22 +1,29 @@
-//! Tokens and pixels of a window of rows, made on all cores before the device sees any of them.
+//! Tokens and pixels of some rows.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, AsArray};
 use bytes::Bytes;
-use futures::{StreamExt, stream};
 use rayon::prelude::*;
 
+use super::fetch::Fetched;
 use super::loaded::LoadedModel;
 use super::models::workers;
 use super::run::{Failure, Request, Step};
 use crate::error::{Error, Kind, Result};
-use crate::io;
-use crate::media::{Place, fetch_local, fetch_remote};
+use crate::media::{Place, fetch_local};
 use crate::modality::{Column, Tokens, picture_to_tensor};
 use crate::package::{ImageSpec, Input, Modality};
 
-/// What a window's rows became, indexed by their position in the window.
+/// What a call works on.
+pub(super) struct Work<'a> {
+    pub(super) model: &'a LoadedModel,
+    pub(super) columns: &'a HashMap<String, Column>,
+    pub(super) request: &'a Request<'a>,
+}
+
+/// What rows became, indexed by their position among the rows that were encoded together.
 #[derive(Debug, Default)]
 pub(super) struct Encoded {
     pub(super) tokens: HashMap<String, Vec<Tokens>>,
@@ -26,47 +33,52 @@ pub(super) struct Encoded {
 
 type Outcome<T> = Result<T, (Step, Error)>;
 
-/// Encodes every text and image input for `rows`. Positions whose row failed are left out of the returned list.
+/// Encodes every text and image input for `rows`, on all workers or on the calling one. Positions whose row failed are
+/// left out of the returned list.
 pub(super) fn encode(
-    model: &LoadedModel,
-    columns: &HashMap<String, Column>,
+    work: &Work<'_>,
     rows: &[usize],
-    request: &Request<'_>,
+    fetched: &Fetched,
     failures: &mut Vec<Failure>,
-) -> Result<(Encoded, Vec<usize>)> {
+    on_all_workers: bool,
+) -> (Encoded, Vec<usize>) {
     let mut encoded = Encoded::default();
     let mut failed = vec![false; rows.len()];
-    for input in &model.manifest.inputs {
-        let Some(column) = columns.get(&input.name) else { continue };
-        let mut keep = |outcome: Outcome<()>, position: usize| {
-            if let Err((step, error)) = outcome {
-                failed[position] = true;
-                failures.push(Failure { row: rows[position], uri: uri(input, column, rows[position]), step, error });
-            }
+    for input in &work.model.manifest.inputs {
+        let Some(column) = work.columns.get(&input.name) else { continue };
+        let mut keep = |position: usize, (step, error): (Step, Error)| {
+            failed[position] = true;
+            failures.push(Failure { row: rows[position], uri: uri(input, column, rows[position]), step, error });
         };
         match &input.modality {
             Modality::Text(_) => {
-                let outcomes = tokenize(model, &input.name, column, rows, request)?;
-                encoded.tokens.insert(input.name.clone(), sort_out(outcomes, &mut keep));
+                let one = |row: usize| tokens(work, &input.name, column, row);
+                encoded.tokens.insert(input.name.clone(), sort_out(all(rows, one, on_all_workers), &mut keep));
             }
             Modality::Image(spec) => {
-                let outcomes = pictures(&input.name, spec, column, rows, request)?;
-                encoded.pixels.insert(input.name.clone(), sort_out(outcomes, &mut keep));
+                let one = |row: usize| pixels(work, input, spec, column, row, fetched);
+                encoded.pixels.insert(input.name.clone(), sort_out(all(rows, one, on_all_workers), &mut keep));
             }
             _ => {}
         }
     }
     let usable = (0..rows.len()).filter(|position| !failed[*position]).collect();
-    Ok((encoded, usable))
+    (encoded, usable)
 }
 
-fn sort_out<T: Default>(outcomes: Vec<Outcome<T>>, keep: &mut impl FnMut(Outcome<()>, usize)) -> Vec<T> {
-    let one = |(position, outcome): (usize, Outcome<T>)| match outcome {
-        Ok(value) => value,
-        Err(failure) => {
-            keep(Err(failure), position);
+fn all<T: Send>(rows: &[usize], one: impl Fn(usize) -> Outcome<T> + Sync, on_all_workers: bool) -> Vec<Outcome<T>> {
+    match workers() {
+        Ok(workers) if on_all_workers => workers.install(|| rows.par_iter().map(|row| one(*row)).collect()),
+        _ => rows.iter().map(|row| one(*row)).collect(),
+    }
+}
+
+fn sort_out<T: Default>(outcomes: Vec<Outcome<T>>, keep: &mut impl FnMut(usize, (Step, Error))) -> Vec<T> {
+    let one = |(position, outcome): (usize, Outcome<T>)| {
+        outcome.unwrap_or_else(|failure| {
+            keep(position, failure);
             T::default()
-        }
+        })
     };
     outcomes.into_iter().enumerate().map(one).collect()
 }
@@ -79,75 +91,48 @@ fn uri(input: &Input, column: &Column, row: usize) -> Option<String> {
     column.values.as_string_opt::<i32>().map(|uris| uris.value(row).chars().take(200).collect())
 }
 
-fn tokenize(model: &LoadedModel, input: &str, column: &Column, rows: &[usize], request: &Request<'_>) -> Result<Vec<Outcome<Tokens>>> {
-    let encoder = model.text_encoder(input).ok_or_else(|| Error::new(Kind::Package, format!("input '{input}' has no tokenizer")))?;
-    let texts = column.values.as_string::<i32>();
-    let one = |row: &usize| {
-        // An absent text still needs a token; the model's mask says that it is absent.
-        let text = if column.present[*row] { texts.value(*row) } else { "" };
-        encoder.encode(text, request.limits).map_err(|error| (Step::Tokenize, error))
+fn tokens(work: &Work<'_>, input: &str, column: &Column, row: usize) -> Outcome<Tokens> {
+    let missing = || (Step::Tokenize, Error::new(Kind::Package, format!("input '{input}' has no tokenizer")));
+    let encoder = work.model.text_encoder(input).ok_or_else(missing)?;
+    // An absent text still needs a token; the model's mask says that it is absent.
+    let text = if column.present[row] { column.values.as_string::<i32>().value(row) } else { "" };
+    let start = Instant::now();
+    work.request.cancel.check().map_err(|error| (Step::Tokenize, error))?;
+    let tokens = encoder.encode(text, work.request.limits).map_err(|error| (Step::Tokenize, error));
+    work.request.stats.tokenize_time.since(start);
+    tokens
+}
+
+fn pixels(work: &Work<'_>, input: &Input, spec: &ImageSpec, column: &Column, row: usize, fetched: &Fetched) -> Outcome<Vec<f32>> {
+    let (limits, stats) = (work.request.limits, work.request.stats);
+    work.request.cancel.check().map_err(|error| (Step::Fetch, error))?;
+    if !column.present[row] || column.values.is_null(row) {
+        return Ok(Vec::new());
+    }
+    let start = Instant::now();
+    let bytes = match column.values.as_binary_opt::<i64>() {
+        Some(values) => Bytes::copy_from_slice(values.value(row)),
+        None => read(work, input, column.values.as_string::<i32>().value(row), row, fetched).map_err(|error| (Step::Fetch, error))?,
     };
-    Ok(workers()?.install(|| rows.par_iter().map(one).collect()))
+    stats.fetch_time.since(start);
+    if bytes.len() > limits.max_media_bytes {
+        let error = Error::new(Kind::Limit, format!("{} bytes are over the limit of {}", bytes.len(), limits.max_media_bytes));
+        return Err((Step::Fetch, error.with_hint("SET mm.max_media_bytes")));
+    }
+    let start = Instant::now();
+    let tensor = picture_to_tensor(&bytes, spec, limits).map_err(|error| (Step::Decode, error));
+    stats.decode_time.since(start);
+    tensor
 }
 
-fn pictures(input: &str, spec: &ImageSpec, column: &Column, rows: &[usize], request: &Request<'_>) -> Result<Vec<Outcome<Vec<f32>>>> {
-    let sources = sources(input, &column.values, &column.present, rows, request)?;
-    let one = |source: Outcome<Source>| {
-        let fetched = match source? {
-            Source::Absent => return Ok(Vec::new()),
-            Source::Local(path) => fetch_local(&path, request.limits).map_err(|error| (Step::Fetch, error))?,
-            Source::Bytes(bytes) => bytes,
-        };
-        if fetched.len() > request.limits.max_media_bytes {
-            let error =
-                Error::new(Kind::Limit, format!("{} bytes are over the limit of {}", fetched.len(), request.limits.max_media_bytes));
-            return Err((Step::Fetch, error.with_hint("SET mm.max_media_bytes")));
+fn read(work: &Work<'_>, input: &Input, uri: &str, row: usize, fetched: &Fetched) -> Result<Bytes> {
+    let bytes = match work.request.access.locate(&input.name, uri)? {
+        Place::Local(path) => fetch_local(&path, work.request.limits)?,
+        Place::Remote(url) => {
+            let missing = || Error::new(Kind::Fetch, format!("not read ahead: {url}"));
+            fetched.get(&(input.name.clone(), row)).cloned().ok_or_else(missing)??
         }
-        picture_to_tensor(&fetched, spec, request.limits).map_err(|error| (Step::Decode, error))
     };
-    Ok(workers()?.install(|| sources.into_par_iter().map(one).collect()))
-}
-
-/// Where the bytes of one picture are.
-enum Source {
-    Absent,
-    /// Read by the worker that decodes it.
-    Local(std::path::PathBuf),
-    Bytes(Bytes),
-}
-
-/// Reads remote pictures, many at once; local ones are only located.
-fn sources(input: &str, values: &ArrayRef, present: &[bool], rows: &[usize], request: &Request<'_>) -> Result<Vec<Outcome<Source>>> {
-    if let Some(bytes) = values.as_binary_opt::<i64>() {
-        let one = |row: &usize| Ok(if present[*row] { Source::Bytes(Bytes::copy_from_slice(bytes.value(*row))) } else { Source::Absent });
-        return Ok(rows.iter().map(one).collect());
-    }
-    let uris = values.as_string::<i32>();
-    let mut remote = Vec::new();
-    let mut sources: Vec<Outcome<Source>> = Vec::with_capacity(rows.len());
-    for (position, row) in rows.iter().enumerate() {
-        if !present[*row] || uris.is_null(*row) {
-            sources.push(Ok(Source::Absent));
-            continue;
-        }
-        sources.push(match request.access.locate(input, uris.value(*row)) {
-            Ok(Place::Local(path)) => Ok(Source::Local(path)),
-            Ok(Place::Remote(url)) => {
-                remote.push((position, url));
-                Ok(Source::Absent)
-            }
-            Err(error) => Err((Step::Fetch, error)),
-        });
-    }
-    let limits = request.limits.clone();
-    let fetched = io::wait(async move {
-        let concurrency = limits.fetch_concurrency.max(1);
-        let limits = &limits;
-        let fetches = remote.into_iter().map(|(position, url)| async move { (position, fetch_remote(&url, limits).await) });
-        Ok(stream::iter(fetches).buffer_unordered(concurrency).collect::<Vec<_>>().await)
-    })?;
-    for (position, outcome) in fetched {
-        sources[position] = outcome.map(Source::Bytes).map_err(|error| (Step::Fetch, error));
-    }
-    Ok(sources)
+    work.request.stats.fetched_bytes.add(bytes.len());
+    Ok(bytes)
 }

@@ -23,8 +23,26 @@ pub struct Limits {
     pub fetch_retries: usize,
     /// Fetches under way at once.
     pub fetch_concurrency: usize,
+    /// Bytes of remote files that wait to be decoded.
+    pub fetch_bytes: usize,
+    /// Whether equal rows share a result.
+    pub distinct: Distinct,
+    /// Bytes of results that are kept for equal rows of later calls; 0 keeps none.
+    pub cache_bytes: usize,
     /// Bytes of weights that stay loaded, all models together.
     pub model_memory_bytes: usize,
+}
+
+/// When rows of a call are told apart, so that equal ones run once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Distinct {
+    /// Where the model costs more than that: with texts, pictures, or more than a few megabytes of weights.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 impl Default for Limits {
@@ -39,6 +57,9 @@ impl Default for Limits {
             fetch_timeout_ms: 30_000,
             fetch_retries: 3,
             fetch_concurrency: 32,
+            fetch_bytes: 256 << 20,
+            distinct: Distinct::Auto,
+            cache_bytes: 256 << 20,
             model_memory_bytes: 4 << 30,
         }
     }

@@ -2,20 +2,29 @@
 
 mod answer;
 mod batches;
+mod cache;
+mod cancel;
 mod encode;
 mod feeds;
+mod fetch;
+mod graph;
+mod keys;
 mod limits;
 mod loaded;
+mod memo;
 mod models;
 mod pooling;
 mod run;
+mod stats;
 mod tensor;
 mod trial;
 
 pub use answer::{Wanted, result_type};
-pub use limits::Limits;
+pub use cancel::Cancel;
+pub use limits::{Distinct, Limits};
 pub use models::{ModelProgress, Models};
 pub use run::{Answer, Failure, Request, Step};
+pub use stats::{Count, Stats};
 pub use trial::try_out;
 
 pub use crate::modality::input_accepts;

@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use super::cache::Cache;
 use super::limits::Limits;
 use super::loaded::LoadedModel;
-use super::run::{Answer, Request, run};
+use super::memo::run_different;
+use super::run::{Answer, Request};
 use crate::catalog::{Catalog, ModelVersion};
 use crate::error::{Error, Kind, Result};
 use crate::package::Manifest;
@@ -37,6 +39,7 @@ type Cell = Arc<OnceLock<Result<Arc<LoadedModel>>>>;
 pub struct Models {
     /// In order of last use, the latest last.
     loaded: Mutex<Vec<(Key, String, Cell)>>,
+    cache: Cache,
 }
 
 /// Rows that one model has seen.
@@ -54,8 +57,9 @@ impl Models {
     /// # Errors
     /// When the model cannot be loaded or its device fails. What is wrong with single rows is in the answer.
     pub fn run(&self, catalog: &Catalog, version: &ModelVersion, request: &Request<'_>) -> Result<Answer> {
+        request.stats.input_rows.add(request.rows);
         let model = self.load(catalog, version, request.limits)?;
-        run(&model, request)
+        run_different(&model, &version.sha256, &self.cache, request)
     }
 
     /// How far each loaded model has come.

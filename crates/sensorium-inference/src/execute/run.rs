@@ -2,25 +2,28 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use arrow::array::ArrayRef;
-use ort::session::Session;
 use rayon::prelude::*;
 
 use super::answer::{Collector, Wanted, assemble};
 use super::batches::{BatchRule, cut};
-use super::encode::{Encoded, encode};
+use super::cancel::Cancel;
+use super::encode::{Encoded, Work, encode};
 use super::feeds::Batch;
+use super::fetch::Fetches;
+use super::graph::run_batch;
 use super::limits::Limits;
 use super::loaded::LoadedModel;
 use super::models::workers;
-use super::pooling::{normalize, pool};
-use super::tensor::{Data, HostTensor};
+use super::stats::Stats;
+use super::tensor::HostTensor;
 use crate::error::{Error, Kind, Result};
 use crate::media::MediaAccess;
-use crate::modality::{Column, prepare};
-use crate::package::{ClassNames, Manifest, Modality, OutputRef, Prediction, Source, Stage};
+use crate::modality::prepare;
+use crate::package::{Manifest, Modality, OutputRef, Stage};
 
 /// Rows that go to a model together with what bounds the work.
 #[derive(Debug)]
@@ -37,6 +40,12 @@ pub struct Request<'a> {
     pub limits: &'a Limits,
     /// Whether one failed row makes the others worthless, so that work stops there.
     pub stop_at_failure: bool,
+    /// Number of the statement: what lies behind a remote URI is taken to be the same within one.
+    pub statement: u64,
+    /// Where the call is told to stop.
+    pub cancel: &'a Cancel,
+    /// What is counted.
+    pub stats: &'a Stats,
 }
 
 /// The result of a call.
@@ -88,10 +97,12 @@ impl fmt::Display for Step {
     }
 }
 
-/// Pictures are held as tensors of about 600 kB each until their batch has run.
-const IMAGE_WINDOW_ROWS_PER_WORKER: usize = 32;
-/// Texts and numbers of a window; DataFusion's own batches are no longer than this by default.
+/// Texts and numbers that are encoded together; DataFusion's own batches are no longer than this by default.
 const WINDOW_ROWS: usize = 65_536;
+/// Rows of a batch of pictures: what one core does best, found by trying powers of two.
+const PICTURES: usize = 16;
+/// Rows of a batch of numbers, found the same way.
+const NUMBERS: usize = 4_096;
 
 pub(super) fn run(model: &LoadedModel, request: &Request<'_>) -> Result<Answer> {
     let manifest = &*model.manifest;
@@ -107,70 +118,116 @@ pub(super) fn run(model: &LoadedModel, request: &Request<'_>) -> Result<Answer> 
     }
     let rows: Vec<usize> = (0..request.rows).filter(|row| active[*row]).collect();
     let references = request.wanted.references(manifest)?;
-    let mut collectors =
-        references.iter().map(|reference| Collector::new(manifest, reference, request.rows)).collect::<Result<Vec<_>>>()?;
-    for window in rows.chunks(window_rows(manifest)?) {
-        if request.stop_at_failure && !failures.is_empty() {
-            break;
-        }
-        run_window(model, &columns, window, request, &references, &mut collectors, &mut failures)?;
+    let collectors = references.iter().map(|reference| Collector::new(manifest, reference, request.rows)).collect::<Result<_>>()?;
+    let work = Work { model, columns: &columns, request };
+    let mut results = Results { collectors, has_failed: AtomicBool::new(!failures.is_empty()), failures };
+    if has_image(manifest) {
+        run_pictures(&work, &rows, &references, &mut results)?;
+    } else {
+        run_windows(&work, &rows, &references, &mut results)?;
     }
+    let Results { collectors, mut failures, .. } = results;
     for failure in &failures {
         active[failure.row] = false;
     }
+    let start = Instant::now();
     let values = assemble(manifest, request.wanted, collectors, &mut active, &mut failures)?;
+    request.stats.scatter_time.since(start);
     failures.sort_by_key(|failure| failure.row);
     Ok(Answer { values, failures })
+}
+
+/// What has come out so far.
+struct Results {
+    collectors: Vec<Collector>,
+    failures: Vec<Failure>,
+    has_failed: AtomicBool,
+}
+
+impl Results {
+    fn add(&mut self, outcomes: Vec<Outcome>, stats: &Stats) -> Result<()> {
+        let start = Instant::now();
+        for (rows, result) in outcomes {
+            match result {
+                Ok(tensors) => {
+                    for (collector, tensor) in self.collectors.iter_mut().zip(tensors) {
+                        collector.scatter(&rows, tensor)?;
+                    }
+                }
+                Err(error) if error.kind() == Kind::Model => {
+                    self.failures.extend(rows.iter().map(|row| Failure { row: *row, uri: None, step: Step::Model, error: error.clone() }));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        stats.scatter_time.since(start);
+        Ok(())
+    }
+
+    /// Whether the rest is not worth its work.
+    fn is_over(&self, request: &Request<'_>) -> bool {
+        request.stop_at_failure && self.has_failed.load(Ordering::Relaxed)
+    }
 }
 
 fn has_image(manifest: &Manifest) -> bool {
     manifest.inputs.iter().any(|input| matches!(input.modality, Modality::Image(_)))
 }
 
-fn window_rows(manifest: &Manifest) -> Result<usize> {
-    let workers = workers()?.current_num_threads();
-    Ok(if has_image(manifest) { IMAGE_WINDOW_ROWS_PER_WORKER * workers } else { WINDOW_ROWS })
-}
-
-fn run_window(
-    model: &LoadedModel,
-    columns: &HashMap<String, Column>,
-    window: &[usize],
-    request: &Request<'_>,
-    references: &[OutputRef],
-    collectors: &mut [Collector],
-    failures: &mut Vec<Failure>,
-) -> Result<()> {
-    let (encoded, usable) = encode(model, columns, window, request, failures)?;
-    let batches = plan(&model.manifest, &encoded, usable, request.limits);
-    let run = |positions: Vec<usize>| {
-        let results = run_or_split(model, columns, &encoded, window, positions, references);
-        model.rows.fetch_add(results.iter().map(|(positions, _)| positions.len() as u64).sum(), Ordering::Relaxed);
-        results
-    };
-    let results: Vec<_> = workers()?.install(|| batches.into_par_iter().flat_map_iter(run).collect());
-    for (positions, result) in results {
-        let rows: Vec<usize> = positions.iter().map(|position| window[*position]).collect();
-        match result {
-            Ok(tensors) => {
-                for (collector, tensor) in collectors.iter_mut().zip(tensors) {
-                    collector.scatter(&rows, tensor)?;
-                }
+/// Each worker decodes a batch and runs it at once: no more pictures are in memory than workers have in hand, and
+/// nobody waits for the slowest picture of many.
+fn run_pictures(work: &Work<'_>, rows: &[usize], references: &[OutputRef], results: &mut Results) -> Result<()> {
+    let manifest = &*work.model.manifest;
+    let size = manifest.stages.iter().find_map(Stage::fixed_batch).unwrap_or_else(|| batch_rows(manifest, work.request.limits));
+    // Small calls are shared among all workers.
+    let size = size.min(rows.len().div_ceil(workers()?.current_num_threads())).max(1);
+    let mut fetches = Fetches::start(work, rows)?;
+    while let Some((rows, fetched)) = fetches.next(work)? {
+        let one = |rows: &[usize]| {
+            if results.is_over(work.request) || work.request.cancel.is_cancelled() {
+                return (Vec::new(), Vec::new());
             }
-            Err(error) if matches!(error.kind(), Kind::Model) => {
-                failures.extend(rows.iter().map(|row| Failure { row: *row, uri: None, step: Step::Model, error: error.clone() }));
+            let mut failures = Vec::new();
+            let (encoded, usable) = encode(work, rows, &fetched, &mut failures, false);
+            if !failures.is_empty() {
+                results.has_failed.store(true, Ordering::Relaxed);
             }
-            Err(error) => return Err(error),
+            let batches = plan(manifest, &encoded, usable, work.request.limits);
+            let outcomes = batches.into_iter().flat_map(|positions| run_or_split(work, &encoded, rows, positions, references)).collect();
+            (outcomes, failures)
+        };
+        let done: Vec<(Vec<Outcome>, Vec<Failure>)> = workers()?.install(|| rows.par_chunks(size).map(one).collect());
+        work.request.cancel.check()?;
+        for (outcomes, failures) in done {
+            results.failures.extend(failures);
+            results.add(outcomes, work.request.stats)?;
         }
     }
     Ok(())
 }
 
-/// Rows of a batch where `mm.batch_rows` is 0: what one core does best, found by trying powers of two.
+/// Texts are sorted by length within a window, for which all of them must be tokens.
+fn run_windows(work: &Work<'_>, rows: &[usize], references: &[OutputRef], results: &mut Results) -> Result<()> {
+    for window in rows.chunks(WINDOW_ROWS) {
+        if results.is_over(work.request) {
+            break;
+        }
+        let (encoded, usable) = encode(work, window, &HashMap::new(), &mut results.failures, true);
+        results.has_failed.store(!results.failures.is_empty(), Ordering::Relaxed);
+        work.request.cancel.check()?;
+        let batches = plan(&work.model.manifest, &encoded, usable, work.request.limits);
+        let run = |positions: Vec<usize>| run_or_split(work, &encoded, window, positions, references);
+        let outcomes: Vec<Outcome> = workers()?.install(|| batches.into_par_iter().flat_map_iter(run).collect());
+        work.request.cancel.check()?;
+        results.add(outcomes, work.request.stats)?;
+    }
+    Ok(())
+}
+
 fn batch_rows(manifest: &Manifest, limits: &Limits) -> usize {
     match limits.batch_rows {
-        0 if has_image(manifest) => 16,
-        0 => 4_096,
+        0 if has_image(manifest) => PICTURES,
+        0 => NUMBERS,
         rows => rows,
     }
 }
@@ -186,29 +243,43 @@ fn plan(manifest: &Manifest, encoded: &Encoded, usable: Vec<usize>, limits: &Lim
     cut(usable, (!encoded.tokens.is_empty()).then_some(&length as &dyn Fn(usize) -> usize), rule)
 }
 
+/// The rows of a batch and what the model gave for them.
 type Outcome = (Vec<usize>, Result<Vec<HostTensor>>);
 
 /// Runs a batch; if the graph fails on it, its halves, so that one row does not sink its neighbours.
-fn run_or_split(
-    model: &LoadedModel,
-    columns: &HashMap<String, Column>,
-    encoded: &Encoded,
-    window: &[usize],
-    positions: Vec<usize>,
-    references: &[OutputRef],
-) -> Vec<Outcome> {
-    let batch = Batch { manifest: &model.manifest, columns, encoded, window, positions: fill_up(&model.manifest, positions.clone()) };
+fn run_or_split(work: &Work<'_>, encoded: &Encoded, window: &[usize], positions: Vec<usize>, references: &[OutputRef]) -> Vec<Outcome> {
+    let (model, stats) = (work.model, work.request.stats);
+    let rows = || positions.iter().map(|position| window[*position]).collect();
+    if let Err(error) = work.request.cancel.check() {
+        return vec![(rows(), Err(error))];
+    }
+    let batch = Batch { manifest: &model.manifest, columns: work.columns, encoded, window, positions: fill_up(&model.manifest, positions.clone()) };
     let worker = rayon::current_thread_index().unwrap_or(0);
-    let result = model.with_sessions(worker, |sessions| run_batch(&batch, sessions, references, positions.len()));
+    let waiting = Instant::now();
+    let result = model.with_sessions(worker, |sessions| {
+        stats.queue_time.since(waiting);
+        let start = Instant::now();
+        let result = run_batch(&batch, sessions, references, positions.len(), work.request.cancel);
+        stats.device_time.since(start);
+        result
+    });
+    stats.batches.add(1);
+    let (tokens, padded) = batch.tokens_and_padding();
+    stats.tokens.add(tokens);
+    stats.padded_tokens.add(padded);
     match result {
         Err(error) if error.kind() == Kind::Model && error.is_retryable() && positions.len() > 1 => {
             let (left, right) = positions.split_at(positions.len() / 2);
-            let half = |positions: &[usize]| run_or_split(model, columns, encoded, window, positions.to_vec(), references);
+            let half = |positions: &[usize]| run_or_split(work, encoded, window, positions.to_vec(), references);
             let mut results = half(left);
             results.extend(half(right));
             results
         }
-        result => vec![(positions, result)],
+        result => {
+            stats.model_rows.add(positions.len());
+            model.rows.fetch_add(positions.len() as u64, Ordering::Relaxed);
+            vec![(rows(), result)]
+        }
     }
 }
 
@@ -218,85 +289,4 @@ fn fill_up(manifest: &Manifest, mut positions: Vec<usize>) -> Vec<usize> {
         positions.resize(rows.max(positions.len()), last);
     }
     positions
-}
-
-fn run_batch(batch: &Batch<'_>, sessions: &mut [Session], references: &[OutputRef], rows: usize) -> Result<Vec<HostTensor>> {
-    let manifest = batch.manifest;
-    let mut vectors: HashMap<OutputRef, Vec<f32>> = HashMap::new();
-    let mut wanted: HashMap<OutputRef, HostTensor> = HashMap::new();
-    for (stage, session) in manifest.stages.iter().zip(sessions) {
-        let feeds = stage.feeds.iter().map(|feed| Ok((feed.port.name.as_str(), batch.feed(feed, &vectors)?)));
-        let feeds = feeds.collect::<Result<Vec<_>>>()?;
-        let outputs =
-            session.run(feeds).map_err(|error| Error::new(Kind::Model, format!("graph {} failed: {error}", stage.graph)).retryable())?;
-        let later = manifest.stages.iter().flat_map(|stage| &stage.feeds).filter_map(|feed| match &feed.source {
-            Source::Output(reference) => Some(reference),
-            _ => None,
-        });
-        for (reference, for_user) in references.iter().map(|reference| (reference, true)).chain(later.map(|reference| (reference, false))) {
-            if reference.stage != stage.name {
-                continue;
-            }
-            let port = manifest.port(reference)?;
-            let value =
-                outputs.get(&port.name).ok_or_else(|| Error::new(Kind::Model, format!("graph {} gave no '{}'", stage.graph, port.name)))?;
-            let tensor = HostTensor::read(port, value, classes(manifest))?;
-            check_rows(&tensor, batch.positions.len(), &port.name)?;
-            let tensor = finish(batch, stage, reference, tensor)?;
-            if for_user {
-                wanted.insert(reference.clone(), tensor);
-            } else {
-                vectors.insert(reference.clone(), tensor.into_f32(port)?);
-            }
-        }
-    }
-    let take = |reference: &OutputRef| {
-        let mut tensor =
-            wanted.get(reference).cloned().ok_or_else(|| Error::new(Kind::Package, format!("no output '{}'", reference.output)))?;
-        tensor.truncate(rows);
-        Ok(tensor)
-    };
-    references.iter().map(take).collect()
-}
-
-fn classes(manifest: &Manifest) -> Option<&ClassNames> {
-    match &manifest.prediction {
-        Prediction::Classification { classes, .. } => Some(classes),
-        _ => None,
-    }
-}
-
-fn check_rows(tensor: &HostTensor, rows: usize, name: &str) -> Result<()> {
-    if tensor.rows() == rows {
-        return Ok(());
-    }
-    Err(Error::new(Kind::Model, format!("output '{name}' has {} rows for {rows} rows of input", tensor.rows()))
-        .with_hint("the graph does not work row by row; export it with a dynamic first dimension"))
-}
-
-/// Pooling and normalisation of a reference.
-fn finish(batch: &Batch<'_>, stage: &Stage, reference: &OutputRef, tensor: HostTensor) -> Result<HostTensor> {
-    if reference.pooling.is_none() && !reference.normalize {
-        return Ok(tensor);
-    }
-    let port = batch.manifest.port(reference)?;
-    let shape = tensor.shape.clone();
-    let mut values = tensor.into_f32(port)?;
-    let width = shape.last().copied().unwrap_or(1);
-    if let Some(how) = reference.pooling {
-        let text = stage.feeds.iter().find_map(|feed| match &feed.source {
-            Source::Tokens { input, .. } => Some(input),
-            _ => None,
-        });
-        let &[_, tokens, width] = shape.as_slice() else {
-            return Err(Error::new(Kind::Model, format!("output '{}' cannot be pooled: it has {} dimensions", port.name, shape.len())));
-        };
-        let (lengths, _) =
-            text.and_then(|input| batch.token_lengths(input)).unwrap_or_else(|| (vec![tokens; batch.positions.len()], tokens));
-        values = pool(&values, &lengths, tokens, width, how);
-    }
-    if reference.normalize {
-        normalize(&mut values, width);
-    }
-    Ok(HostTensor { shape: vec![batch.positions.len(), width], data: Data::Float32(values) })
 }

@@ -8,9 +8,11 @@ use arrow::datatypes::{DataType, Field};
 use image::{ImageFormat, RgbImage};
 
 use super::answer::{Wanted, is_not_finite, result_type};
+use super::cancel::Cancel;
 use super::limits::Limits;
 use super::loaded::LoadedModel;
 use super::run::{Request, run};
+use super::stats::Stats;
 use crate::error::{Error, Kind, Result};
 use crate::media::MediaAccess;
 use crate::package::{Draft, Element, Input, Manifest, Modality};
@@ -36,7 +38,9 @@ pub fn try_out(draft: &Draft) -> Result<()> {
 
 fn try_once(model: &LoadedModel, inputs: &[Vec<ArrayRef>], wanted: Wanted, limits: &Limits) -> Result<()> {
     let access = MediaAccess::default();
-    let request = Request { inputs, rows: ROWS, wanted, access: &access, limits, stop_at_failure: true };
+    let (cancel, stats) = (Cancel::default(), Stats::default());
+    let request =
+        Request { inputs, rows: ROWS, wanted, access: &access, limits, stop_at_failure: true, statement: 0, cancel: &cancel, stats: &stats };
     let answer = run(model, &request)?;
     match answer.failures.into_iter().find(|failure| !is_not_finite(&failure.error)) {
         None => Ok(()),

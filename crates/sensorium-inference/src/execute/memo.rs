@@ -1,0 +1,172 @@
+//! Each different row once: equal rows of a call share a result, and so do those of earlier calls.
+
+use std::collections::HashMap;
+
+use arrow::array::{Array, ArrayRef, UInt32Array, UInt64Array};
+use arrow::compute::{interleave, take};
+
+use super::cache::{Cache, Found};
+use super::keys::{RowKey, row_keys};
+use super::limits::{Distinct, Limits};
+use super::loaded::LoadedModel;
+use super::run::{Answer, Failure, Request, run};
+use crate::error::{Error, Kind, Result};
+use crate::package::{Manifest, Modality};
+
+/// Below this many bytes of weights a model of numbers is faster than telling its rows apart.
+const SMALL_MODEL_BYTES: u64 = 4 << 20;
+
+/// Whether telling rows apart is worth its time.
+fn is_worthwhile(manifest: &Manifest, limits: &Limits) -> bool {
+    match limits.distinct {
+        Distinct::Always => true,
+        Distinct::Never => false,
+        Distinct::Auto => {
+            manifest.inputs.iter().any(|input| matches!(input.modality, Modality::Text(_) | Modality::Image(_)))
+                || manifest.files.values().map(|file| file.bytes).sum::<u64>() > SMALL_MODEL_BYTES
+        }
+    }
+}
+
+/// [`run`], but on the different rows only that `cache` does not know. `name` is the model's SHA-256.
+pub(super) fn run_different(model: &LoadedModel, name: &str, cache: &Cache, request: &Request<'_>) -> Result<Answer> {
+    if request.rows == 0 || !is_worthwhile(&model.manifest, request.limits) {
+        return run(model, request);
+    }
+    let keys = row_keys(name, &model.manifest, request)?;
+    let (groups, first_rows) = group(&keys);
+    request.stats.distinct_rows.add(first_rows.len());
+    let answer = run_groups(model, cache, request, &first_rows, &keys)?;
+    if first_rows.len() == request.rows {
+        return Ok(answer);
+    }
+    let failed = |error: arrow::error::ArrowError| Error::new(Kind::Model, format!("results cannot be copied: {error}"));
+    let start = std::time::Instant::now();
+    let values = take(&answer.values, &UInt32Array::from(groups.clone()), None).map_err(failed)?;
+    request.stats.scatter_time.since(start);
+    Ok(Answer { values, failures: for_all_rows(answer.failures, &groups) })
+}
+
+/// For each row the number of its group, and the first row of each group.
+fn group(keys: &[RowKey]) -> (Vec<u32>, Vec<usize>) {
+    let mut known: HashMap<&RowKey, u32> = HashMap::with_capacity(keys.len());
+    let mut first_rows = Vec::new();
+    let of_row = |(row, key)| {
+        *known.entry(key).or_insert_with(|| {
+            first_rows.push(row);
+            (first_rows.len() - 1) as u32
+        })
+    };
+    let groups = keys.iter().enumerate().map(of_row).collect();
+    (groups, first_rows)
+}
+
+/// A group's failure is that of each of its rows.
+fn for_all_rows(failures: Vec<Failure>, groups: &[u32]) -> Vec<Failure> {
+    if failures.is_empty() {
+        return failures;
+    }
+    let by_group: HashMap<usize, &Failure> = failures.iter().map(|failure| (failure.row, failure)).collect();
+    let of_row = |(row, group): (usize, &u32)| by_group.get(&(*group as usize)).map(|failure| Failure { row, ..(*failure).clone() });
+    groups.iter().enumerate().filter_map(of_row).collect()
+}
+
+/// Results of the rows `first_rows`, in their order.
+fn run_groups(model: &LoadedModel, cache: &Cache, request: &Request<'_>, first_rows: &[usize], keys: &[RowKey]) -> Result<Answer> {
+    if request.limits.cache_bytes == 0 {
+        return run_rows(model, request, first_rows);
+    }
+    let wanted: Vec<RowKey> = first_rows.iter().map(|row| keys[*row]).collect();
+    let mut places: Vec<Option<(usize, usize)>> = vec![None; wanted.len()];
+    let mut sources: Vec<ArrayRef> = Vec::new();
+    let mut failures = Vec::new();
+    let mut open: Vec<usize> = (0..wanted.len()).collect();
+    while !open.is_empty() {
+        let asked: Vec<RowKey> = open.iter().map(|group| wanted[*group]).collect();
+        let (found, claims) = cache.look_up(&asked);
+        let (mut mine, mut theirs) = (Vec::new(), Vec::new());
+        for (group, found) in open.iter().zip(found) {
+            match found {
+                Found::Ready { values, row } => {
+                    request.stats.cache_hits.add(1);
+                    let source = sources.iter().rposition(|source| std::sync::Arc::ptr_eq(source, &values)).unwrap_or_else(|| {
+                        sources.push(values);
+                        sources.len() - 1
+                    });
+                    places[*group] = Some((source, row));
+                }
+                Found::Yours => mine.push(*group),
+                Found::Theirs => theirs.push(*group),
+            }
+        }
+        if !mine.is_empty() {
+            let rows: Vec<usize> = mine.iter().map(|group| first_rows[*group]).collect();
+            let answer = run_rows(model, request, &rows)?;
+            let mut is_good = vec![true; mine.len()];
+            for failure in answer.failures {
+                is_good[failure.row] = false;
+                failures.push(Failure { row: mine[failure.row], ..failure });
+            }
+            for (row, group) in mine.iter().enumerate() {
+                places[*group] = Some((sources.len(), row));
+            }
+            publish(claims, &wanted, &mine, &is_good, &answer.values, request.limits.cache_bytes)?;
+            sources.push(answer.values);
+            if request.stop_at_failure && !failures.is_empty() {
+                break;
+            }
+        }
+        let waiting: Vec<RowKey> = theirs.iter().map(|group| wanted[*group]).collect();
+        cache.wait(&waiting, request.cancel)?;
+        open = theirs;
+    }
+    failures.sort_by_key(|failure| failure.row);
+    Ok(Answer { values: gathered(&sources, places)?, failures })
+}
+
+fn publish(
+    claims: super::cache::Claims<'_>,
+    wanted: &[RowKey],
+    mine: &[usize],
+    is_good: &[bool],
+    values: &ArrayRef,
+    max_bytes: usize,
+) -> Result<()> {
+    let failed = |error: arrow::error::ArrowError| Error::new(Kind::Model, format!("results cannot be copied: {error}"));
+    let good: Vec<usize> = (0..mine.len()).filter(|row| is_good[*row]).collect();
+    let keys = good.iter().map(|row| wanted[mine[*row]]).collect();
+    let values = if good.len() == mine.len() {
+        ArrayRef::clone(values)
+    } else {
+        take(values, &good.iter().map(|row| *row as u64).collect::<UInt64Array>(), None).map_err(failed)?
+    };
+    claims.publish(keys, values, max_bytes);
+    Ok(())
+}
+
+/// Values from several arrays, in one.
+fn gathered(sources: &[ArrayRef], places: Vec<Option<(usize, usize)>>) -> Result<ArrayRef> {
+    let failed = |error: arrow::error::ArrowError| Error::new(Kind::Model, format!("results cannot be copied: {error}"));
+    let in_order = |(index, place): (usize, &Option<(usize, usize)>)| *place == Some((0, index));
+    if let [only] = sources
+        && only.len() == places.len()
+        && places.iter().enumerate().all(in_order)
+    {
+        return Ok(ArrayRef::clone(only));
+    }
+    let sources: Vec<&dyn Array> = sources.iter().map(AsRef::as_ref).collect();
+    // Only after a failure that ends the query is a place empty; its value is not looked at.
+    let places: Vec<(usize, usize)> = places.into_iter().map(|place| place.unwrap_or((0, 0))).collect();
+    interleave(&sources, &places).map_err(failed)
+}
+
+fn run_rows(model: &LoadedModel, request: &Request<'_>, rows: &[usize]) -> Result<Answer> {
+    if rows.len() == request.rows {
+        return run(model, request);
+    }
+    let failed = |error: arrow::error::ArrowError| Error::new(Kind::Argument, format!("rows cannot be chosen: {error}"));
+    let places: UInt64Array = rows.iter().map(|row| *row as u64).collect();
+    let chosen = |columns: &Vec<ArrayRef>| columns.iter().map(|column| take(column, &places, None).map_err(failed)).collect();
+    let inputs = request.inputs.iter().map(chosen).collect::<Result<Vec<Vec<ArrayRef>>>>()?;
+    run(model, &Request { inputs: &inputs, rows: rows.len(), ..*request })
+}

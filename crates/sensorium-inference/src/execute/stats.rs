@@ -1,0 +1,80 @@
+//! What a call did, counted while it runs.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+macro_rules! stats {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// Counters and times of a call; times are summed over workers.
+        #[derive(Debug, Default)]
+        pub struct Stats {
+            $($(#[doc = $doc])+ pub $name: Count,)+
+        }
+
+        impl Stats {
+            /// All figures with their names, times in nanoseconds.
+            pub fn figures(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name.get())),+]
+            }
+        }
+    };
+}
+
+stats! {
+    /// Rows that were given.
+    input_rows,
+    /// Rows that a guard spared.
+    guarded_rows,
+    /// Different rows among those that were not spared, where they were told apart.
+    distinct_rows,
+    /// Different rows whose results were known already.
+    cache_hits,
+    /// Rows that reached the model.
+    model_rows,
+    /// Batches that the model saw.
+    batches,
+    /// Tokens of texts.
+    tokens,
+    /// Tokens that the model saw, padding included.
+    padded_tokens,
+    /// Bytes that were read from files and object stores.
+    fetched_bytes,
+    /// Reading media.
+    fetch_time,
+    /// Decoding and preparing pictures.
+    decode_time,
+    /// Cutting texts into tokens.
+    tokenize_time,
+    /// Waiting for a session.
+    queue_time,
+    /// Running graphs, and filling and reading their tensors.
+    device_time,
+    /// Putting results where their rows are.
+    scatter_time,
+}
+
+/// One figure.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// Adds to the figure.
+    pub fn add(&self, amount: usize) {
+        self.0.fetch_add(amount as u64, Ordering::Relaxed);
+    }
+
+    /// Adds the time since `start`.
+    pub fn since(&self, start: Instant) {
+        self.0.fetch_add(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// The figure so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// The figure so far as a time.
+    pub fn time(&self) -> Duration {
+        Duration::from_nanos(self.get())
+    }
+}
