@@ -8,6 +8,7 @@ mod catalog;
 mod cli;
 mod columns;
 mod hostile;
+mod inference;
 mod pages;
 mod parity;
 mod shapes;
@@ -34,12 +35,13 @@ fn main() -> ExitCode {
         eprintln!("the set-up of the tests failed: {error}");
         return ExitCode::FAILURE;
     }
-    let groups: [Group; 8] = [
+    let groups: [Group; 9] = [
         ("arrows", arrows::TESTS),
         ("catalog", catalog::TESTS),
         ("cli", cli::TESTS),
         ("columns", columns::TESTS),
         ("hostile", hostile::TESTS),
+        ("inference", inference::TESTS),
         ("pages", pages::TESTS),
         ("parity", parity::TESTS),
         ("shapes", shapes::TESTS),

@@ -36,6 +36,12 @@ def negative() -> onnx.ModelProto:
     return model(nodes, [X2], [Y1], constants)
 
 
+def text_length() -> onnx.ModelProto:
+    """y = 1 for every text, however long."""
+    nodes = [node("Shape", "x", "shape"), node("ConstantOfShape", "shape", "y", value=onnx.helper.make_tensor("one", FLOAT, [1], [1.0]))]
+    return model(nodes, [value("x", STRING, "n", 1)], [Y1])
+
+
 def two_outputs() -> onnx.ModelProto:
     """double f32[n, 1] = 2 x; round int64[n] = x to the nearest whole number, halves to even."""
     nodes = [
@@ -135,6 +141,7 @@ MODELS = {
     "add": (add(), answer({"a": [1, 2.5], "b": [10, -2.5]}, sum=[11, 0])),
     "affine": (affine(), answer({"x": [[0, 0], [1, 1], [-1, 2]]}, y=[[1], [6], [5]])),
     "negative": (negative(), answer({"x": [[0, 0], [1, 1], [-1, 2]]}, y=[[-1], [-6], [-5]])),
+    "text_length": (text_length(), answer({"x": [["a"], ["bb"]]}, y=[[1], [1]])),
     "two_outputs": (two_outputs(), answer({"x": [[1.4], [2.5], [-3.6]]}, double=[[2.8], [5], [-7.2]],
                                           round=[1, 2, -4])),
     "text_output": (text_output(), answer({"x": [[7], [-12]]}, text=[["7"], ["-12"]])),

@@ -15,7 +15,10 @@ mod runtime;
 
 pub use catalog::{Catalog, CreateMode, ModelReference, ModelSummary, ModelVersion, environment_options};
 pub use error::{Error, Kind, Result};
-pub use execute::{Answer, Cancel, Count, Distinct, Failure, Limits, ModelProgress, Models, Request, Stats, Step, Wanted, input_accepts, result_type, try_out};
+pub use execute::{
+    Answer, Cancel, Count, Distinct, Failure, Limits, ModelProgress, Models, Request, Stats, Step, Wanted, input_accepts, result_type,
+    try_out,
+};
 pub use media::MediaAccess;
 pub use nearest::nearest;
 pub use package::*;

@@ -225,15 +225,8 @@ fn evaluate(work: &Work, window: Window) -> Result<Vec<RecordBatch>> {
     let needed_rows = selection.as_ref().map_or(rows, Vec::len);
     let (stats, selected) = (Stats::default(), selection.as_deref());
     stats.guarded_rows.add(rows - needed_rows);
-    let needed = Rows {
-        arrays: &columns,
-        fields: &fields,
-        count: needed_rows,
-        cancel: &work.cancel,
-        stats: &stats,
-        first_row,
-        selection: selected,
-    };
+    let needed =
+        Rows { arrays: &columns, fields: &fields, count: needed_rows, cancel: &work.cancel, stats: &stats, first_row, selection: selected };
     let values = model_function(&work.call.func)?.evaluate_rows(&needed, &work.settings)?;
     work.figures.add(&stats);
     let values = match selection {

@@ -40,8 +40,8 @@ impl Figures {
         }
         let total = |wanted: &str| self.counts.iter().find(|(name, _)| *name == wanted).map_or(0, |(_, count)| count.value());
         let (tokens, padded) = (total("tokens"), total("padded_tokens"));
-        if padded > 0 {
-            self.padding.set(100 * (padded - tokens.min(padded)) / padded);
+        if let Some(percent) = (100 * padded.saturating_sub(tokens)).checked_div(padded) {
+            self.padding.set(percent);
         }
     }
 }

@@ -119,7 +119,9 @@ impl Claims<'_> {
         while state.bytes > max_bytes {
             let Some((_, oldest)) = state.chunks.pop_first() else { break };
             state.bytes -= oldest.bytes;
-            oldest.keys.iter().for_each(|key| drop(state.entries.remove(key)));
+            for key in &oldest.keys {
+                state.entries.remove(key);
+            }
         }
     }
 }

@@ -171,9 +171,8 @@ impl Batch<'_> {
     /// Tokens of all texts of the batch without padding, and with.
     pub(super) fn tokens_and_padding(&self) -> (usize, usize) {
         let of_inputs = self.encoded.tokens.keys().filter_map(|input| self.token_lengths(input));
-        of_inputs.fold((0, 0), |(tokens, padded), (lengths, longest)| {
-            (tokens + lengths.iter().sum::<usize>(), padded + longest * lengths.len())
-        })
+        of_inputs
+            .fold((0, 0), |(tokens, padded), (lengths, longest)| (tokens + lengths.iter().sum::<usize>(), padded + longest * lengths.len()))
     }
 
     fn tokens(&self, port: &Port, input: &str, part: TokenPart) -> Result<DynValue> {

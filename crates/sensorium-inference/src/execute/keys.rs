@@ -26,7 +26,12 @@ pub(super) fn row_keys(model: &str, manifest: &Manifest, request: &Request<'_>) 
     let rows = converter.convert_columns(&columns).map_err(failed)?;
     let mut common = Sha256::new();
     common.update(model);
-    common.update(format!("{:?} {:?} {}", request.wanted, request.limits.device, request.inputs.iter().map(Vec::len).fold(String::new(), |text, count| format!("{text}{count},"))));
+    common.update(format!(
+        "{:?} {:?} {}",
+        request.wanted,
+        request.limits.device,
+        request.inputs.iter().map(Vec::len).fold(String::new(), |text, count| format!("{text}{count},"))
+    ));
     let places = places(manifest, request);
     Ok((0..request.rows)
         .map(|row| {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::session::Session;
@@ -20,6 +20,8 @@ pub(crate) struct LoadedModel {
     pub(crate) provider: Provider,
     /// Rows that reached the model since it was loaded.
     pub(crate) rows: AtomicU64,
+    /// Batches that run at this moment.
+    pub(crate) running: AtomicUsize,
     folder: PathBuf,
     text: HashMap<String, TextEncoder>,
     /// For each slot, the sessions of all stages; opened at the slot's first batch, as each copy has its own weights.
@@ -40,6 +42,7 @@ impl LoadedModel {
             manifest: Arc::clone(manifest),
             provider,
             rows: AtomicU64::new(0),
+            running: AtomicUsize::new(0),
             folder: folder.to_path_buf(),
             text,
             slots: (0..slots).map(|_| Mutex::default()).collect(),
@@ -61,7 +64,10 @@ impl LoadedModel {
             let stage = &self.manifest.stages[sessions.len()];
             sessions.push(open_session(&self.folder.join(&stage.graph), self.provider)?);
         }
-        work(&mut sessions)
+        self.running.fetch_add(1, Ordering::Relaxed);
+        let result = work(&mut sessions);
+        self.running.fetch_sub(1, Ordering::Relaxed);
+        result
     }
 
     /// Bytes of weights, were every slot in use.

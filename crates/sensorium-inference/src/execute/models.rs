@@ -49,6 +49,8 @@ pub struct ModelProgress {
     pub model: String,
     /// Rows since it was loaded.
     pub rows: u64,
+    /// Batches that run at this moment.
+    pub running: usize,
 }
 
 impl Models {
@@ -66,7 +68,12 @@ impl Models {
     pub fn progress(&self) -> Vec<ModelProgress> {
         let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let ready = loaded.iter().filter_map(|(_, name, cell)| Some((name, cell.get()?.as_ref().ok()?)));
-        ready.map(|(name, model)| ModelProgress { model: name.clone(), rows: model.rows.load(Ordering::Relaxed) }).collect()
+        let progress = |(name, model): (&String, &Arc<LoadedModel>)| ModelProgress {
+            model: name.clone(),
+            rows: model.rows.load(Ordering::Relaxed),
+            running: model.running.load(Ordering::Relaxed),
+        };
+        ready.map(progress).collect()
     }
 
     /// Loads at most once however many ask at once; a failed load is forgotten and tried again.

@@ -193,7 +193,7 @@ fn run_pictures(work: &Work<'_>, rows: &[usize], references: &[OutputRef], resul
                 results.has_failed.store(true, Ordering::Relaxed);
             }
             let batches = plan(manifest, &encoded, usable, work.request.limits);
-            let outcomes = batches.into_iter().flat_map(|positions| run_or_split(work, &encoded, rows, positions, references)).collect();
+            let outcomes = batches.into_iter().flat_map(|positions| run_or_split(work, &encoded, rows, &positions, references)).collect();
             (outcomes, failures)
         };
         let done: Vec<(Vec<Outcome>, Vec<Failure>)> = workers()?.install(|| rows.par_chunks(size).map(one).collect());
@@ -216,7 +216,7 @@ fn run_windows(work: &Work<'_>, rows: &[usize], references: &[OutputRef], result
         results.has_failed.store(!results.failures.is_empty(), Ordering::Relaxed);
         work.request.cancel.check()?;
         let batches = plan(&work.model.manifest, &encoded, usable, work.request.limits);
-        let run = |positions: Vec<usize>| run_or_split(work, &encoded, window, positions, references);
+        let run = |positions: Vec<usize>| run_or_split(work, &encoded, window, &positions, references);
         let outcomes: Vec<Outcome> = workers()?.install(|| batches.into_par_iter().flat_map_iter(run).collect());
         work.request.cancel.check()?;
         results.add(outcomes, work.request.stats)?;
@@ -247,13 +247,19 @@ fn plan(manifest: &Manifest, encoded: &Encoded, usable: Vec<usize>, limits: &Lim
 type Outcome = (Vec<usize>, Result<Vec<HostTensor>>);
 
 /// Runs a batch; if the graph fails on it, its halves, so that one row does not sink its neighbours.
-fn run_or_split(work: &Work<'_>, encoded: &Encoded, window: &[usize], positions: Vec<usize>, references: &[OutputRef]) -> Vec<Outcome> {
+fn run_or_split(work: &Work<'_>, encoded: &Encoded, window: &[usize], positions: &[usize], references: &[OutputRef]) -> Vec<Outcome> {
     let (model, stats) = (work.model, work.request.stats);
     let rows = || positions.iter().map(|position| window[*position]).collect();
     if let Err(error) = work.request.cancel.check() {
         return vec![(rows(), Err(error))];
     }
-    let batch = Batch { manifest: &model.manifest, columns: work.columns, encoded, window, positions: fill_up(&model.manifest, positions.clone()) };
+    let batch = Batch {
+        manifest: &model.manifest,
+        columns: work.columns,
+        encoded,
+        window,
+        positions: fill_up(&model.manifest, positions.to_vec()),
+    };
     let worker = rayon::current_thread_index().unwrap_or(0);
     let waiting = Instant::now();
     let result = model.with_sessions(worker, |sessions| {
@@ -270,7 +276,7 @@ fn run_or_split(work: &Work<'_>, encoded: &Encoded, window: &[usize], positions:
     match result {
         Err(error) if error.kind() == Kind::Model && error.is_retryable() && positions.len() > 1 => {
             let (left, right) = positions.split_at(positions.len() / 2);
-            let half = |positions: &[usize]| run_or_split(work, encoded, window, positions.to_vec(), references);
+            let half = |positions: &[usize]| run_or_split(work, encoded, window, positions, references);
             let mut results = half(left);
             results.extend(half(right));
             results

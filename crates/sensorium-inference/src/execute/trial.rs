@@ -39,8 +39,17 @@ pub fn try_out(draft: &Draft) -> Result<()> {
 fn try_once(model: &LoadedModel, inputs: &[Vec<ArrayRef>], wanted: Wanted, limits: &Limits) -> Result<()> {
     let access = MediaAccess::default();
     let (cancel, stats) = (Cancel::default(), Stats::default());
-    let request =
-        Request { inputs, rows: ROWS, wanted, access: &access, limits, stop_at_failure: true, statement: 0, cancel: &cancel, stats: &stats };
+    let request = Request {
+        inputs,
+        rows: ROWS,
+        wanted,
+        access: &access,
+        limits,
+        stop_at_failure: true,
+        statement: 0,
+        cancel: &cancel,
+        stats: &stats,
+    };
     let answer = run(model, &request)?;
     match answer.failures.into_iter().find(|failure| !is_not_finite(&failure.error)) {
         None => Ok(()),
