@@ -85,18 +85,8 @@ impl ModelFunction {
     }
 
     /// Runs a bound call.
-    pub(crate) fn evaluate_rows(&self, rows: &Rows<'_>, settings: &MmSettings) -> Result<ArrayRef> {
-        let bound = self.model(None)?;
-        let number = |row: usize| rows.first_row + rows.selection.map_or(row, |selection| selection[row]) as u64;
-        let arguments = Arguments {
-            arrays: rows.arrays,
-            fields: rows.fields,
-            rows: rows.count,
-            cancel: rows.cancel,
-            stats: rows.stats,
-            number: &number,
-        };
-        evaluate(&self.engine, self.kind, &bound, &arguments, settings)
+    pub(crate) fn evaluate_bound(&self, arguments: &Arguments<'_>, settings: &MmSettings) -> Result<ArrayRef> {
+        evaluate(&self.engine, self.kind, &self.model(None)?, arguments, settings)
     }
 
     fn model(&self, name: Option<&ScalarValue>) -> Result<Bound> {
@@ -106,21 +96,6 @@ impl ModelFunction {
             (None, None) => plan_err!("{}: the model must be a string literal, such as 'credit' or 'credit@3'", self.kind.function),
         }
     }
-}
-
-/// Rows that need a call.
-pub(crate) struct Rows<'a> {
-    /// The arguments behind the model.
-    pub(crate) arrays: &'a [ArrayRef],
-    pub(crate) fields: &'a [FieldRef],
-    pub(crate) count: usize,
-    /// Where the call is told to stop.
-    pub(crate) cancel: &'a Cancel,
-    pub(crate) stats: &'a Stats,
-    /// Number of the window's first row within the query.
-    pub(crate) first_row: u64,
-    /// Their places in the window, where they are not all of its rows.
-    pub(crate) selection: Option<&'a [usize]>,
 }
 
 /// The name of the model in a call's arguments, if it is a literal.

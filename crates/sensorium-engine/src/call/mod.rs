@@ -9,7 +9,7 @@ mod function;
 mod policy;
 mod wildcard;
 
-pub(crate) use evaluate::{Bound, Kind};
-pub(crate) use function::{ModelFunction, Rows, model_literal};
+pub(crate) use evaluate::{Arguments, Bound, Kind};
+pub(crate) use function::{ModelFunction, model_literal};
 pub(crate) use policy::{Policy, settle, try_type};
 pub(crate) use wildcard::expand_wildcards;

@@ -27,7 +27,7 @@ use super::call::model_function;
 use super::figures::Figures;
 use super::guard::PhysicalGuard;
 use super::window::{Rest, Window, WindowSize, next_window};
-use crate::call::Rows;
+use crate::call::Arguments;
 use crate::settings::MmSettings;
 
 /// Windows that are evaluated at once: while the last batches of one run, the next is prepared.
@@ -222,12 +222,12 @@ fn evaluate(work: &Work, window: Window) -> Result<Vec<RecordBatch>> {
     let input_schema = first.schema();
     let fields: Vec<FieldRef> = work.call.args.iter().map(|arg| arg.return_field(&input_schema)).collect::<Result<_>>()?;
     let selection = selection(&batches, &masks);
-    let needed_rows = selection.as_ref().map_or(rows, Vec::len);
-    let (stats, selected) = (Stats::default(), selection.as_deref());
-    stats.guarded_rows.add(rows - needed_rows);
-    let needed =
-        Rows { arrays: &columns, fields: &fields, count: needed_rows, cancel: &work.cancel, stats: &stats, first_row, selection: selected };
-    let values = model_function(&work.call.func)?.evaluate_rows(&needed, &work.settings)?;
+    let needed = selection.as_ref().map_or(rows, Vec::len);
+    let stats = Stats::default();
+    stats.guarded_rows.add(rows - needed);
+    let number = |row: usize| first_row + selection.as_ref().map_or(row, |selection| selection[row]) as u64;
+    let arguments = Arguments { arrays: &columns, fields: &fields, rows: needed, cancel: &work.cancel, stats: &stats, number: &number };
+    let values = model_function(&work.call.func)?.evaluate_bound(&arguments, &work.settings)?;
     work.figures.add(&stats);
     let values = match selection {
         None => values,

@@ -7,7 +7,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::expr::{AggregateFunction, BinaryExpr, Exists, InSubquery, ScalarFunction, SetComparison};
 use datafusion::logical_expr::{Case, Expr, Operator, Subquery, binary_expr};
 
-use super::guards::Path;
+use super::guards::{Path, is_of_one_row};
 use super::needs::Needs;
 use super::plan::Lift;
 use super::{called, calls_models, owned};
@@ -136,7 +136,7 @@ impl Lift {
             _ => self.all(args, path, needs)?,
         };
         let call = Expr::ScalarFunction(ScalarFunction { func, args });
-        if called(&call).is_none() || !is_local(&call) {
+        if called(&call).is_none() || !is_of_one_row(&call) {
             return Ok(call);
         }
         let Expr::ScalarFunction(ScalarFunction { func, mut args }) = call else { unreachable!("built above") };
@@ -151,24 +151,4 @@ fn flat(expr: Expr, op: Operator) -> Vec<Expr> {
         Expr::BinaryExpr(binary) if binary.op == op => flat(*binary.left, op).into_iter().chain(flat(*binary.right, op)).collect(),
         other => vec![other],
     }
-}
-
-/// Whether the arguments can be computed from one row of the node's input. What cannot stays in its expression.
-fn is_local(call: &Expr) -> bool {
-    let is_foreign = |expr: &Expr| {
-        matches!(
-            expr,
-            Expr::OuterReferenceColumn(..)
-                | Expr::ScalarSubquery(_)
-                | Expr::InSubquery(_)
-                | Expr::Exists(_)
-                | Expr::SetComparison(_)
-                | Expr::AggregateFunction(_)
-                | Expr::WindowFunction(_)
-                | Expr::Unnest(_)
-                | Expr::Lambda(_)
-                | Expr::LambdaVariable(_)
-        )
-    };
-    !call.is_volatile() && !call.exists(|expr| Ok(is_foreign(expr))).unwrap_or(true)
 }

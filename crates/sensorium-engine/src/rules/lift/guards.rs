@@ -14,10 +14,11 @@ pub(super) struct Path {
 }
 
 impl Path {
-    /// The way behind one further condition.
+    /// The way behind one further condition. One that may give something else when it is evaluated a second time is left
+    /// out: the call then runs on more rows than it must, never on fewer.
     pub(super) fn then(&self, condition: Expr) -> Self {
         let mut path = self.clone();
-        path.is_cut |= !may_be_repeated(&condition);
+        path.is_cut |= !is_of_one_row(&condition);
         if !path.is_cut && !path.conditions.contains(&condition) {
             path.conditions.push(condition);
         }
@@ -30,9 +31,8 @@ impl Path {
     }
 }
 
-/// Whether evaluating the condition a second time, elsewhere, gives the same. Where it may not, the guard leaves the
-/// condition out: the call then runs on more rows than it must, never on fewer.
-fn may_be_repeated(condition: &Expr) -> bool {
+/// Whether an expression can be computed from one row of the node's input, always with the same result.
+pub(super) fn is_of_one_row(expr: &Expr) -> bool {
     let is_foreign = |expr: &Expr| {
         matches!(
             expr,
@@ -48,5 +48,5 @@ fn may_be_repeated(condition: &Expr) -> bool {
                 | Expr::Unnest(_)
         )
     };
-    !condition.is_volatile() && !condition.exists(|expr| Ok(is_foreign(expr))).unwrap_or(true)
+    !expr.is_volatile() && !expr.exists(|expr| Ok(is_foreign(expr))).unwrap_or(true)
 }
