@@ -16,6 +16,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("explain_analyze_counts", explain_analyze),
     ("failures_of_equal_rows_are_all_listed", equal_failures),
     ("memory_stays_within_its_limit", memory),
+    ("results_outlive_the_session", results_on_disk),
+    ("two_queries_share_one_model", two_queries),
 ];
 
 /// `rows` texts, of which `different` are different.
@@ -84,7 +86,7 @@ fn explain_analyze() -> Outcome {
         "distinct_rows=40",
         "cache_hits=20",
         "model_rows=20",
-        "padding_percent=",
+        "padding_ratio=",
     ];
     parts.iter().try_for_each(|part| ensure(line.contains(part), || format!("no '{part}' in: {line}")))
 }
@@ -94,13 +96,14 @@ fn held() -> Result<(usize, usize), Failed> {
     Ok((std::fs::read_dir("/proc/self/task")?.count(), std::fs::read_dir("/proc/self/fd")?.count()))
 }
 
-/// Streams are dropped at some moment: graphs are quiet within 100 ms, and nothing is left behind.
+/// Streams are dropped at some moment: graphs are quiet and memory is given back within 100 ms, and nothing is left behind.
 fn cancelled() -> Outcome {
     const TIMES: u64 = 200;
     let fresh = texts(20_000, 20_000)?;
     fresh.rows("SET mm.cache_bytes = 0")?;
     fresh.rows("SELECT mm_embed('minilm', note) FROM notes LIMIT 3")?;
-    let is_running = || fresh.session.progress().iter().any(|progress| progress.running > 0);
+    let pool = Arc::clone(&fresh.session.context().runtime_env().memory_pool);
+    let is_running = || fresh.session.progress().iter().any(|progress| progress.running > 0) || pool.reserved() > 0;
     let (mut before, mut late) = (None, 0);
     for time in 0..TIMES {
         wait(async {
@@ -112,7 +115,7 @@ fn cancelled() -> Outcome {
         })?;
         let stopped = Instant::now();
         while is_running() {
-            ensure(stopped.elapsed() < Duration::from_secs(1), || format!("a graph runs {:?} after its query", stopped.elapsed()))?;
+            ensure(stopped.elapsed() < Duration::from_secs(1), || format!("a query works or holds memory {:?} after its end", stopped.elapsed()))?;
             std::thread::sleep(Duration::from_millis(1));
         }
         late += u64::from(stopped.elapsed() > Duration::from_millis(100));
@@ -128,6 +131,57 @@ fn cancelled() -> Outcome {
     ensure(fewer(before.0, after.0) && fewer(before.1, after.1), || format!("threads and files: {before:?}, then {after:?}"))?;
     let rows = fresh.rows("SELECT mm_embed('minilm', note) FROM notes LIMIT 300")?;
     ensure(rows.num_rows() == 300 && rows.column(0).null_count() == 0, || "the next query is wrong".into())
+}
+
+/// Another session finds the results of the first by the content of texts and pictures, and by the model's own.
+fn results_on_disk() -> Outcome {
+    let (results, pictures) = (tempfile::TempDir::new()?, tempfile::TempDir::new()?);
+    let place = |name: &str| pictures.path().join(name).to_string_lossy().into_owned();
+    for (index, name) in ["photo_coffee.jpg", "photo_clock_motion.jpg"].iter().enumerate() {
+        std::fs::copy(format!("tests/fixtures/pictures/{name}"), place(&format!("{index}.jpg")))?;
+    }
+    let (text, photo) = (
+        "SELECT id, mm_embed('minilm', note) AS e FROM notes ORDER BY id".to_string(),
+        format!("SELECT mm_predict('effnet', uri).label AS l FROM (VALUES ('{}'), ('{}')) AS t(uri)", place("0.jpg"), place("1.jpg")),
+    );
+    let open = || -> Result<Fresh, Failed> {
+        let fresh = texts(300, 300)?;
+        fresh.rows(&format!("CREATE MODEL effnet FROM '{}'", cached("models/efficientnet-lite0")))?;
+        fresh.rows(&format!("SET mm.cache_path = '{}'", results.path().display()))?;
+        fresh.rows(&format!("SET mm.allowed_roots = '{}'", pictures.path().display()))?;
+        Ok(fresh)
+    };
+    let first = open()?;
+    let (vectors, labels) = (first.rows(&text)?, first.rows(&photo)?);
+    ensure(seen(&first) == 302, || format!("{} rows through the models at first", seen(&first)))?;
+    let second = open()?;
+    ensure(second.rows(&text)? == vectors && second.rows(&photo)? == labels, || "other results from disk".into())?;
+    ensure(seen(&second) == 0, || format!("{} rows through the models for results on disk", seen(&second)))?;
+    // The same name with another picture behind it.
+    std::fs::copy("tests/fixtures/pictures/photo_clock_motion.jpg", place("0.jpg"))?;
+    ensure(open()?.rows(&photo)? != labels, || "the picture's old result".into())?;
+    second.rows("SET mm.cache_disk_bytes = 1000")?;
+    second.rows("SELECT mm_embed('minilm', upper(note)) FROM notes")?;
+    second.rows("SET mm.cache_path = '/proc/no such folder'")?;
+    let error = second.error(&text)?;
+    ensure(error.contains("mm.cache_path"), || error)
+}
+
+/// The model is loaded once, and both get their own answers.
+fn two_queries() -> Outcome {
+    let fresh = texts(2_000, 2_000)?;
+    fresh.rows("SET mm.cache_bytes = 0")?;
+    let count = |rows: &str| format!("SELECT count(e) AS n FROM (SELECT mm_embed('minilm', note) AS e FROM notes WHERE {rows})");
+    let run = |sql: String| {
+        let session = fresh.session.clone();
+        async move { session.sql(&sql).await?.collect().await }
+    };
+    let (one, other) = wait(async { futures::join!(run(count("id < 700")), run(count("id >= 700"))) });
+    let number = |batches: Vec<RecordBatch>| batches[0].column(0).as_primitive::<arrow::datatypes::Int64Type>().value(0);
+    let counts = (number(one?), number(other?));
+    ensure(counts == (700, 1_300), || format!("{counts:?} rows"))?;
+    let progress = fresh.session.progress();
+    ensure(progress.len() == 1 && progress[0].rows == 2_000, || format!("{progress:?}"))
 }
 
 /// 100 MB of texts pass an operator that may hold 8 MB; a row that does not fit is the pool's own error.

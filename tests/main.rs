@@ -6,9 +6,11 @@
 mod arrows;
 mod catalog;
 mod cli;
+mod codecs;
 mod columns;
 mod hostile;
 mod inference;
+mod lifting;
 mod pages;
 mod parity;
 mod shapes;
@@ -28,20 +30,22 @@ type Group = (&'static str, &'static [Test]);
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    if let Some(code) = catalog::worker() {
+    if let Some(code) = catalog::worker().or_else(codecs::worker) {
         return code;
     }
     if let Err(error) = support::prepare(arguments.list) {
         eprintln!("the set-up of the tests failed: {error}");
         return ExitCode::FAILURE;
     }
-    let groups: [Group; 9] = [
+    let groups: [Group; 11] = [
         ("arrows", arrows::TESTS),
         ("catalog", catalog::TESTS),
         ("cli", cli::TESTS),
+        ("codecs", codecs::TESTS),
         ("columns", columns::TESTS),
         ("hostile", hostile::TESTS),
         ("inference", inference::TESTS),
+        ("lifting", lifting::TESTS),
         ("pages", pages::TESTS),
         ("parity", parity::TESTS),
         ("shapes", shapes::TESTS),

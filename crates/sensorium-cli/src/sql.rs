@@ -50,7 +50,7 @@ pub(crate) async fn execute(session: &Session, statement: &str, format: Format, 
     drop(progress);
     if !quiet {
         let rows = if rows == 1 { "1 row".to_string() } else { format!("{rows} rows") };
-        eprintln!("{rows} in {:.2} s", start.elapsed().as_secs_f64());
+        eprintln!("{rows} in {:.3} s", start.elapsed().as_secs_f64());
     }
     Ok(())
 }
@@ -65,7 +65,7 @@ async fn write(session: &Session, statement: &str, file: &str, quiet: bool) -> R
     frame.write_parquet(file, DataFrameWriteOptions::new().with_single_file_output(true), None).await?;
     drop(progress);
     if !quiet {
-        eprintln!("written to {file} in {:.2} s", start.elapsed().as_secs_f64());
+        eprintln!("written to {file} in {:.3} s", start.elapsed().as_secs_f64());
     }
     Ok(())
 }

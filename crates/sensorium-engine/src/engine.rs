@@ -8,6 +8,7 @@ use datafusion::error::Result;
 use sensorium_inference::{Catalog, ModelVersion, Models};
 
 use crate::errors::to_datafusion;
+use crate::learned::Learned;
 use crate::ledger::Ledger;
 
 /// The state behind a session's functions.
@@ -16,6 +17,7 @@ pub(crate) struct Engine {
     pub(crate) catalog: Catalog,
     pub(crate) models: Models,
     pub(crate) ledger: Ledger,
+    pub(crate) learned: Learned,
 }
 
 type Resolved = RefCell<HashMap<String, Arc<ModelVersion>>>;
@@ -32,7 +34,7 @@ pub(crate) async fn one_statement<T>(work: impl Future<Output = T>) -> T {
 
 impl Engine {
     pub(crate) fn new(catalog: Catalog) -> Self {
-        Self { catalog, models: Models::default(), ledger: Ledger::default() }
+        Self { catalog, models: Models::default(), ledger: Ledger::default(), learned: Learned::default() }
     }
 
     /// The version behind `reference`, the same for all calls of [`one_statement`].

@@ -9,6 +9,7 @@ mod errors;
 mod field_access;
 mod functions;
 mod infer;
+mod learned;
 mod ledger;
 mod listing;
 mod reference;
@@ -18,6 +19,7 @@ mod settings;
 mod statements;
 
 pub use errors::{CallError, root_message};
+pub use infer::PlanCodec;
 pub use reference::{errors_page, functions_page, settings_page};
 pub use session::Session;
 pub use settings::{MmSettings, OnError};

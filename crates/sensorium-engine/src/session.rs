@@ -15,8 +15,8 @@ use crate::engine::{Engine, one_statement};
 use crate::errors::to_datafusion;
 use crate::field_access::rewrite_dots;
 use crate::functions::{PredictTable, scalar_functions, table_functions};
-use crate::infer::MmQueryPlanner;
-use crate::rules::{BindCalls, Binding, DelayCalls, LiftCalls, PruneCalls, bind_calls};
+use crate::infer::{MmQueryPlanner, PlanCodec};
+use crate::rules::{BindCalls, Binding, DelayCalls, LiftCalls, ObservePredicates, PruneCalls, bind_calls};
 use crate::settings::{self, MmSettings};
 use crate::{ddl, listing};
 
@@ -46,6 +46,7 @@ impl Session {
             .with_default_features()
             .with_analyzer_rules(analyzer_rules())
             .with_optimizer_rules(optimizer_rules())
+            .with_physical_optimizer_rule(Arc::new(ObservePredicates))
             .with_query_planner(Arc::new(MmQueryPlanner))
             .with_relation_planners(vec![Arc::new(PredictTable)])
             .build();
@@ -105,6 +106,11 @@ impl Session {
     /// DataFusion's context, for everything that has nothing to do with models.
     pub fn context(&self) -> &SessionContext {
         &self.context
+    }
+
+    /// What sends plans with model calls to another process, which opens a session over the same models.
+    pub fn codec(&self) -> Arc<PlanCodec> {
+        Arc::new(PlanCodec::new(&self.engine))
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {

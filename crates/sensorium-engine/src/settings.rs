@@ -84,7 +84,7 @@ fn truth(value: &str) -> Result<bool, Error> {
 const GIB: usize = 1 << 30;
 
 /// All settings, by name.
-pub(crate) const SETTINGS: [Setting; 19] = [
+pub(crate) const SETTINGS: [Setting; 23] = [
     Setting {
         name: "allowed_roots",
         description: "Folders and URL prefixes, separated by commas, that media may be read from besides the table's own folder and the current one",
@@ -102,9 +102,9 @@ pub(crate) const SETTINGS: [Setting; 19] = [
     },
     Setting {
         name: "batch_tokens",
-        description: "Tokens, padding included, that a text model sees at once",
+        description: "Tokens, padding included, that a text model sees at once; 0 lets the device decide",
         get: |settings| settings.limits.batch_tokens.to_string(),
-        set: |settings, value| number(value, 1, 1 << 22).map(|number| settings.limits.batch_tokens = number),
+        set: |settings, value| number(value, 0, 1 << 22).map(|number| settings.limits.batch_tokens = number),
     },
     Setting {
         name: "cache_bytes",
@@ -113,8 +113,23 @@ pub(crate) const SETTINGS: [Setting; 19] = [
         set: |settings, value| number(value, 0, 1024 * GIB).map(|number| settings.limits.cache_bytes = number),
     },
     Setting {
+        name: "cache_disk_bytes",
+        description: "Bytes of results in mm.cache_path; those not used for longest are dropped first",
+        get: |settings| settings.limits.cache_disk_bytes.to_string(),
+        set: |settings, value| number(value, 0, 1_024 * 1_024 * GIB).map(|number| settings.limits.cache_disk_bytes = number),
+    },
+    Setting {
+        name: "cache_path",
+        description: "Folder of results that later sessions use too, by the content of their rows; '' keeps none",
+        get: |settings| settings.limits.cache_path.to_string_lossy().into_owned(),
+        set: |settings, value| {
+            settings.limits.cache_path = value.trim().into();
+            Ok(())
+        },
+    },
+    Setting {
         name: "device",
-        description: "Where models run: 'auto' takes the first GPU that works, else the CPU; 'cpu'; 'cuda'; 'cuda:1'",
+        description: "Where models run: 'auto' takes the first GPU that works, else the CPU; 'cpu'; 'cuda'; 'cuda:1'; 'cuda:all' shares batches among all GPUs",
         get: |settings| settings.limits.device.to_string(),
         set: |settings, value| Device::from_str(value).map(|device| settings.limits.device = device),
     },
@@ -162,6 +177,18 @@ pub(crate) const SETTINGS: [Setting; 19] = [
         description: "Time for one remote file, retries included, in milliseconds",
         get: |settings| settings.limits.fetch_timeout_ms.to_string(),
         set: |settings, value| number(value, 1, 3_600_000).map(|number| settings.limits.fetch_timeout_ms = number),
+    },
+    Setting {
+        name: "gpu_memory_bytes",
+        description: "Memory that a model may take on a GPU, in bytes; 0 for all there is",
+        get: |settings| settings.limits.gpu.memory_bytes.to_string(),
+        set: |settings, value| number(value, 0, 1_024 * GIB).map(|number| settings.limits.gpu.memory_bytes = number),
+    },
+    Setting {
+        name: "gpu_tf32",
+        description: "Whether GPUs may round products to TF32: 'true' is several times as fast on tensor cores, and scores differ by about 1e-3",
+        get: |settings| settings.limits.gpu.tf32.to_string(),
+        set: |settings, value| truth(value).map(|truth| settings.limits.gpu.tf32 = truth),
     },
     Setting {
         name: "keep_predicate_order",

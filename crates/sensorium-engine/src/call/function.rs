@@ -1,8 +1,10 @@
 //! The scalar function behind `mm_predict`, `mm_embed` and their `mm_try_` twins.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, FieldRef};
@@ -12,14 +14,43 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use sensorium_inference::{Cancel, ModelVersion, Stats, result_type};
+use sensorium_inference::{Cancel, Limits, ModelVersion, Stats, batch_plan, result_type};
 
 use super::arguments::bind;
 use super::evaluate::{Arguments, Bound, Kind, evaluate};
 use super::policy::{Policy, try_type};
 use crate::engine::Engine;
 use crate::errors::to_datafusion;
+use crate::learned::Learned;
 use crate::settings::{MmSettings, OnError};
+
+/// What a row takes, and how that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RowTime {
+    /// Mean of the rows so far.
+    Measured(Duration),
+    /// From the model's size.
+    Estimated(Duration),
+}
+
+impl RowTime {
+    pub(crate) fn time(self) -> Duration {
+        match self {
+            Self::Measured(time) | Self::Estimated(time) => time,
+        }
+    }
+}
+
+impl fmt::Display for RowTime {
+    /// One digit: the next run takes a little more or less.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanoseconds = self.time().as_nanos().max(1);
+        let magnitude = 10_u128.pow(nanoseconds.ilog10());
+        let rounded = Duration::from_nanos(u64::try_from(nanoseconds / magnitude * magnitude).unwrap_or(u64::MAX));
+        let source = if matches!(self, Self::Measured(_)) { "measured" } else { "estimated" };
+        write!(f, "{rounded:?} a row ({source})")
+    }
+}
 
 /// A function whose first argument is a model. Planning replaces it by a bound copy of itself.
 #[derive(Debug)]
@@ -59,6 +90,16 @@ impl ModelFunction {
         self.bound.as_ref().map(Bound::reference)
     }
 
+    /// What the call is bound to.
+    pub(crate) fn bound(&self) -> Option<&Bound> {
+        self.bound.as_ref()
+    }
+
+    /// Whether failed rows are NULL.
+    pub(crate) fn null_on_error(&self) -> bool {
+        self.null_on_error
+    }
+
     /// Whether the call was bound already, as in a view that is used in a further query.
     pub(crate) fn is_bound(&self) -> bool {
         self.bound.is_some()
@@ -74,9 +115,23 @@ impl ModelFunction {
         self.bound.as_ref().map(|bound| bound.version.pinned())
     }
 
-    /// What the call costs for a row, in no unit: its model's size, many times over for media.
-    pub(crate) fn cost(&self) -> u64 {
-        self.bound.as_ref().map_or(0, |bound| bound.version.manifest.cost())
+    /// What a row of the call takes on one core or device: as measured, or else estimated from the model's size.
+    pub(crate) fn row_time(&self) -> RowTime {
+        let Some(Bound { version, .. }) = &self.bound else { return RowTime::Estimated(Duration::ZERO) };
+        match self.engine.models.measured_row_time(version) {
+            Some(time) => RowTime::Measured(time),
+            None => RowTime::Estimated(version.manifest.estimated_row_time()),
+        }
+    }
+
+    /// How the rows of the call are cut into batches.
+    pub(crate) fn batch_plan(&self, limits: &Limits) -> String {
+        self.bound.as_ref().map_or_else(String::new, |bound| batch_plan(&bound.version.manifest, limits))
+    }
+
+    /// What was seen of predicates.
+    pub(crate) fn learned(&self) -> &Learned {
+        &self.engine.learned
     }
 
     /// Counts further rows of a bound call; returns the number of the first within the query.

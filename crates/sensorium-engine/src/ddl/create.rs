@@ -42,6 +42,7 @@ fn import_options(options: Options) -> Result<ImportOptions, Error> {
         match (name.as_str(), value) {
             ("task", OptionValue::Text(task)) => import.task = Some(task),
             ("activation", OptionValue::Text(activation)) => import.activation = Some(activation),
+            ("variant", OptionValue::Text(variant)) => import.variant = Some(variant),
             ("labels", OptionValue::List(labels)) => import.labels = Some(labels),
             ("labels", OptionValue::Text(labels)) => {
                 import.labels = Some(labels.split(',').map(|label| label.trim().to_string()).collect())
@@ -54,7 +55,7 @@ fn import_options(options: Options) -> Result<ImportOptions, Error> {
             }
             (known, _) if ImportOptions::NAMES.contains(&known) => {
                 return Err(Error::new(Kind::Setting, format!("option {known}: a value of the wrong kind"))
-                    .with_hint("task = 'classification', labels = ['good', 'bad'], activation = 'softmax', max_tokens = 256"));
+                    .with_hint("task = 'classification', labels = ['good', 'bad'], activation = 'softmax', max_tokens = 256, variant = 'fp16'"));
             }
             (other, _) => {
                 return Err(Error::new(Kind::Setting, format!("no such option: {other}")).with_nearest(

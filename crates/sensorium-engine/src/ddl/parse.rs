@@ -46,7 +46,7 @@ fn need(parser: &mut Parser<'_>, expected: &[&str], usage: &str) -> Parsed<()> {
 }
 
 const CREATE: &str =
-    "CREATE [OR REPLACE] MODEL [IF NOT EXISTS] name FROM 'path' [OPTIONS (task = '..', labels = [..], activation = '..', max_tokens = ..)]";
+    "CREATE [OR REPLACE] MODEL [IF NOT EXISTS] name FROM 'path' [OPTIONS (task = '..', labels = [..], activation = '..', max_tokens = .., variant = '..')]";
 const ALTER: &str = "ALTER MODEL name SET ALIAS alias = version";
 
 fn statement(parser: &mut Parser<'_>) -> Parsed<Option<Statement>> {

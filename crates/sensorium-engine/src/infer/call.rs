@@ -24,6 +24,10 @@ pub(crate) struct InferCall {
     pub(crate) guard: Guard,
     /// Name of the result.
     pub(crate) column: String,
+    /// Whether the plan has the same call elsewhere, so that rows are worth telling apart whatever the model costs.
+    pub(crate) is_repeated: bool,
+    /// The predicate that the results decide, as later plans will know it.
+    pub(crate) decides: Option<String>,
 }
 
 impl InferCall {
@@ -67,6 +71,6 @@ impl fmt::Display for InferCall {
         for (index, arg) in std::iter::once(&self.model).chain(&self.args).enumerate() {
             write!(f, "{}{arg}", if index > 0 { ", " } else { "" })?;
         }
-        write!(f, "){}", self.guard)
+        write!(f, "){}{}", self.guard, if self.is_repeated { ", shared" } else { "" })
     }
 }

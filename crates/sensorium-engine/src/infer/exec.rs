@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat, filter_record_batch, take};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
-use datafusion::common::internal_datafusion_err;
+use datafusion::common::internal_err;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
@@ -21,7 +21,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties, ReplaceChildrenOptions,
 };
 use futures::{TryStreamExt, stream};
-use sensorium_inference::{Cancel, Stats};
+use sensorium_inference::{Cancel, Distinct, Stats};
 
 use super::call::model_function;
 use super::figures::Figures;
@@ -41,6 +41,12 @@ pub(crate) struct PhysicalCall {
     pub(crate) guard: PhysicalGuard,
     /// The result column.
     pub(crate) field: FieldRef,
+    /// Whether the plan has the same call elsewhere.
+    pub(crate) is_repeated: bool,
+    /// The predicate that the results decide, by its text.
+    pub(crate) decides: Option<String>,
+    /// How rows are cut into batches, for EXPLAIN.
+    pub(crate) batches: String,
 }
 
 /// The operator.
@@ -48,6 +54,8 @@ pub(crate) struct PhysicalCall {
 pub(crate) struct InferExec {
     input: Arc<dyn ExecutionPlan>,
     call: PhysicalCall,
+    /// The filter above, whose selectivity is to be learned.
+    filter: Option<Arc<dyn PhysicalExpr>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -62,16 +70,42 @@ impl InferExec {
         }
         let properties =
             PlanProperties::new(equivalence, input.output_partitioning().clone(), input.pipeline_behavior(), input.boundedness());
-        Ok(Self { input, call, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() })
+        Ok(Self { input, call, filter: None, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() })
+    }
+
+    pub(crate) fn call(&self) -> &PhysicalCall {
+        &self.call
+    }
+
+    pub(crate) fn filter(&self) -> Option<&Arc<dyn PhysicalExpr>> {
+        self.filter.as_ref()
+    }
+
+    /// Whether a predicate stands and falls with the results.
+    pub(crate) fn decides(&self) -> bool {
+        self.call.decides.is_some()
+    }
+
+    /// The same operator, which also records how many rows `filter` keeps.
+    pub(crate) fn observed_by(&self, filter: Arc<dyn PhysicalExpr>) -> Self {
+        Self { filter: Some(filter), metrics: ExecutionPlanMetricsSet::new(), ..self.clone() }
+    }
+
+    fn with_input(&self, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        let (Some(input), true) = (children.pop(), children.is_empty()) else { return internal_err!("InferExec has one input") };
+        Ok(Arc::new(Self { filter: self.filter.clone(), ..Self::try_new(input, self.call.clone())? }))
     }
 }
 
 impl DisplayAs for InferExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let model = model_function(&self.call.func).ok().and_then(|function| function.pinned()).unwrap_or_default();
+        let function = model_function(&self.call.func).map_err(|_| fmt::Error)?;
+        let model = function.pinned().unwrap_or_default();
         write!(f, "InferExec: {} = {}({model}", self.call.field.name(), self.call.func.name())?;
         self.call.args.iter().try_for_each(|arg| write!(f, ", {arg}"))?;
-        write!(f, "){}", self.call.guard)
+        write!(f, "){}", self.call.guard)?;
+        let shared = if self.call.is_repeated { ", shared" } else { "" };
+        write!(f, "{shared}, batches: {}, cost: {}", self.call.batches, function.row_time())
     }
 }
 
@@ -115,35 +149,43 @@ impl ExecutionPlan for InferExec {
         children: Vec<Arc<dyn ExecutionPlan>>,
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let [input] = <[_; 1]>::try_from(children).map_err(|_| internal_datafusion_err!("InferExec has one input"))?;
-        Ok(Arc::new(Self::try_new(input, self.call.clone())?))
+        self.with_input(children)
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        let [input] = <[_; 1]>::try_from(children).map_err(|_| internal_datafusion_err!("InferExec has one input"))?;
-        Ok(Arc::new(Self::try_new(input, self.call.clone())?))
+        self.with_input(children)
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let input = self.input.execute(partition, Arc::clone(&context))?;
-        let settings = MmSettings::of(context.session_config().options());
+        let mut settings = MmSettings::of(context.session_config().options());
+        if self.call.is_repeated && settings.limits.distinct == Distinct::Auto {
+            settings.limits.distinct = Distinct::Always;
+        }
         let windows = Windows {
             input,
             rest: Rest::default(),
-            size: Arc::new(WindowSize::new(settings.window_rows, settings.window_bytes)),
+            size: Arc::new(WindowSize::new(settings.window_rows, settings.window_bytes, self.call.field.data_type())),
             consumer: format!("InferExec[{partition}]"),
             func: Arc::clone(&self.call.func),
             context,
         };
         let (cancel, figures) = (Cancel::default(), Figures::new(&self.metrics, partition));
-        let work = Arc::new(Work { call: self.call.clone(), schema: self.schema(), settings, cancel: cancel.clone(), figures });
+        let work = Work { call: self.call.clone(), filter: self.filter.clone(), schema: self.schema(), settings, cancel: cancel.clone(), figures };
+        let work = Arc::new(work);
         let stop = StopWhenDropped(cancel);
         let baseline = BaselineMetrics::new(&self.metrics, partition);
         let batches = windows
             .into_stream()
             .map_ok(move |(window, size)| evaluate_elsewhere(Arc::clone(&work), window, size))
             .try_buffered(WINDOWS_AT_ONCE)
-            .map_ok(|batches| stream::iter(batches.into_iter().map(Ok::<_, DataFusionError>)))
+            .map_ok(|Done { batches, memory }| {
+                let kept_until_all_are_taken = move |batch| {
+                    let _ = &memory;
+                    Ok::<_, DataFusionError>(batch)
+                };
+                stream::iter(batches.into_iter().map(kept_until_all_are_taken))
+            })
             .try_flatten()
             .inspect_ok(move |batch: &RecordBatch| {
                 let _held_by_the_stream = &stop;
@@ -182,6 +224,7 @@ impl Windows {
 /// What a window is evaluated with.
 struct Work {
     call: PhysicalCall,
+    filter: Option<Arc<dyn PhysicalExpr>>,
     schema: SchemaRef,
     settings: MmSettings,
     cancel: Cancel,
@@ -197,20 +240,27 @@ impl Drop for StopWhenDropped {
     }
 }
 
-async fn evaluate_elsewhere(work: Arc<Work>, window: Window, size: Arc<WindowSize>) -> Result<Vec<RecordBatch>> {
+/// A window with its results, and the memory that is taken for both.
+struct Done {
+    batches: Vec<RecordBatch>,
+    memory: MemoryReservation,
+}
+
+async fn evaluate_elsewhere(work: Arc<Work>, window: Window, size: Arc<WindowSize>) -> Result<Done> {
     let evaluation = move || {
         let (start, rows) = (Instant::now(), window.rows);
-        let batches = evaluate(&work, window)?;
+        let done = evaluate(&work, window)?;
         size.learn(rows, start.elapsed());
-        Ok(batches)
+        observe(&work, &done.batches)?;
+        Ok(done)
     };
     tokio::task::spawn_blocking(evaluation).await.map_err(|error| DataFusionError::External(Box::new(error)))?
 }
 
 /// Adds the result column to the window's batches.
-fn evaluate(work: &Work, window: Window) -> Result<Vec<RecordBatch>> {
-    let Window { batches, rows, first_row, memory: _memory } = window;
-    let Some(first) = batches.first() else { return Ok(batches) };
+fn evaluate(work: &Work, window: Window) -> Result<Done> {
+    let Window { batches, rows, first_row, memory } = window;
+    let Some(first) = batches.first() else { return Ok(Done { batches, memory }) };
     let masks = batches.iter().map(|batch| work.call.guard.rows(batch)).collect::<Result<Vec<_>>>()?;
     let arguments = batches.iter().zip(&masks).map(|(batch, mask)| arguments(work, batch, mask.as_ref())).collect::<Result<Vec<_>>>()?;
     let columns: Vec<ArrayRef> = (0..work.call.args.len())
@@ -234,15 +284,25 @@ fn evaluate(work: &Work, window: Window) -> Result<Vec<RecordBatch>> {
         Some(selection) => scatter(&values, &selection, rows)?,
     };
     let mut start = 0;
-    batches
-        .into_iter()
-        .map(|batch| {
-            let own = values.slice(start, batch.num_rows());
-            start += batch.num_rows();
-            let columns = batch.columns().iter().cloned().chain([own]).collect();
-            Ok(RecordBatch::try_new(Arc::clone(&work.schema), columns)?)
-        })
-        .collect()
+    let with_result = |batch: RecordBatch| {
+        let own = values.slice(start, batch.num_rows());
+        start += batch.num_rows();
+        let columns = batch.columns().iter().cloned().chain([own]).collect();
+        Ok(RecordBatch::try_new(Arc::clone(&work.schema), columns)?)
+    };
+    Ok(Done { batches: batches.into_iter().map(with_result).collect::<Result<_>>()?, memory })
+}
+
+/// Records how many of the rows the filter above will keep.
+fn observe(work: &Work, batches: &[RecordBatch]) -> Result<()> {
+    let (Some(filter), Some(text)) = (&work.filter, &work.call.decides) else { return Ok(()) };
+    let (mut rows, mut kept) = (0, 0);
+    for batch in batches {
+        rows += batch.num_rows();
+        kept += filter.evaluate(batch)?.into_array(batch.num_rows())?.as_boolean().true_count();
+    }
+    model_function(&work.call.func)?.learned().record(text, rows, kept);
+    Ok(())
 }
 
 /// The arguments of the rows that need the call; of no other, as computing them could fail.

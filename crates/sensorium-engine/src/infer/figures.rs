@@ -1,6 +1,6 @@
 //! What `EXPLAIN ANALYZE` shows of an operator.
 
-use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, Gauge, MetricBuilder, Time};
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, RatioMetrics, Time};
 use sensorium_inference::Stats;
 
 /// The figures of one partition.
@@ -8,7 +8,8 @@ use sensorium_inference::Stats;
 pub(super) struct Figures {
     counts: Vec<(&'static str, Count)>,
     times: Vec<(&'static str, Time)>,
-    padding: Gauge,
+    /// Tokens of padding among all that models saw.
+    padding: RatioMetrics,
 }
 
 /// A figure that is a time, by its name.
@@ -24,7 +25,7 @@ impl Figures {
         Self {
             counts: names.iter().filter(|name| !is_time(name)).map(counter).collect(),
             times: names.iter().filter(|name| is_time(name)).map(timer).collect(),
-            padding: MetricBuilder::new(metrics).gauge("padding_percent", partition),
+            padding: MetricBuilder::new(metrics).ratio_metrics("padding_ratio", partition),
         }
     }
 
@@ -40,8 +41,7 @@ impl Figures {
         }
         let total = |wanted: &str| self.counts.iter().find(|(name, _)| *name == wanted).map_or(0, |(_, count)| count.value());
         let (tokens, padded) = (total("tokens"), total("padded_tokens"));
-        if let Some(percent) = (100 * padded.saturating_sub(tokens)).checked_div(padded) {
-            self.padding.set(percent);
-        }
+        self.padding.set_part(padded.saturating_sub(tokens));
+        self.padding.set_total(padded);
     }
 }

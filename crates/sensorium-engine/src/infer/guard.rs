@@ -9,7 +9,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::PhysicalExpr;
 
-/// More alternatives than this are not told apart: the call then runs on all rows.
+/// Conditions are evaluated for each alternative; beyond this many, a second column is cheaper.
 const MAX_ALTERNATIVES: usize = 16;
 
 /// Alternatives, each a list of conditions that must all be true; a condition is evaluated only where those before it
@@ -23,22 +23,31 @@ impl Guard {
         if conditions.is_empty() { Self::default() } else { Self(vec![conditions]) }
     }
 
+    /// Rows that some alternative lets through; without any, all.
+    pub(crate) fn of_alternatives(alternatives: Vec<Vec<Expr>>) -> Self {
+        Self(alternatives)
+    }
+
+    pub(crate) fn alternatives(&self) -> &[Vec<Expr>] {
+        &self.0
+    }
+
     /// Whether all rows need the call.
     pub(crate) fn is_none(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Rows that one or the other guard lets through.
-    pub(crate) fn or(mut self, other: Self) -> Self {
+    /// Rows that one or the other guard lets through; `None` where that takes too many alternatives.
+    pub(crate) fn or(mut self, other: Self) -> Option<Self> {
         if self.is_none() || other.is_none() {
-            return Self::default();
+            return Some(Self::default());
         }
         for alternative in other.0 {
             if !self.0.contains(&alternative) {
                 self.0.push(alternative);
             }
         }
-        if self.0.len() > MAX_ALTERNATIVES { Self::default() } else { self }
+        (self.0.len() <= MAX_ALTERNATIVES).then_some(self)
     }
 
     /// All conditions.
@@ -64,6 +73,15 @@ impl Guard {
 pub(crate) struct PhysicalGuard(Vec<Vec<Arc<dyn PhysicalExpr>>>);
 
 impl PhysicalGuard {
+    /// As [`Guard::of_alternatives`].
+    pub(crate) fn of_alternatives(alternatives: Vec<Vec<Arc<dyn PhysicalExpr>>>) -> Self {
+        Self(alternatives)
+    }
+
+    pub(crate) fn alternatives(&self) -> &[Vec<Arc<dyn PhysicalExpr>>] {
+        &self.0
+    }
+
     /// All conditions.
     pub(crate) fn expressions(&self) -> impl Iterator<Item = &Arc<dyn PhysicalExpr>> {
         self.0.iter().flatten()

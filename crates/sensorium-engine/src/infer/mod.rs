@@ -1,6 +1,7 @@
 //! The inference operator: what one model call is in a logical plan and how it is executed.
 
 mod call;
+mod codec;
 mod exec;
 mod figures;
 mod guard;
@@ -9,6 +10,8 @@ mod planner;
 mod window;
 
 pub(crate) use call::InferCall;
+pub use codec::PlanCodec;
+pub(crate) use exec::InferExec;
 pub(crate) use guard::Guard;
 pub(crate) use node::Infer;
 pub(crate) use planner::MmQueryPlanner;

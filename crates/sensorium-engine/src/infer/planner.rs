@@ -11,8 +11,10 @@ use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
+use super::call::model_function;
 use super::exec::{InferExec, PhysicalCall};
 use super::node::Infer;
+use crate::settings::MmSettings;
 
 /// DataFusion's planner, which also knows the inference operator.
 #[derive(Debug)]
@@ -45,7 +47,16 @@ impl ExtensionPlanner for InferPlanner {
         let call = &infer.call;
         let args = call.args.iter().map(physical).collect::<Result<Vec<_>>>()?;
         let guard = call.guard.physical(physical)?;
-        let call = PhysicalCall { func: Arc::clone(&call.func), args, guard, field: call.field(schema)? };
+        let limits = MmSettings::of(session.config_options()).limits;
+        let call = PhysicalCall {
+            func: Arc::clone(&call.func),
+            args,
+            guard,
+            field: call.field(schema)?,
+            is_repeated: call.is_repeated,
+            decides: call.decides.clone(),
+            batches: model_function(&call.func)?.batch_plan(&limits),
+        };
         Ok(Some(Arc::new(InferExec::try_new(Arc::clone(input), call)?)))
     }
 }

@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::DataType;
 use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryReservation;
@@ -20,12 +21,14 @@ const TARGET: Duration = Duration::from_secs(10);
 pub(super) struct WindowSize {
     max_rows: usize,
     max_bytes: usize,
+    /// Bytes of a row's result.
+    result_bytes: usize,
     rows: Mutex<usize>,
 }
 
 impl WindowSize {
-    pub(super) fn new(max_rows: usize, max_bytes: usize) -> Self {
-        Self { max_rows, max_bytes, rows: Mutex::new(FIRST_ROWS.min(max_rows)) }
+    pub(super) fn new(max_rows: usize, max_bytes: usize, result: &DataType) -> Self {
+        Self { max_rows, max_bytes, result_bytes: row_bytes(result), rows: Mutex::new(FIRST_ROWS.min(max_rows)) }
     }
 
     fn rows(&self) -> usize {
@@ -40,7 +43,7 @@ impl WindowSize {
     }
 }
 
-/// Batches that are evaluated together, with the memory that was taken for them.
+/// Batches that are evaluated together, with the memory that was taken for them and their results.
 #[derive(Debug)]
 pub(super) struct Window {
     pub(super) batches: Vec<RecordBatch>,
@@ -53,6 +56,16 @@ pub(super) struct Window {
 /// The rest of a batch that did not fit into the last window.
 #[derive(Debug, Default)]
 pub(super) struct Rest(Option<RecordBatch>);
+
+/// Roughly what a value takes; of one whose length is open, as if it were short.
+fn row_bytes(data_type: &DataType) -> usize {
+    const OPEN: usize = 64;
+    match data_type {
+        DataType::FixedSizeList(item, length) => row_bytes(item.data_type()) * usize::try_from(*length).unwrap_or(0),
+        DataType::Struct(fields) => fields.iter().map(|field| row_bytes(field.data_type())).sum(),
+        other => other.primitive_width().unwrap_or(OPEN),
+    }
+}
 
 fn slice_bytes(batch: &RecordBatch) -> usize {
     batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())).sum()
@@ -81,7 +94,7 @@ pub(super) async fn next_window(
         }
         let room = wanted - window.rows;
         let taken = batch.slice(0, room.min(batch.num_rows()));
-        match window.memory.try_grow(slice_bytes(&taken)) {
+        match window.memory.try_grow(slice_bytes(&taken) + taken.num_rows() * size.result_bytes) {
             Ok(()) => {}
             // What is there already is worked off first.
             Err(_) if window.rows > 0 => {

@@ -4,9 +4,11 @@ mod bind_calls;
 mod delay_calls;
 mod lift;
 mod media_base;
+mod observe_predicates;
 mod prune_calls;
 
 pub(crate) use bind_calls::{BindCalls, Binding, bind_calls};
 pub(crate) use delay_calls::DelayCalls;
 pub(crate) use lift::LiftCalls;
+pub(crate) use observe_predicates::ObservePredicates;
 pub(crate) use prune_calls::PruneCalls;

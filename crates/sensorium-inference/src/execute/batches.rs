@@ -35,6 +35,8 @@ pub(crate) fn cut(mut rows: Vec<usize>, lengths: Option<&dyn Fn(usize) -> usize>
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const RULE: BatchRule = BatchRule { max_rows: 3, max_tokens: 12, equal_lengths: false };
@@ -57,5 +59,46 @@ mod tests {
     #[test]
     fn without_lengths_order_is_kept() {
         assert_eq!(cut(vec![5, 4, 3, 2], None, RULE), [vec![5, 4, 3], vec![2]]);
+    }
+
+    fn rules() -> impl Strategy<Value = BatchRule> {
+        (1usize..40, 1usize..600, any::<bool>())
+            .prop_map(|(max_rows, max_tokens, equal_lengths)| BatchRule { max_rows, max_tokens, equal_lengths })
+    }
+
+    proptest! {
+        #[test]
+        fn each_row_is_in_one_batch_within_the_budget(lengths in prop::collection::vec(0usize..300, 0..400), rule in rules()) {
+            let batches = batches(&lengths, rule);
+            let mut rows: Vec<usize> = batches.iter().flatten().copied().collect();
+            let in_order: Vec<usize> = rows.iter().map(|row| lengths[*row].max(1)).collect();
+            prop_assert!(in_order.is_sorted());
+            rows.sort_unstable();
+            prop_assert_eq!(rows, (0..lengths.len()).collect::<Vec<_>>());
+            for batch in &batches {
+                let longest = batch.iter().map(|row| lengths[*row].max(1)).max().unwrap_or(0);
+                prop_assert!(!batch.is_empty() && batch.len() <= rule.max_rows);
+                prop_assert!(batch.len() == 1 || batch.len() * longest <= rule.max_tokens);
+                prop_assert!(!rule.equal_lengths || batch.iter().all(|row| lengths[*row].max(1) == longest));
+            }
+        }
+
+        /// A batch ends only where the next row would break the rule.
+        #[test]
+        fn batches_are_full(lengths in prop::collection::vec(1usize..300, 1..400), rule in rules()) {
+            let batches = batches(&lengths, rule);
+            for pair in batches.windows(2) {
+                let next = lengths[pair[1][0]];
+                let is_full = pair[0].len() == rule.max_rows || (pair[0].len() + 1) * next > rule.max_tokens;
+                prop_assert!(is_full || (rule.equal_lengths && lengths[pair[0][0]] != next));
+            }
+        }
+
+        #[test]
+        fn rows_without_lengths_keep_their_order(count in 0usize..500, rule in rules()) {
+            let batches = cut((0..count).collect(), None, rule);
+            prop_assert_eq!(batches.concat(), (0..count).collect::<Vec<_>>());
+            prop_assert!(batches.iter().rev().skip(1).all(|batch| batch.len() == rule.max_rows));
+        }
     }
 }

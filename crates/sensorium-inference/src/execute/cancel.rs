@@ -49,7 +49,7 @@ impl Cancel {
     }
 
     /// Runs `work` with options that [`Cancel::cancel`] reaches.
-    pub(super) fn guard<T>(&self, work: impl FnOnce(&RunOptions<NoSelectedOutputs>) -> Result<T>) -> Result<T> {
+    pub(super) fn guard<T>(&self, work: impl FnOnce(&Arc<RunOptions<NoSelectedOutputs>>) -> Result<T>) -> Result<T> {
         let options = RunOptions::new().map_err(|error| Error::new(Kind::Runtime, format!("cannot run a graph: {error}")))?;
         let options = Arc::new(options);
         let running = || self.0.running.lock().unwrap_or_else(PoisonError::into_inner);

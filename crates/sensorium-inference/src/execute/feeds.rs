@@ -10,7 +10,10 @@ use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
 use super::encode::Encoded;
 use crate::error::{Error, Kind, Result};
 use crate::modality::Column;
-use crate::package::{Element, Feed, Manifest, Modality, OutputRef, Port, Source, TokenPart};
+use crate::package::{Element, Feed, Manifest, Modality, OutputRef, Port, Source, TextSpec, TokenPart};
+
+/// Rows that are turned together: few enough to stay in the first cache.
+const TURNED_ROWS: usize = 256;
 
 /// The rows of one batch and all that is known of them.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub(super) struct Batch<'a> {
     pub(super) encoded: &'a Encoded,
     /// Row of each position of the window.
     pub(super) window: &'a [usize],
+    /// Padded lengths are multiples of this, where padding does not change answers.
+    pub(super) token_multiple: usize,
     /// Positions in the window; the last is repeated where a graph wants a fixed number.
     pub(super) positions: Vec<usize>,
 }
@@ -108,7 +113,7 @@ impl Batch<'_> {
             ($arrow:ty) => {{
                 let sources: Vec<&[<$arrow as ArrowPrimitiveType>::Native]> =
                     columns.iter().map(|column| &column.values.as_primitive::<$arrow>().values()[..]).collect();
-                self.rows().flat_map(|row| sources.iter().map(move |values| values[row])).collect::<Vec<_>>()
+                self.turned(&sources)
             }};
         }
         match port.element {
@@ -125,6 +130,20 @@ impl Batch<'_> {
             }
             Element::String | Element::ZipMap => Err(failed(port, &"text for numbers")),
         }
+    }
+
+    /// The values of all columns for the rows of the batch, those of one row side by side. Column by column, which is
+    /// several times as fast as row by row.
+    fn turned<T: Copy + Default>(&self, sources: &[&[T]]) -> Vec<T> {
+        let rows: Vec<usize> = self.rows().collect();
+        let width = sources.len();
+        let mut values = vec![T::default(); rows.len() * width];
+        for (block, turned) in rows.chunks(TURNED_ROWS).zip(values.chunks_mut((TURNED_ROWS * width).max(1))) {
+            for (place, source) in sources.iter().enumerate() {
+                turned[place..].iter_mut().step_by(width).zip(block).for_each(|(value, row)| *value = source[*row]);
+            }
+        }
+        values
     }
 
     fn vector(&self, port: &Port, input: &str) -> Result<DynValue> {
@@ -160,12 +179,13 @@ impl Batch<'_> {
     pub(super) fn token_lengths(&self, input: &str) -> Option<(Vec<usize>, usize)> {
         let tokens = self.encoded.tokens.get(input)?;
         let lengths: Vec<usize> = self.positions.iter().map(|position| tokens[*position].ids.len()).collect();
-        let fixed = match self.manifest.input(input).map(|input| &input.modality) {
-            Some(Modality::Text(spec)) => spec.fixed_tokens,
-            _ => None,
-        };
         let longest = lengths.iter().copied().max().unwrap_or(0);
-        Some((lengths, fixed.unwrap_or(longest)))
+        let padded = match self.manifest.input(input).map(|input| &input.modality) {
+            Some(Modality::Text(TextSpec { fixed_tokens: Some(fixed), .. })) => *fixed,
+            Some(Modality::Text(spec)) if spec.masked => longest.next_multiple_of(self.token_multiple).min(spec.max_tokens.max(longest)),
+            _ => longest,
+        };
+        Some((lengths, padded))
     }
 
     /// Tokens of all texts of the batch without padding, and with.

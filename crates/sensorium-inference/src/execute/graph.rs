@@ -1,12 +1,13 @@
 //! One batch through the graphs of a model.
 
 use std::collections::HashMap;
-
-use ort::session::Session;
+use std::time::Instant;
 
 use super::cancel::Cancel;
 use super::feeds::Batch;
 use super::pooling::{normalize, pool};
+use super::sessions::Sessions;
+use super::stats::Stats;
 use super::tensor::{Data, HostTensor};
 use crate::error::{Error, Kind, Result};
 use crate::package::{ClassNames, Manifest, OutputRef, Prediction, Source, Stage};
@@ -14,43 +15,37 @@ use crate::package::{ClassNames, Manifest, OutputRef, Prediction, Source, Stage}
 /// The outputs `references` for the first `rows` rows of the batch.
 pub(super) fn run_batch(
     batch: &Batch<'_>,
-    sessions: &mut [Session],
+    sessions: &Sessions,
     references: &[OutputRef],
     rows: usize,
     cancel: &Cancel,
+    stats: &Stats,
 ) -> Result<Vec<HostTensor>> {
     let manifest = batch.manifest;
     let mut vectors: HashMap<OutputRef, Vec<f32>> = HashMap::new();
     let mut wanted: HashMap<OutputRef, HostTensor> = HashMap::new();
-    for (stage, session) in manifest.stages.iter().zip(sessions) {
-        let feeds = stage.feeds.iter().map(|feed| Ok((feed.port.name.as_str(), batch.feed(feed, &vectors)?)));
+    for (index, stage) in manifest.stages.iter().enumerate() {
+        let filling = Instant::now();
+        let feeds = stage.feeds.iter().map(|feed| Ok((feed.port.name.clone(), batch.feed(feed, &vectors)?)));
         let feeds = feeds.collect::<Result<Vec<_>>>()?;
-        cancel.guard(|options| {
-            let outputs = session
-                .run_with_options(feeds, options)
-                .map_err(|error| Error::new(Kind::Model, format!("graph {} failed: {error}", stage.graph)).retryable())?;
-            let later = manifest.stages.iter().flat_map(|stage| &stage.feeds).filter_map(|feed| match &feed.source {
-                Source::Output(reference) => Some(reference),
-                _ => None,
-            });
-            let for_user = references.iter().map(|reference| (reference, true));
-            for (reference, for_user) in for_user.chain(later.map(|reference| (reference, false))) {
-                if reference.stage != stage.name {
-                    continue;
-                }
-                let port = manifest.port(reference)?;
-                let absent = || Error::new(Kind::Model, format!("graph {} gave no '{}'", stage.graph, port.name));
-                let tensor = HostTensor::read(port, outputs.get(&port.name).ok_or_else(absent)?, classes(manifest))?;
-                check_rows(&tensor, batch.positions.len(), &port.name)?;
-                let tensor = finish(batch, stage, reference, tensor)?;
-                if for_user {
-                    wanted.insert(reference.clone(), tensor);
-                } else {
-                    vectors.insert(reference.clone(), tensor.into_f32(port)?);
-                }
-            }
-            Ok(())
-        })?;
+        stats.scatter_time.since(filling);
+        let outputs = cancel.guard(|options| sessions.run(index, feeds, options, stats)).map_err(|error| failed(error, stage))?;
+        let reading = Instant::now();
+        let read = |reference: &OutputRef| {
+            let port = manifest.port(reference)?;
+            let absent = || Error::new(Kind::Model, format!("graph {} gave no '{}'", stage.graph, port.name));
+            let (_, value) = outputs.iter().find(|(name, _)| *name == port.name).ok_or_else(absent)?;
+            let tensor = HostTensor::read(port, value, classes(manifest))?;
+            check_rows(&tensor, batch.positions.len(), &port.name)?;
+            finish(batch, stage, reference, tensor)
+        };
+        for reference in references.iter().filter(|reference| reference.stage == stage.name) {
+            wanted.insert(reference.clone(), read(reference)?);
+        }
+        for reference in used_later(manifest).filter(|reference| reference.stage == stage.name) {
+            vectors.insert(reference.clone(), read(reference)?.into_f32(manifest.port(reference)?)?);
+        }
+        stats.scatter_time.since(reading);
     }
     let take = |reference: &OutputRef| {
         let mut tensor =
@@ -59,6 +54,22 @@ pub(super) fn run_batch(
         Ok(tensor)
     };
     references.iter().map(take).collect()
+}
+
+fn failed(error: Error, stage: &Stage) -> Error {
+    if error.kind() != Kind::Model {
+        return error;
+    }
+    let named = Error::new(Kind::Model, format!("graph {} failed: {error}", stage.graph));
+    if error.is_retryable() { named.retryable() } else { named }
+}
+
+/// Outputs that are inputs of later stages.
+fn used_later(manifest: &Manifest) -> impl Iterator<Item = &OutputRef> {
+    manifest.stages.iter().flat_map(|stage| &stage.feeds).filter_map(|feed| match &feed.source {
+        Source::Output(reference) => Some(reference),
+        _ => None,
+    })
 }
 
 fn classes(manifest: &Manifest) -> Option<&ClassNames> {

@@ -1,15 +1,19 @@
 //! Bounds of one call; the engine fills them from its settings.
 
-use crate::runtime::Device;
+use std::path::PathBuf;
+
+use crate::runtime::{Device, GpuOptions};
 
 /// What a call may take, and in what pieces it works.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Where models run.
     pub device: Device,
+    /// How GPUs are used.
+    pub gpu: GpuOptions,
     /// Rows of one batch; 0 lets the modality decide.
     pub batch_rows: usize,
-    /// Tokens of one batch, padding included.
+    /// Tokens of one batch, padding included; 0 lets the device decide.
     pub batch_tokens: usize,
     /// Largest encoded picture, in bytes.
     pub max_media_bytes: usize,
@@ -29,6 +33,10 @@ pub struct Limits {
     pub distinct: Distinct,
     /// Bytes of results that are kept for equal rows of later calls; 0 keeps none.
     pub cache_bytes: usize,
+    /// Folder of results that later processes use too; empty for none.
+    pub cache_path: PathBuf,
+    /// Bytes of results in that folder.
+    pub cache_disk_bytes: usize,
     /// Bytes of weights that stay loaded, all models together.
     pub model_memory_bytes: usize,
 }
@@ -49,8 +57,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             device: Device::Auto,
+            gpu: GpuOptions::default(),
             batch_rows: 0,
-            batch_tokens: 1_024,
+            batch_tokens: 0,
             max_media_bytes: 64 << 20,
             max_image_pixels: 89_478_485,
             max_text_bytes: 1_000_000,
@@ -60,6 +69,8 @@ impl Default for Limits {
             fetch_bytes: 256 << 20,
             distinct: Distinct::Auto,
             cache_bytes: 256 << 20,
+            cache_path: PathBuf::new(),
+            cache_disk_bytes: 10 << 30,
             model_memory_bytes: 4 << 30,
         }
     }

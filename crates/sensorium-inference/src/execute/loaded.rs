@@ -1,77 +1,63 @@
-//! A model in memory: its tokenizers and a pool of sessions.
+//! A model in memory: its tokenizers and its sessions.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use ort::session::Session;
+use std::time::Duration;
 
 use super::limits::Limits;
+use super::sessions::Sessions;
 use crate::error::Result;
 use crate::modality::TextEncoder;
 use crate::package::{Manifest, Modality};
-use crate::runtime::{Provider, open_session};
+use crate::runtime::Provider;
+
+/// Rows after which their mean time is worth more than an estimate from the model's size.
+const ENOUGH_ROWS: u64 = 256;
 
 /// One model on one device.
 #[derive(Debug)]
 pub(crate) struct LoadedModel {
     pub(crate) manifest: Arc<Manifest>,
-    pub(crate) provider: Provider,
     /// Rows that reached the model since it was loaded.
     pub(crate) rows: AtomicU64,
+    /// What those rows took, in nanoseconds of one core or device.
+    pub(super) work: AtomicU64,
     /// Batches that run at this moment.
     pub(crate) running: AtomicUsize,
-    folder: PathBuf,
+    pub(super) sessions: Sessions,
     text: HashMap<String, TextEncoder>,
-    /// For each slot, the sessions of all stages; opened at the slot's first batch, as each copy has its own weights.
-    slots: Vec<Mutex<Vec<Session>>>,
 }
 
 impl LoadedModel {
-    pub(crate) fn load(manifest: &Arc<Manifest>, folder: &Path, limits: &Limits, threads: usize) -> Result<Self> {
-        let provider = Provider::choose(limits.device)?;
+    pub(crate) fn load(manifest: &Arc<Manifest>, folder: &Path, limits: &Limits) -> Result<Self> {
+        let sessions = Sessions::open(manifest, folder, &Provider::choose(limits.device)?, limits.gpu)?;
         let mut text = HashMap::new();
         for input in &manifest.inputs {
             if let Modality::Text(spec) = &input.modality {
                 text.insert(input.name.clone(), TextEncoder::load(folder, spec)?);
             }
         }
-        let slots = if provider == Provider::Cpu { threads } else { 1 };
-        let model = Self {
-            manifest: Arc::clone(manifest),
-            provider,
-            rows: AtomicU64::new(0),
-            running: AtomicUsize::new(0),
-            folder: folder.to_path_buf(),
-            text,
-            slots: (0..slots).map(|_| Mutex::default()).collect(),
-        };
-        // A device that cannot be used is an error of the load, not of the first row.
-        model.with_sessions(0, |_| Ok(()))?;
-        Ok(model)
+        Ok(Self { manifest: Arc::clone(manifest), rows: AtomicU64::new(0), work: AtomicU64::new(0), running: AtomicUsize::new(0), sessions, text })
     }
 
     pub(crate) fn text_encoder(&self, input: &str) -> Option<&TextEncoder> {
         self.text.get(input)
     }
 
-    /// Calls `work` with the sessions of a slot, one per stage. `worker` is the number of the calling thread.
-    pub(crate) fn with_sessions<T>(&self, worker: usize, work: impl FnOnce(&mut [Session]) -> Result<T>) -> Result<T> {
-        let slot = &self.slots[worker % self.slots.len()];
-        let mut sessions = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        while sessions.len() < self.manifest.stages.len() {
-            let stage = &self.manifest.stages[sessions.len()];
-            sessions.push(open_session(&self.folder.join(&stage.graph), self.provider)?);
-        }
-        self.running.fetch_add(1, Ordering::Relaxed);
-        let result = work(&mut sessions);
-        self.running.fetch_sub(1, Ordering::Relaxed);
-        result
+    /// What a row has taken so far, once enough of them were seen for a mean.
+    pub(super) fn row_time(&self) -> Option<Duration> {
+        let rows = self.rows.load(Ordering::Relaxed);
+        (rows >= ENOUGH_ROWS).then(|| Duration::from_nanos(self.work.load(Ordering::Relaxed) / rows))
     }
 
-    /// Bytes of weights, were every slot in use.
+    pub(crate) fn is_on_cpu(&self) -> bool {
+        matches!(self.sessions, Sessions::Shared(_))
+    }
+
+    /// Bytes of weights, all copies together.
     pub(crate) fn bytes(&self) -> u64 {
-        self.manifest.files.values().map(|file| file.bytes).sum::<u64>() * self.slots.len() as u64
+        self.manifest.files.values().map(|file| file.bytes).sum::<u64>() * self.sessions.copies()
     }
 }

@@ -6,12 +6,20 @@ use arrow::array::{Array, ArrayRef, UInt32Array, UInt64Array};
 use arrow::compute::{interleave, take};
 
 use super::cache::{Cache, Found};
-use super::keys::{RowKey, row_keys};
+use super::disk_cache::{DiskCache, OpenedDiskCache};
+use super::keys::{RowKey, RowKeys, row_keys};
 use super::limits::{Distinct, Limits};
 use super::loaded::LoadedModel;
 use super::run::{Answer, Failure, Request, run};
 use crate::error::{Error, Kind, Result};
 use crate::package::{Manifest, Modality};
+
+/// Where results of earlier rows may be.
+#[derive(Debug, Default)]
+pub(super) struct Caches {
+    memory: Cache,
+    disk: OpenedDiskCache,
+}
 
 /// Below this many bytes of weights a model of numbers is faster than telling its rows apart.
 const SMALL_MODEL_BYTES: u64 = 4 << 20;
@@ -29,14 +37,16 @@ fn is_worthwhile(manifest: &Manifest, limits: &Limits) -> bool {
 }
 
 /// [`run`], but on the different rows only that `cache` does not know. `name` is the model's SHA-256.
-pub(super) fn run_different(model: &LoadedModel, name: &str, cache: &Cache, request: &Request<'_>) -> Result<Answer> {
+pub(super) fn run_different(model: &LoadedModel, name: &str, caches: &Caches, request: &Request<'_>) -> Result<Answer> {
     if request.rows == 0 || !is_worthwhile(&model.manifest, request.limits) {
         return run(model, request);
     }
-    let keys = row_keys(name, &model.manifest, request)?;
+    let RowKeys { keys, are_durable } = row_keys(name, &model.manifest, request)?;
     let (groups, first_rows) = group(&keys);
     request.stats.distinct_rows.add(first_rows.len());
-    let answer = run_groups(model, cache, request, &first_rows, &keys)?;
+    let path = &request.limits.cache_path;
+    let disk = if are_durable && !path.as_os_str().is_empty() { Some(caches.disk.of(path)?) } else { None };
+    let answer = run_groups(model, &caches.memory, disk.as_deref(), request, &first_rows, &keys)?;
     if first_rows.len() == request.rows {
         return Ok(answer);
     }
@@ -72,8 +82,15 @@ fn for_all_rows(failures: Vec<Failure>, groups: &[u32]) -> Vec<Failure> {
 }
 
 /// Results of the rows `first_rows`, in their order.
-fn run_groups(model: &LoadedModel, cache: &Cache, request: &Request<'_>, first_rows: &[usize], keys: &[RowKey]) -> Result<Answer> {
-    if request.limits.cache_bytes == 0 {
+fn run_groups(
+    model: &LoadedModel,
+    cache: &Cache,
+    disk: Option<&DiskCache>,
+    request: &Request<'_>,
+    first_rows: &[usize],
+    keys: &[RowKey],
+) -> Result<Answer> {
+    if request.limits.cache_bytes == 0 && disk.is_none() {
         return run_rows(model, request, first_rows);
     }
     let wanted: Vec<RowKey> = first_rows.iter().map(|row| keys[*row]).collect();
@@ -99,6 +116,9 @@ fn run_groups(model: &LoadedModel, cache: &Cache, request: &Request<'_>, first_r
                 Found::Theirs => theirs.push(*group),
             }
         }
+        if let Some(disk) = disk {
+            mine = from_disk(disk, request, &wanted, mine, &mut places, &mut sources)?;
+        }
         if !mine.is_empty() {
             let rows: Vec<usize> = mine.iter().map(|group| first_rows[*group]).collect();
             let answer = run_rows(model, request, &rows)?;
@@ -110,7 +130,13 @@ fn run_groups(model: &LoadedModel, cache: &Cache, request: &Request<'_>, first_r
             for (row, group) in mine.iter().enumerate() {
                 places[*group] = Some((sources.len(), row));
             }
-            publish(claims, &wanted, &mine, &is_good, &answer.values, request.limits.cache_bytes)?;
+            let good: Vec<usize> = (0..mine.len()).filter(|row| is_good[*row]).collect();
+            let keys: Vec<RowKey> = good.iter().map(|row| wanted[mine[*row]]).collect();
+            let values = chosen(&answer.values, &good)?;
+            if let Some(disk) = disk {
+                disk.put(&keys, &values, request.limits.cache_disk_bytes)?;
+            }
+            claims.publish(keys, values, request.limits.cache_bytes);
             sources.push(answer.values);
             if request.stop_at_failure && !failures.is_empty() {
                 break;
@@ -124,24 +150,39 @@ fn run_groups(model: &LoadedModel, cache: &Cache, request: &Request<'_>, first_r
     Ok(Answer { values: gathered(&sources, places)?, failures })
 }
 
-fn publish(
-    claims: super::cache::Claims<'_>,
+/// Takes from `mine` what an earlier process kept; returns the rest.
+fn from_disk(
+    disk: &DiskCache,
+    request: &Request<'_>,
     wanted: &[RowKey],
-    mine: &[usize],
-    is_good: &[bool],
-    values: &ArrayRef,
-    max_bytes: usize,
-) -> Result<()> {
+    mine: Vec<usize>,
+    places: &mut [Option<(usize, usize)>],
+    sources: &mut Vec<ArrayRef>,
+) -> Result<Vec<usize>> {
+    let keys: Vec<RowKey> = mine.iter().map(|group| wanted[*group]).collect();
+    let found = disk.get(&keys)?;
+    let first = sources.len();
+    sources.extend(found.sources);
+    let mut rest = Vec::new();
+    for (group, place) in mine.into_iter().zip(found.places) {
+        match place {
+            Some((source, row)) => {
+                request.stats.disk_cache_hits.add(1);
+                places[group] = Some((first + source, row));
+            }
+            None => rest.push(group),
+        }
+    }
+    Ok(rest)
+}
+
+/// The values of some rows, in order.
+fn chosen(values: &ArrayRef, rows: &[usize]) -> Result<ArrayRef> {
+    if rows.len() == values.len() {
+        return Ok(ArrayRef::clone(values));
+    }
     let failed = |error: arrow::error::ArrowError| Error::new(Kind::Model, format!("results cannot be copied: {error}"));
-    let good: Vec<usize> = (0..mine.len()).filter(|row| is_good[*row]).collect();
-    let keys = good.iter().map(|row| wanted[mine[*row]]).collect();
-    let values = if good.len() == mine.len() {
-        ArrayRef::clone(values)
-    } else {
-        take(values, &good.iter().map(|row| *row as u64).collect::<UInt64Array>(), None).map_err(failed)?
-    };
-    claims.publish(keys, values, max_bytes);
-    Ok(())
+    take(values, &rows.iter().map(|row| *row as u64).collect::<UInt64Array>(), None).map_err(failed)
 }
 
 /// Values from several arrays, in one.

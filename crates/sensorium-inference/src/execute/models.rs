@@ -1,20 +1,18 @@
 //! Loaded models of a process: each loaded once, the longest idle dropped when there are too many bytes of them.
 
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::cache::Cache;
 use super::limits::Limits;
 use super::loaded::LoadedModel;
-use super::memo::run_different;
+use super::memo::{Caches, run_different};
 use super::run::{Answer, Request};
 use crate::catalog::{Catalog, ModelVersion};
 use crate::error::{Error, Kind, Result};
-use crate::package::Manifest;
-use crate::runtime::Device;
+use crate::runtime::{Device, GpuOptions};
 
 /// Workers that decode, tokenize and run CPU sessions; never tokio's.
 static WORKERS: OnceLock<Result<ThreadPool>> = OnceLock::new();
@@ -31,7 +29,8 @@ pub(super) fn workers() -> Result<&'static ThreadPool> {
     WORKERS.get_or_init(build).as_ref().map_err(Clone::clone)
 }
 
-type Key = (String, Device);
+/// A model by its SHA-256, and how it is run.
+type Key = (String, Device, GpuOptions);
 type Cell = Arc<OnceLock<Result<Arc<LoadedModel>>>>;
 
 /// The models that a session has in memory.
@@ -39,7 +38,7 @@ type Cell = Arc<OnceLock<Result<Arc<LoadedModel>>>>;
 pub struct Models {
     /// In order of last use, the latest last.
     loaded: Mutex<Vec<(Key, String, Cell)>>,
-    cache: Cache,
+    caches: Caches,
 }
 
 /// Rows that one model has seen.
@@ -61,7 +60,18 @@ impl Models {
     pub fn run(&self, catalog: &Catalog, version: &ModelVersion, request: &Request<'_>) -> Result<Answer> {
         request.stats.input_rows.add(request.rows);
         let model = self.load(catalog, version, request.limits)?;
-        run_different(&model, &version.sha256, &self.cache, request)
+        let before = request.stats.work();
+        let answer = run_different(&model, &version.sha256, &self.caches, request);
+        let work = request.stats.work().saturating_sub(before);
+        model.work.fetch_add(u64::try_from(work.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        answer
+    }
+
+    /// What a row of `version` took on one core or device, if it is loaded and has seen enough of them.
+    pub fn measured_row_time(&self, version: &ModelVersion) -> Option<Duration> {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = loaded.iter().filter(|((sha256, ..), ..)| *sha256 == version.sha256);
+        own.filter_map(|(_, _, cell)| cell.get()?.as_ref().ok()?.row_time()).next_back()
     }
 
     /// How far each loaded model has come.
@@ -78,11 +88,11 @@ impl Models {
 
     /// Loads at most once however many ask at once; a failed load is forgotten and tried again.
     fn load(&self, catalog: &Catalog, version: &ModelVersion, limits: &Limits) -> Result<Arc<LoadedModel>> {
-        let key = (version.sha256.clone(), limits.device);
+        let key = (version.sha256.clone(), limits.device, limits.gpu);
         let cell = self.cell(&key, &version.pinned());
         let loaded = cell.get_or_init(|| {
             let folder = catalog.materialise(version)?;
-            open(&version.manifest, &folder, limits).map(Arc::new)
+            LoadedModel::load(&version.manifest, &folder, limits).map(Arc::new)
         });
         match loaded {
             Ok(model) => {
@@ -118,9 +128,4 @@ impl Models {
             loaded.remove(place);
         }
     }
-}
-
-fn open(manifest: &Arc<Manifest>, folder: &Path, limits: &Limits) -> Result<LoadedModel> {
-    let threads = workers()?.current_num_threads();
-    LoadedModel::load(manifest, folder, limits, threads)
 }

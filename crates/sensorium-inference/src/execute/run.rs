@@ -99,10 +99,23 @@ impl fmt::Display for Step {
 
 /// Texts and numbers that are encoded together; DataFusion's own batches are no longer than this by default.
 const WINDOW_ROWS: usize = 65_536;
-/// Rows of a batch of pictures: what one core does best, found by trying powers of two.
-const PICTURES: usize = 16;
-/// Rows of a batch of numbers, found the same way.
-const NUMBERS: usize = 4_096;
+/// Sizes of batches that one device does best, found by trying powers of two.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    /// Rows with pictures.
+    pictures: usize,
+    /// Rows of numbers, and of texts that are shorter than that.
+    numbers: usize,
+    /// Tokens of texts, padding included.
+    tokens: usize,
+    /// Lengths of texts are padded to multiples of this: few different shapes are worth more to a GPU than few tokens.
+    token_multiple: usize,
+}
+
+/// A core works out of its caches: more rows at once only push each other out.
+const CORE: Sizes = Sizes { pictures: 16, numbers: 4_096, tokens: 512, token_multiple: 1 };
+/// A GPU needs enough rows to fill all its multiprocessors.
+const GPU: Sizes = Sizes { pictures: 64, numbers: 65_536, tokens: 16_384, token_multiple: 8 };
 
 pub(super) fn run(model: &LoadedModel, request: &Request<'_>) -> Result<Answer> {
     let manifest = &*model.manifest;
@@ -178,7 +191,7 @@ fn has_image(manifest: &Manifest) -> bool {
 /// nobody waits for the slowest picture of many.
 fn run_pictures(work: &Work<'_>, rows: &[usize], references: &[OutputRef], results: &mut Results) -> Result<()> {
     let manifest = &*work.model.manifest;
-    let size = manifest.stages.iter().find_map(Stage::fixed_batch).unwrap_or_else(|| batch_rows(manifest, work.request.limits));
+    let size = sizes(work.model, work.request.limits).rows(manifest);
     // Small calls are shared among all workers.
     let size = size.min(rows.len().div_ceil(workers()?.current_num_threads())).max(1);
     let mut fetches = Fetches::start(work, rows)?;
@@ -192,7 +205,7 @@ fn run_pictures(work: &Work<'_>, rows: &[usize], references: &[OutputRef], resul
             if !failures.is_empty() {
                 results.has_failed.store(true, Ordering::Relaxed);
             }
-            let batches = plan(manifest, &encoded, usable, work.request.limits);
+            let batches = plan(work.model, &encoded, usable, work.request.limits);
             let outcomes = batches.into_iter().flat_map(|positions| run_or_split(work, &encoded, rows, &positions, references)).collect();
             (outcomes, failures)
         };
@@ -215,7 +228,7 @@ fn run_windows(work: &Work<'_>, rows: &[usize], references: &[OutputRef], result
         let (encoded, usable) = encode(work, window, &HashMap::new(), &mut results.failures, true);
         results.has_failed.store(!results.failures.is_empty(), Ordering::Relaxed);
         work.request.cancel.check()?;
-        let batches = plan(&work.model.manifest, &encoded, usable, work.request.limits);
+        let batches = plan(work.model, &encoded, usable, work.request.limits);
         let run = |positions: Vec<usize>| run_or_split(work, &encoded, window, &positions, references);
         let outcomes: Vec<Outcome> = workers()?.install(|| batches.into_par_iter().flat_map_iter(run).collect());
         work.request.cancel.check()?;
@@ -224,21 +237,48 @@ fn run_windows(work: &Work<'_>, rows: &[usize], references: &[OutputRef], result
     Ok(())
 }
 
-fn batch_rows(manifest: &Manifest, limits: &Limits) -> usize {
-    match limits.batch_rows {
-        0 if has_image(manifest) => PICTURES,
-        0 => NUMBERS,
-        rows => rows,
+impl Sizes {
+    /// What the limits say, or else what the device does best. `pictures` and `numbers` are the same then.
+    fn of(is_gpu: bool, limits: &Limits) -> Self {
+        let own = if is_gpu { GPU } else { CORE };
+        let or = |limit: usize, own: usize| if limit == 0 { own } else { limit };
+        Self {
+            pictures: or(limits.batch_rows, own.pictures),
+            numbers: or(limits.batch_rows, own.numbers),
+            tokens: or(limits.batch_tokens, own.tokens),
+            token_multiple: own.token_multiple,
+        }
+    }
+
+    fn rows(self, manifest: &Manifest) -> usize {
+        let own = if has_image(manifest) { self.pictures } else { self.numbers };
+        manifest.stages.iter().find_map(Stage::fixed_batch).unwrap_or(own)
     }
 }
 
-fn plan(manifest: &Manifest, encoded: &Encoded, usable: Vec<usize>, limits: &Limits) -> Vec<Vec<usize>> {
-    let fixed = manifest.stages.iter().find_map(Stage::fixed_batch);
+/// How the rows of a call are cut into batches, in words.
+pub fn batch_plan(manifest: &Manifest, limits: &Limits) -> String {
+    let sizes = Sizes::of(limits.device.may_be_gpu(), limits);
+    let is_text = manifest.inputs.iter().any(|input| matches!(input.modality, Modality::Text(_)));
+    match (is_text, has_image(manifest)) {
+        (true, true) => format!("{} rows, {} tokens", sizes.rows(manifest), sizes.tokens),
+        (true, false) => format!("{} tokens, sorted by length", sizes.tokens),
+        _ => format!("{} rows", sizes.rows(manifest)),
+    }
+}
+
+fn sizes(model: &LoadedModel, limits: &Limits) -> Sizes {
+    Sizes::of(!model.is_on_cpu(), limits)
+}
+
+fn plan(model: &LoadedModel, encoded: &Encoded, usable: Vec<usize>, limits: &Limits) -> Vec<Vec<usize>> {
+    let manifest = &*model.manifest;
+    let sizes = sizes(model, limits);
     let equal_lengths = manifest.inputs.iter().any(|input| matches!(&input.modality, Modality::Text(spec) if !spec.masked));
     // Lengths of several texts are compared by their sum, which does not make each of them equal.
     let alone = equal_lengths && encoded.tokens.len() > 1;
-    let max_rows = if alone { 1 } else { fixed.unwrap_or_else(|| batch_rows(manifest, limits)) };
-    let rule = BatchRule { max_rows, max_tokens: limits.batch_tokens, equal_lengths };
+    let max_rows = if alone { 1 } else { sizes.rows(manifest) };
+    let rule = BatchRule { max_rows, max_tokens: sizes.tokens, equal_lengths };
     let length = |position: usize| encoded.tokens.values().map(|tokens| tokens[position].ids.len()).sum::<usize>();
     cut(usable, (!encoded.tokens.is_empty()).then_some(&length as &dyn Fn(usize) -> usize), rule)
 }
@@ -258,17 +298,12 @@ fn run_or_split(work: &Work<'_>, encoded: &Encoded, window: &[usize], positions:
         columns: work.columns,
         encoded,
         window,
+        token_multiple: sizes(model, work.request.limits).token_multiple,
         positions: fill_up(&model.manifest, positions.to_vec()),
     };
-    let worker = rayon::current_thread_index().unwrap_or(0);
-    let waiting = Instant::now();
-    let result = model.with_sessions(worker, |sessions| {
-        stats.queue_time.since(waiting);
-        let start = Instant::now();
-        let result = run_batch(&batch, sessions, references, positions.len(), work.request.cancel);
-        stats.device_time.since(start);
-        result
-    });
+    model.running.fetch_add(1, Ordering::Relaxed);
+    let result = run_batch(&batch, &model.sessions, references, positions.len(), work.request.cancel, stats);
+    model.running.fetch_sub(1, Ordering::Relaxed);
     stats.batches.add(1);
     let (tokens, padded) = batch.tokens_and_padding();
     stats.tokens.add(tokens);

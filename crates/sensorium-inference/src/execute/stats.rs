@@ -29,6 +29,8 @@ stats! {
     distinct_rows,
     /// Different rows whose results were known already.
     cache_hits,
+    /// Different rows whose results an earlier process had kept.
+    disk_cache_hits,
     /// Rows that reached the model.
     model_rows,
     /// Batches that the model saw.
@@ -45,12 +47,20 @@ stats! {
     decode_time,
     /// Cutting texts into tokens.
     tokenize_time,
-    /// Waiting for a session.
+    /// Waiting for a device that others use.
     queue_time,
-    /// Running graphs, and filling and reading their tensors.
+    /// Running graphs.
     device_time,
-    /// Putting results where their rows are.
+    /// Filling and reading tensors, and putting results where their rows are.
     scatter_time,
+}
+
+impl Stats {
+    /// All work of the call, summed over workers; waiting is none.
+    pub(super) fn work(&self) -> Duration {
+        let times = [&self.fetch_time, &self.decode_time, &self.tokenize_time, &self.device_time, &self.scatter_time];
+        times.into_iter().map(Count::time).sum()
+    }
 }
 
 /// One figure.
@@ -65,7 +75,12 @@ impl Count {
 
     /// Adds the time since `start`.
     pub fn since(&self, start: Instant) {
-        self.0.fetch_add(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.add_time(start.elapsed());
+    }
+
+    /// Adds a time.
+    pub fn add_time(&self, time: Duration) {
+        self.0.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// The figure so far.

@@ -30,7 +30,7 @@ pub fn try_out(draft: &Draft) -> Result<()> {
     let manifest = Arc::new(draft.manifest.clone());
     result_type(&manifest, Wanted::Prediction)?;
     let limits = Limits { device: Device::Cpu, ..Limits::default() };
-    let model = LoadedModel::load(&manifest, &draft.root, &limits, 1)?;
+    let model = LoadedModel::load(&manifest, &draft.root, &limits)?;
     let inputs = manifest.inputs.iter().map(|input| Ok(vec![made_up(input)?])).collect::<Result<Vec<_>>>()?;
     try_once(&model, &inputs, Wanted::Prediction, &limits)?;
     if manifest.embedding.is_some() { try_once(&model, &inputs, Wanted::Embedding, &limits) } else { Ok(()) }

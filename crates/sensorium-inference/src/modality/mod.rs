@@ -6,5 +6,5 @@ mod text;
 
 pub use columns::input_accepts;
 pub(crate) use columns::{Column, prepare};
-pub(crate) use image::picture_to_tensor;
+pub use image::picture_to_tensor;
 pub(crate) use text::{TextEncoder, Tokens};

@@ -23,14 +23,8 @@ pub(super) fn read(files: &mut Files, options: &ImportOptions) -> Result<Manifes
             .with_hint("leave the option out, or write `sensorium.toml` into the folder"));
     }
     let config = read_json(&files.root.join("config.json"))?.unwrap_or_default();
-    let graph = ["onnx/model.onnx", "model.onnx"].into_iter().find(|graph| files.root.join(graph).is_file()).ok_or_else(|| {
-        Error::new(
-            Kind::Package,
-            format!("no graph in the export folder: neither onnx/model.onnx nor model.onnx in {}", files.root.display()),
-        )
-        .with_hint("export the model with `optimum-cli export onnx`")
-    })?;
-    let (path, _) = files.use_graph(graph)?;
+    let graph = graph(files, options.variant.as_deref())?;
+    let (path, _) = files.use_graph(&graph)?;
     let signature = Signature::read(&path)?;
     let (input, feeds) = if signature.inputs.iter().any(|port| token_part(&port.name).is_some()) {
         text_input(files, &signature.inputs, options)?
@@ -39,8 +33,21 @@ pub(super) fn read(files: &mut Files, options: &ImportOptions) -> Result<Manifes
     };
     let embedding = embedding(files, &signature.outputs, &input.modality)?;
     let prediction = prediction(&config, &signature.outputs, embedding.as_ref(), options)?;
-    let stage = Stage { name: ONLY_STAGE.into(), graph: graph.into(), feeds, outputs: signature.outputs };
+    let stage = Stage { name: ONLY_STAGE.into(), graph, feeds, outputs: signature.outputs };
     Ok(Manifest { format: MANIFEST_FORMAT, inputs: vec![input], stages: vec![stage], prediction, embedding, files: BTreeMap::new() })
+}
+
+/// `model.onnx`, or another of the graphs that exporters put beside it: `model_fp16.onnx`, `model_quantized.onnx`.
+fn graph(files: &Files, variant: Option<&str>) -> Result<String> {
+    if let Some(wrong) = variant.filter(|variant| !variant.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')) {
+        return Err(Error::new(Kind::Setting, format!("variant: not a usable value: '{wrong}'")).with_hint("'fp16' for model_fp16.onnx"));
+    }
+    let name = variant.map_or("model.onnx".to_string(), |variant| format!("model_{variant}.onnx"));
+    let found = [format!("onnx/{name}"), name.clone()].into_iter().find(|graph| files.root.join(graph).is_file());
+    found.ok_or_else(|| {
+        let message = format!("no graph in the export folder: neither onnx/{name} nor {name} in {}", files.root.display());
+        Error::new(Kind::Package, message).with_hint("export the model with `optimum-cli export onnx`")
+    })
 }
 
 fn text_input(files: &mut Files, ports: &[Port], options: &ImportOptions) -> Result<(Input, Vec<Feed>)> {

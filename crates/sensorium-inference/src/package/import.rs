@@ -24,11 +24,13 @@ pub struct ImportOptions {
     pub activation: Option<String>,
     /// `max_tokens`: a lower limit than the package's own.
     pub max_tokens: Option<usize>,
+    /// `variant`: of several graphs in an export folder, 'fp16' for `model_fp16.onnx` and so on.
+    pub variant: Option<String>,
 }
 
 impl ImportOptions {
     /// Names of the options, as `OPTIONS (...)` takes them.
-    pub const NAMES: [&'static str; 4] = ["task", "labels", "activation", "max_tokens"];
+    pub const NAMES: [&'static str; 5] = ["task", "labels", "activation", "max_tokens", "variant"];
 }
 
 /// A package that was read but is not in a catalog yet.
@@ -87,6 +89,9 @@ fn check_classes(prediction: &Prediction) -> Result<()> {
 pub(super) fn read(path: &Path, options: &ImportOptions) -> Result<(Manifest, Files)> {
     if path.is_file() {
         let folder = path.parent().unwrap_or(Path::new(""));
+        if options.variant.is_some() {
+            return Err(idle_variant());
+        }
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut files = Files::new(folder);
         return Ok((onnx_file::read(&mut files, &name, options)?, files));
@@ -95,6 +100,9 @@ pub(super) fn read(path: &Path, options: &ImportOptions) -> Result<(Manifest, Fi
         return Err(Error::new(Kind::Package, format!("no such file or folder: {}", path.display())));
     }
     let mut files = Files::new(path);
+    if let (Some(_), true) = (&options.variant, path.join(sensorium_toml::FILE).is_file() || !path.join("config.json").is_file()) {
+        return Err(idle_variant());
+    }
     let manifest = if path.join(sensorium_toml::FILE).is_file() {
         sensorium_toml::read(&mut files, options)?
     } else if path.join("config.json").is_file() {
@@ -104,6 +112,11 @@ pub(super) fn read(path: &Path, options: &ImportOptions) -> Result<(Manifest, Fi
         onnx_file::read(&mut files, &graph, options)?
     };
     Ok((manifest, files))
+}
+
+fn idle_variant() -> Error {
+    Error::new(Kind::Setting, "option variant has no effect: only an export folder with config.json has several graphs")
+        .with_hint("leave the option out")
 }
 
 /// Name of the one `.onnx` file of a folder.

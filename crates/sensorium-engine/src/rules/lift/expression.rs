@@ -10,7 +10,7 @@ use datafusion::logical_expr::{Case, Expr, Operator, Subquery, binary_expr};
 use super::guards::{Path, is_of_one_row};
 use super::needs::Needs;
 use super::plan::Lift;
-use super::{called, calls_models, owned};
+use super::{called, owned, row_time};
 use crate::infer::InferCall;
 
 impl Lift {
@@ -66,12 +66,12 @@ impl Lift {
         Ok(Expr::Case(Case::new(operand.map(Box::new), branches, otherwise.map(Box::new))))
     }
 
-    /// AND and OR: operands without calls are looked at first, or in their order where it is to be kept.
+    /// AND and OR: the cheapest operands are looked at first, or all in their order where it is to be kept.
     fn connective(&mut self, op: Operator, sides: [Expr; 2], path: &Path, needs: &mut Needs) -> Result<Expr> {
         let operands: Vec<Expr> = sides.into_iter().flat_map(|side| flat(side, op)).collect();
         let mut order: Vec<usize> = (0..operands.len()).collect();
         if !self.keep_order {
-            order.sort_by_key(|index| calls_models(&operands[*index]));
+            order.sort_by_key(|index| row_time(&operands[*index]));
         }
         let mut done: Vec<Option<Expr>> = vec![None; operands.len()];
         let mut open = path.clone();
@@ -142,7 +142,8 @@ impl Lift {
         let Expr::ScalarFunction(ScalarFunction { func, mut args }) = call else { unreachable!("built above") };
         let model = args.remove(0);
         let column = self.name();
-        Ok(Expr::Column(needs.column(InferCall { func, model, args, guard: path.guard(), column })))
+        let call = InferCall { func, model, args, guard: path.guard(), column, is_repeated: false, decides: None };
+        Ok(Expr::Column(needs.column(call)))
     }
 }
 

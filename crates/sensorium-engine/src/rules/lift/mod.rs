@@ -9,17 +9,19 @@ mod guards;
 mod needs;
 mod plan;
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{Expr, LogicalPlan, ScalarUDF};
 use datafusion::optimizer::analyzer::AnalyzerRule;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
 use crate::call::ModelFunction;
-use crate::infer::Infer;
+use crate::infer::{Infer, InferCall};
 use crate::settings::MmSettings;
 use plan::Lift;
 
@@ -59,7 +61,28 @@ fn lift(plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
         return Ok(plan);
     }
     let keep_order = MmSettings::of(config).keep_predicate_order;
-    Lift::new(next_number(&plan)?, keep_order).sealed(plan)
+    mark_repeated(Lift::new(next_number(&plan)?, keep_order).sealed(plan)?)
+}
+
+/// Marks calls that stand in several places of the plan, as those of a CTE that is used twice.
+fn mark_repeated(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut places: HashMap<(Arc<ScalarUDF>, Vec<Expr>), usize> = HashMap::new();
+    let key = |call: &InferCall| (Arc::clone(&call.func), call.args.clone());
+    plan.apply_with_subqueries(|plan| {
+        if let Some(infer) = Infer::of(plan) {
+            *places.entry(key(&infer.call)).or_default() += 1;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    let is_repeated = |call: &InferCall| !call.is_repeated && places.get(&key(call)).is_some_and(|count| *count > 1);
+    let mark = |plan: LogicalPlan| match Infer::of(&plan) {
+        Some(infer) if is_repeated(&infer.call) => {
+            let call = InferCall { is_repeated: true, ..infer.call.clone() };
+            Ok(Transformed::yes(Infer::try_new(infer.input.clone(), call)?.into_plan()))
+        }
+        _ => Ok(Transformed::no(plan)),
+    };
+    plan.transform_up_with_subqueries(mark).map(|transformed| transformed.data)
 }
 
 /// Result columns are numbered; `__mm_` is not a prefix that a user's columns have.
@@ -83,6 +106,16 @@ fn called(expr: &Expr) -> Option<&ModelFunction> {
         Expr::ScalarFunction(call) => call.func.inner().downcast_ref::<ModelFunction>().filter(|function| function.is_bound()),
         _ => None,
     }
+}
+
+/// What all calls of an expression take for a row.
+fn row_time(expr: &Expr) -> Duration {
+    let mut total = Duration::ZERO;
+    let add = |expr: &Expr| {
+        total += called(expr).map_or(Duration::ZERO, |function| function.row_time().time());
+        Ok(TreeNodeRecursion::Continue)
+    };
+    expr.apply(add).map_or(Duration::MAX, |_| total)
 }
 
 fn calls_models(expr: &Expr) -> bool {

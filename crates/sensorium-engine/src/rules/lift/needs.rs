@@ -28,11 +28,13 @@ impl Known {
 pub(super) struct Needs {
     known: Vec<Known>,
     new: Vec<InferCall>,
+    /// The predicate that the last of the new calls completes.
+    pub(super) decides: Option<String>,
 }
 
 impl Needs {
     pub(super) fn new(known: Vec<Known>) -> Self {
-        Self { known, new: Vec::new() }
+        Self { known, ..Self::default() }
     }
 
     /// The column that holds the call's results.
@@ -40,18 +42,28 @@ impl Needs {
         if let Some(known) = self.known.iter().find(|known| known.serves(&call)) {
             return known.column.clone();
         }
-        let same = self.new.iter().position(|other| other.func == call.func && other.args == call.args);
-        let Some(index) = same else {
-            let column = Column::from_name(&call.column);
-            self.new.push(call);
-            return column;
-        };
-        let column = self.new[index].column.clone();
-        let guard = self.new[index].guard.clone().or(call.guard);
-        // A guard that needs the call itself cannot be waited for.
-        let is_circular = guard.expressions().any(|condition| self.depends(condition, &column, &mut BTreeSet::new()));
-        self.new[index].guard = if is_circular { Guard::default() } else { guard };
-        Column::from_name(column)
+        let same = (0..self.new.len()).filter(|index| self.new[*index].func == call.func && self.new[*index].args == call.args);
+        let joined = same.into_iter().find_map(|index| Some((index, self.joined(&self.new[index], &call)?)));
+        match joined {
+            Some((index, guard)) => {
+                self.new[index].guard = guard;
+                Column::from_name(&self.new[index].column)
+            }
+            None => {
+                let column = Column::from_name(&call.column);
+                self.new.push(call);
+                column
+            }
+        }
+    }
+
+    /// The guard under which one column serves both calls. There is none where it would need the results of the call
+    /// itself: as when a second use waits for another call, which waits for the first use. Then there are two columns,
+    /// and rows that both need are told by their values.
+    fn joined(&self, own: &InferCall, call: &InferCall) -> Option<Guard> {
+        let guard = own.guard.clone().or(call.guard.clone())?;
+        let is_circular = guard.expressions().any(|condition| self.depends(condition, &own.column, &mut BTreeSet::new()));
+        (!is_circular).then_some(guard)
     }
 
     /// Whether `expr` uses the results of `column`, directly or through other calls.
@@ -69,7 +81,7 @@ impl Needs {
 
     /// Puts `Infer` nodes for the new calls on `input`, each behind those that it uses.
     pub(super) fn place(self, mut input: LogicalPlan) -> Result<(LogicalPlan, Vec<Known>)> {
-        let Self { mut known, mut new } = self;
+        let Self { mut known, mut new, decides } = self;
         while !new.is_empty() {
             let waits = |call: &InferCall| {
                 let expressions = call.expressions();
@@ -77,7 +89,10 @@ impl Needs {
                 new.iter().any(|other| used.contains(other.column.as_str()))
             };
             let Some(next) = new.iter().position(|call| !waits(call)) else { return internal_err!("calls that wait for each other") };
-            let call = new.remove(next);
+            let mut call = new.remove(next);
+            if new.is_empty() {
+                call.decides.clone_from(&decides);
+            }
             known.push(Known { column: Column::from_name(&call.column), call: call.clone() });
             input = Infer::try_new(input, call)?.into_plan();
         }
