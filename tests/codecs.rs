@@ -8,8 +8,8 @@ use arrow::util::pretty::pretty_format_batches;
 use datafusion::error::Result as PlanResult;
 use datafusion::physical_plan::collect;
 use datafusion_proto::bytes::{
-    logical_plan_from_bytes_with_extension_codec, logical_plan_to_bytes_with_extension_codec, physical_plan_from_bytes_with_extension_codec,
-    physical_plan_to_bytes_with_extension_codec,
+    logical_plan_from_bytes_with_extension_codec, logical_plan_to_bytes_with_extension_codec,
+    physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec,
 };
 use libtest_mimic::Failed;
 use sensorium_engine::Session;

@@ -201,13 +201,10 @@ fn table() -> Result<Fresh, Failed> {
     let fresh = Fresh::with_models(&[])?;
     fresh.rows("CREATE MODEL lin FROM 'tests/fixtures/tiny/affine.onnx' OPTIONS (task = 'regression')")?;
     fresh.rows("CREATE MODEL neg FROM 'tests/fixtures/tiny/negative.onnx' OPTIONS (task = 'regression')")?;
-    let values = |column: Column| -> ArrayRef { Arc::new((0..ROWS).map(|row| column.value(row).map(|value| value as i64)).collect::<Int64Array>()) };
-    let columns: [(&str, ArrayRef); 4] = [
-        ("id", Arc::new((0..ROWS).collect::<Int64Array>())),
-        ("a", values(Column::A)),
-        ("b", values(Column::B)),
-        ("n", values(Column::N)),
-    ];
+    let values =
+        |column: Column| -> ArrayRef { Arc::new((0..ROWS).map(|row| column.value(row).map(|value| value as i64)).collect::<Int64Array>()) };
+    let columns: [(&str, ArrayRef); 4] =
+        [("id", Arc::new((0..ROWS).collect::<Int64Array>())), ("a", values(Column::A)), ("b", values(Column::B)), ("n", values(Column::N))];
     fresh.session.context().register_batch("data", RecordBatch::try_from_iter(columns)?)?;
     Ok(fresh)
 }
@@ -249,9 +246,8 @@ fn run(is_counted: bool) -> Outcome {
         fresh.rows("SET mm.keep_predicate_order = true")?;
     }
     let mut runner = TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
-    let result = runner.run(&(number(), truth(number())), |(selected, kept)| {
-        check(&fresh, &selected, &kept, is_counted).map_err(TestCaseError::fail)
-    });
+    let result = runner
+        .run(&(number(), truth(number())), |(selected, kept)| check(&fresh, &selected, &kept, is_counted).map_err(TestCaseError::fail));
     match result {
         Ok(()) => ensure(seen(&fresh) > 1_000, || "hardly any call was made".into()),
         Err(TestError::Fail(why, _)) => Err(why.to_string().into()),

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from tasks import QUESTION, package
 
 TEXT_WIDTH, PICTURE_WIDTH = 384, 1_280
-TEXT_BATCH, PICTURE_BATCH, NUMBER_BATCH = 32, 16, 65_536
+TEXT_BATCH, PICTURE_BATCH, NUMBER_BATCH = 32, 8, 65_536
 
 
 def session(name: str, threads: int | None):
@@ -29,6 +29,13 @@ def session(name: str, threads: int | None):
     folder = package(name)
     graph = folder / "model.onnx"
     return onnxruntime.InferenceSession(graph if graph.exists() else folder / "onnx" / "model.onnx", options)
+
+
+def pooled(states: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Mean over a text's own tokens, at length 1, as the package's 1_Pooling says; float32 `[n, 384]`."""
+    weights = mask[..., None].astype(np.float32)
+    means = (states * weights).sum(1) / weights.sum(1)
+    return means / np.linalg.norm(means, axis=1, keepdims=True)
 
 
 class Texts:
@@ -49,7 +56,7 @@ class Texts:
             feeds = {"input_ids": np.array([one.ids for one in encoded], np.int64),
                      "attention_mask": np.array([one.attention_mask for one in encoded], np.int64)}
             feeds["token_type_ids"] = np.zeros_like(feeds["input_ids"])
-            vectors[rows] = self.session.run(["sentence_embedding"], feeds)[0]
+            vectors[rows] = pooled(self.session.run(["last_hidden_state"], feeds)[0], feeds["attention_mask"])
         return vectors
 
     def similarity(self, texts: list) -> np.ndarray:

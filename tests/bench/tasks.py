@@ -71,7 +71,7 @@ def tasks() -> dict:
     alike = f"mm_similarity(mm_embed('minilm', t.text), mm_embed('minilm', '{QUESTION}'))"
     cheap, dear = f"a.amount > {least}", f"{alike} > {LEAST_SIMILARITY}"
     text_scan = "SELECT sum(octet_length(text)) FROM '{table}'"
-    text_part = lambda table: [Part("minilm", table, "text", "sentence_embedding")]
+    text_part = lambda table: [Part("minilm", table, "text", "last_hidden_state")]
     picture = "mm_predict('efficientnet', path)"
     inputs = ", ".join(f"{name}: {name}" for name in FUSED_COLUMNS)
     fused = f"mm_predict('fused', {{{{{inputs}, text: text, path: path}}}})"
@@ -108,5 +108,5 @@ def tasks() -> dict:
             "fused", 500, 2_000, "fused", "fused",
             f"SELECT id, {fused} AS score FROM '{{table}}'", f"SELECT sum({fused}) FROM '{{table}}'",
             f"SELECT sum(octet_length(text)), sum(octet_length(path)), {', '.join(f'sum({name})' for name in FUSED_COLUMNS)} FROM '{{table}}'",
-            [Part("minilm", "fused", "text", "sentence_embedding"), Part("efficientnet-lite0", "fused", "path", "embedding")]),
+            [Part("minilm", "fused", "text", "last_hidden_state"), Part("efficientnet-lite0", "fused", "path", "embedding")]),
     }

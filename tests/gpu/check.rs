@@ -19,7 +19,7 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::value::{DynValue, Tensor};
 use sensorium_inference::{
     Cancel, Catalog, CreateMode, Device, GpuOptions, ImportOptions, Limits, MediaAccess, ModelVersion, Models, Request, Stats, Wanted,
-    cache_dir, import, runtime_info,
+    cache_dir, environment, import,
 };
 
 type Result<T = (), E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
@@ -73,7 +73,11 @@ fn models_folder() -> Result<PathBuf> {
 
 fn text(row: usize) -> String {
     let words = ["late", "payment", "of", "invoice", "number", "the", "customer", "asks", "for", "a", "refund"];
-    (0..4 + row % 40).map(|place| words[(row * 7 + place * 3) % words.len()]).chain([row.to_string().as_str()]).collect::<Vec<_>>().join(" ")
+    (0..4 + row % 40)
+        .map(|place| words[(row * 7 + place * 3) % words.len()])
+        .chain([row.to_string().as_str()])
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn picture(row: usize) -> Result<Vec<u8>> {
@@ -192,8 +196,8 @@ impl Busy {
 
 /// The bare CUDA loop on tensors made beforehand, for the ratio.
 fn bare() -> Result {
-    let environment = ort::init_from(runtime_info()?.library)?.build()?;
-    let builder = Session::builder(&environment)?.with_optimization_level(GraphOptimizationLevel::All).map_err(|error| error.to_string())?;
+    let builder =
+        Session::builder(environment()?)?.with_optimization_level(GraphOptimizationLevel::All).map_err(|error| error.to_string())?;
     let cuda = CUDA::default().with_tf32(false).build().error_on_failure();
     let mut builder = builder.with_execution_providers([cuda]).map_err(|error| error.to_string())?;
     let mut session = builder.commit_from_file(models_folder()?.join("minilm/onnx/model.onnx"))?;

@@ -15,6 +15,11 @@ use clap::Parser;
 
 use arguments::{Arguments, Command};
 
+/// Tensors and columns are megabytes that come and go on several threads, which the system's allocator gives back to the
+/// kernel and asks for again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {

@@ -16,7 +16,7 @@ use crate::errors::to_datafusion;
 use crate::field_access::rewrite_dots;
 use crate::functions::{PredictTable, scalar_functions, table_functions};
 use crate::infer::{MmQueryPlanner, PlanCodec};
-use crate::rules::{BindCalls, Binding, DelayCalls, LiftCalls, ObservePredicates, PruneCalls, bind_calls};
+use crate::rules::{BindCalls, Binding, DelayCalls, HurryLimits, LiftCalls, ObservePredicates, PruneCalls, bind_calls};
 use crate::settings::{self, MmSettings};
 use crate::{ddl, listing};
 
@@ -47,6 +47,7 @@ impl Session {
             .with_analyzer_rules(analyzer_rules())
             .with_optimizer_rules(optimizer_rules())
             .with_physical_optimizer_rule(Arc::new(ObservePredicates))
+            .with_physical_optimizer_rule(Arc::new(HurryLimits))
             .with_query_planner(Arc::new(MmQueryPlanner))
             .with_relation_planners(vec![Arc::new(PredictTable)])
             .build();

@@ -20,7 +20,7 @@ use ort::value::{DynValue, Tensor};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rayon::prelude::*;
-use sensorium_inference::{Draft, ImageSpec, ImportOptions, Limits, Modality, TextSpec, import, picture_to_tensor, runtime_info};
+use sensorium_inference::{Draft, ImageSpec, ImportOptions, Limits, Modality, TextSpec, environment, import, picture_to_tensor};
 use tokenizers::{Tokenizer, TruncationParams};
 
 type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
@@ -59,14 +59,12 @@ fn main() -> Result<()> {
     let draft = import(Path::new(&arguments.package), &ImportOptions::default())?;
     let table = read(&arguments)?;
     let (rows, prepare_s) = prepare(&draft, &table)?;
-    // The library is loaded already, by the import.
-    let library = runtime_info()?.library;
-    let environment = ort::init_from(library)?.build()?;
+    let environment = environment()?;
     let setting = match arguments.setting {
         Some(setting) => setting,
-        None => best(&environment, &draft, &rows, arguments.output.as_deref())?,
+        None => best(environment, &draft, &rows, arguments.output.as_deref())?,
     };
-    let seconds = timed(&environment, &draft, &rows, setting, arguments.output.as_deref())?;
+    let seconds = timed(environment, &draft, &rows, setting, arguments.output.as_deref())?;
     let line = serde_json::json!({
         "prepare_s": prepare_s, "model_s": seconds, "rows": table.num_rows(), "setting": format!("{},{}", setting.size, setting.sessions),
     });
@@ -253,7 +251,8 @@ fn timed(environment: &Environment, draft: &Draft, rows: &Rows, setting: Setting
     let graph = draft.root.join(&draft.manifest.stages[0].graph);
     let open = || -> Result<Session> {
         // Its errors hold the builder, which other threads may not have.
-        let builder = Session::builder(environment)?.with_optimization_level(GraphOptimizationLevel::All).map_err(|error| error.to_string())?;
+        let builder =
+            Session::builder(environment)?.with_optimization_level(GraphOptimizationLevel::All).map_err(|error| error.to_string())?;
         let builder = builder.with_intra_threads((cores / setting.sessions).max(1)).map_err(|error| error.to_string())?;
         let mut builder = builder.with_intra_op_spinning(false).map_err(|error| error.to_string())?;
         let mut session = builder.commit_from_file(&graph)?;

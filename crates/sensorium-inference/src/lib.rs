@@ -16,11 +16,13 @@ mod runtime;
 pub use catalog::{Catalog, CreateMode, ModelReference, ModelSummary, ModelVersion, environment_options};
 pub use error::{Error, Kind, Result};
 pub use execute::{
-    Answer, Cancel, Count, Distinct, Failure, Limits, ModelProgress, Models, Request, Stats, Step, Wanted, batch_plan, input_accepts, result_type,
-    try_out,
+    Answer, Cancel, Count, Distinct, Failure, Limits, ModelProgress, Models, Request, Stats, Step, Wanted, batch_plan, input_accepts,
+    is_immediate, on_workers, result_type, take_rows, try_out,
 };
 pub use media::MediaAccess;
 pub use modality::picture_to_tensor;
 pub use nearest::nearest;
 pub use package::*;
-pub use runtime::{Device, GpuOptions, LIBRARY_FILE, ONNXRUNTIME_VERSION, RuntimeInfo, cache_dir, initialise, library_cache_dir, runtime_info};
+pub use runtime::{
+    Device, GpuOptions, LIBRARY_FILE, ONNXRUNTIME_VERSION, RuntimeInfo, cache_dir, environment, initialise, library_cache_dir, runtime_info,
+};

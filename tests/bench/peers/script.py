@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from models import PICTURE_WIDTH, TEXT_WIDTH, model_of, picture, vectors
+from models import PICTURE_WIDTH, TEXT_WIDTH, model_of, picture, pooled, vectors
 from tasks import COLUMNS, FUSED_COLUMNS, LEAST_SIMILARITY, QUESTION, data_folder, least_amount
 
 CORES = os.cpu_count()
-TOKENS, PICTURES, ROWS, READ_ROWS = 512, 8, 4_096, 500_000
+TOKENS, PICTURES, ROWS, READ_ROWS = 512, 4, 4_096, 500_000
 
 
 def everywhere(work, items) -> None:
@@ -38,7 +38,7 @@ def embed(model, texts: list) -> np.ndarray:
         for place, row in enumerate(rows):
             ids[place, :len(tokens[row])], mask[place, :len(tokens[row])] = tokens[row], 1
         feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        found[rows] = model.session.run(["sentence_embedding"], feeds)[0]
+        found[rows] = pooled(model.session.run(["last_hidden_state"], feeds)[0], mask)
 
     everywhere(run, batches)
     return found if len(places) == len(texts) else found[[places[text] for text in texts]]

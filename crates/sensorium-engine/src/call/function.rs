@@ -14,7 +14,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use sensorium_inference::{Cancel, Limits, ModelVersion, Stats, batch_plan, result_type};
+use sensorium_inference::{Cancel, Limits, ModelVersion, Stats, batch_plan, is_immediate, result_type};
 
 use super::arguments::bind;
 use super::evaluate::{Arguments, Bound, Kind, evaluate};
@@ -122,6 +122,11 @@ impl ModelFunction {
             Some(time) => RowTime::Measured(time),
             None => RowTime::Estimated(version.manifest.estimated_row_time()),
         }
+    }
+
+    /// Whether rows neither gain from later ones nor wait for other calls.
+    pub(crate) fn is_immediate(&self, limits: &Limits) -> bool {
+        self.bound.as_ref().is_some_and(|bound| is_immediate(&bound.version.manifest, limits))
     }
 
     /// How the rows of the call are cut into batches.

@@ -54,8 +54,9 @@ fn import_options(options: Options) -> Result<ImportOptions, Error> {
                 import.max_tokens = Some(parsed.ok_or_else(wrong)?);
             }
             (known, _) if ImportOptions::NAMES.contains(&known) => {
-                return Err(Error::new(Kind::Setting, format!("option {known}: a value of the wrong kind"))
-                    .with_hint("task = 'classification', labels = ['good', 'bad'], activation = 'softmax', max_tokens = 256, variant = 'fp16'"));
+                return Err(Error::new(Kind::Setting, format!("option {known}: a value of the wrong kind")).with_hint(
+                    "task = 'classification', labels = ['good', 'bad'], activation = 'softmax', max_tokens = 256, variant = 'fp16'",
+                ));
             }
             (other, _) => {
                 return Err(Error::new(Kind::Setting, format!("no such option: {other}")).with_nearest(

@@ -45,8 +45,7 @@ fn need(parser: &mut Parser<'_>, expected: &[&str], usage: &str) -> Parsed<()> {
     Err(ParserError::ParserError(format!("expected {}, found `{found}`\n\nhint: {usage}", expected.join(" "))))
 }
 
-const CREATE: &str =
-    "CREATE [OR REPLACE] MODEL [IF NOT EXISTS] name FROM 'path' [OPTIONS (task = '..', labels = [..], activation = '..', max_tokens = .., variant = '..')]";
+const CREATE: &str = "CREATE [OR REPLACE] MODEL [IF NOT EXISTS] name FROM 'path' [OPTIONS (task = '..', labels = [..], activation = '..', max_tokens = .., variant = '..')]";
 const ALTER: &str = "ALTER MODEL name SET ALIAS alias = version";
 
 fn statement(parser: &mut Parser<'_>) -> Parsed<Option<Statement>> {

@@ -96,6 +96,8 @@ struct PhysicalMessage {
     conditions: Vec<protobuf::PhysicalExprNode>,
     #[prost(message, optional, tag = "6")]
     filter: Option<protobuf::PhysicalExprNode>,
+    #[prost(bool, tag = "7")]
+    may_end_early: bool,
 }
 
 fn incomplete() -> DataFusionError {
@@ -205,6 +207,7 @@ impl PlanCodec {
             args: call.args.iter().map(encode).collect::<Result<_>>()?,
             conditions: call.guard.expressions().map(encode).collect::<Result<_>>()?,
             filter: infer.filter().map(encode).transpose()?,
+            may_end_early: infer.may_end_early(),
         })
     }
 
@@ -230,6 +233,7 @@ impl PlanCodec {
             batches: message.batches,
         };
         let infer = InferExec::try_new(input, call)?;
+        let infer = if message.may_end_early { infer.below_limit() } else { infer };
         let Some(filter) = &message.filter else { return Ok(infer) };
         // The filter stands above, and so sees the result too.
         let filter = converter.proto_to_physical_expr(filter, &infer.schema(), &context)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
-use arrow::compute::{concat, filter_record_batch, take};
+use arrow::compute::{concat, filter_record_batch};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::common::internal_err;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -21,17 +21,43 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties, ReplaceChildrenOptions,
 };
 use futures::{TryStreamExt, stream};
-use sensorium_inference::{Cancel, Distinct, Stats};
+use sensorium_inference::{Cancel, Distinct, Stats, take_rows};
 
 use super::call::model_function;
 use super::figures::Figures;
 use super::guard::PhysicalGuard;
 use super::window::{Rest, Window, WindowSize, next_window};
-use crate::call::Arguments;
+use crate::call::{Arguments, ModelFunction};
+use crate::errors::to_datafusion;
 use crate::settings::MmSettings;
 
 /// Windows that are evaluated at once: while the last batches of one run, the next is prepared.
 const WINDOWS_AT_ONCE: usize = 2;
+
+/// The same for windows that are single batches: enough to keep all cores at work while the input reads a row group.
+const BATCHES_AT_ONCE: usize = 8;
+
+/// How windows are evaluated.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// Rows of a window at most.
+    rows: usize,
+    /// Windows under way.
+    at_once: usize,
+    /// Whether a window is one task of the workers that run models, rather than a thread that waits for them.
+    on_workers: bool,
+}
+
+impl Pace {
+    /// Where no row gains from later ones, each batch of the input is a window and is worked off by one core.
+    fn of(function: &ModelFunction, settings: &MmSettings, batch_rows: usize) -> Self {
+        if function.is_immediate(&settings.limits) {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            return Self { rows: settings.window_rows.min(batch_rows), at_once: cores.max(BATCHES_AT_ONCE), on_workers: true };
+        }
+        Self { rows: settings.window_rows, at_once: WINDOWS_AT_ONCE, on_workers: false }
+    }
+}
 
 /// A call over physical expressions.
 #[derive(Debug, Clone)]
@@ -56,6 +82,8 @@ pub(crate) struct InferExec {
     call: PhysicalCall,
     /// The filter above, whose selectivity is to be learned.
     filter: Option<Arc<dyn PhysicalExpr>>,
+    /// Whether a limit above may want only the first rows.
+    may_end_early: bool,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -70,7 +98,14 @@ impl InferExec {
         }
         let properties =
             PlanProperties::new(equivalence, input.output_partitioning().clone(), input.pipeline_behavior(), input.boundedness());
-        Ok(Self { input, call, filter: None, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() })
+        Ok(Self {
+            input,
+            call,
+            filter: None,
+            may_end_early: false,
+            properties: Arc::new(properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        })
     }
 
     pub(crate) fn call(&self) -> &PhysicalCall {
@@ -91,9 +126,19 @@ impl InferExec {
         Self { filter: Some(filter), metrics: ExecutionPlanMetricsSet::new(), ..self.clone() }
     }
 
+    pub(crate) fn may_end_early(&self) -> bool {
+        self.may_end_early
+    }
+
+    /// The same operator below a limit.
+    pub(crate) fn below_limit(&self) -> Self {
+        Self { may_end_early: true, metrics: ExecutionPlanMetricsSet::new(), ..self.clone() }
+    }
+
     fn with_input(&self, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         let (Some(input), true) = (children.pop(), children.is_empty()) else { return internal_err!("InferExec has one input") };
-        Ok(Arc::new(Self { filter: self.filter.clone(), ..Self::try_new(input, self.call.clone())? }))
+        let (filter, may_end_early) = (self.filter.clone(), self.may_end_early);
+        Ok(Arc::new(Self { filter, may_end_early, ..Self::try_new(input, self.call.clone())? }))
     }
 }
 
@@ -162,23 +207,25 @@ impl ExecutionPlan for InferExec {
         if self.call.is_repeated && settings.limits.distinct == Distinct::Auto {
             settings.limits.distinct = Distinct::Always;
         }
+        let pace = Pace::of(model_function(&self.call.func)?, &settings, context.session_config().batch_size());
         let windows = Windows {
             input,
             rest: Rest::default(),
-            size: Arc::new(WindowSize::new(settings.window_rows, settings.window_bytes, self.call.field.data_type())),
+            size: Arc::new(WindowSize::new(pace.rows, settings.window_bytes, self.call.field.data_type(), self.may_end_early)),
             consumer: format!("InferExec[{partition}]"),
             func: Arc::clone(&self.call.func),
             context,
         };
         let (cancel, figures) = (Cancel::default(), Figures::new(&self.metrics, partition));
-        let work = Work { call: self.call.clone(), filter: self.filter.clone(), schema: self.schema(), settings, cancel: cancel.clone(), figures };
+        let work =
+            Work { call: self.call.clone(), filter: self.filter.clone(), schema: self.schema(), settings, cancel: cancel.clone(), figures };
         let work = Arc::new(work);
         let stop = StopWhenDropped(cancel);
         let baseline = BaselineMetrics::new(&self.metrics, partition);
         let batches = windows
             .into_stream()
-            .map_ok(move |(window, size)| evaluate_elsewhere(Arc::clone(&work), window, size))
-            .try_buffered(WINDOWS_AT_ONCE)
+            .map_ok(move |(window, size)| evaluate_elsewhere(Arc::clone(&work), window, size, pace.on_workers))
+            .try_buffered(pace.at_once)
             .map_ok(|Done { batches, memory }| {
                 let kept_until_all_are_taken = move |batch| {
                     let _ = &memory;
@@ -246,7 +293,7 @@ struct Done {
     memory: MemoryReservation,
 }
 
-async fn evaluate_elsewhere(work: Arc<Work>, window: Window, size: Arc<WindowSize>) -> Result<Done> {
+async fn evaluate_elsewhere(work: Arc<Work>, window: Window, size: Arc<WindowSize>, on_workers: bool) -> Result<Done> {
     let evaluation = move || {
         let (start, rows) = (Instant::now(), window.rows);
         let done = evaluate(&work, window)?;
@@ -254,6 +301,10 @@ async fn evaluate_elsewhere(work: Arc<Work>, window: Window, size: Arc<WindowSiz
         observe(&work, &done.batches)?;
         Ok(done)
     };
+    if on_workers {
+        let done = sensorium_inference::on_workers(evaluation).map_err(to_datafusion)?.await;
+        return done.unwrap_or_else(|| internal_err!("a model's evaluation panicked"));
+    }
     tokio::task::spawn_blocking(evaluation).await.map_err(|error| DataFusionError::External(Box::new(error)))?
 }
 
@@ -331,5 +382,5 @@ fn scatter(values: &ArrayRef, selection: &[usize], rows: usize) -> Result<ArrayR
     for (place, row) in selection.iter().enumerate() {
         places[*row] = u32::try_from(place).ok();
     }
-    Ok(take(values, &UInt32Array::from(places), None)?)
+    Ok(take_rows(values, &UInt32Array::from(places))?)
 }

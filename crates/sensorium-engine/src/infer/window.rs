@@ -11,8 +11,12 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryReservation;
 use futures::StreamExt;
 
-/// Rows of the first window: what comes soon, where only a few rows are wanted.
-const FIRST_ROWS: usize = 256;
+/// Rows of the first window where a limit above may stop the query early: what comes soon.
+const FEW_ROWS: usize = 256;
+/// Rows of the first window elsewhere: the more texts are sorted together, the less of a batch is padding.
+const FIRST_ROWS: usize = 4_096;
+/// How much larger the next window may be: few small ones, as texts are sorted within each.
+const GROWTH: usize = 8;
 /// What a window should take; longer ones only delay the first rows.
 const TARGET: Duration = Duration::from_secs(10);
 
@@ -23,23 +27,29 @@ pub(super) struct WindowSize {
     max_bytes: usize,
     /// Bytes of a row's result.
     result_bytes: usize,
-    rows: Mutex<usize>,
+    /// Rows of the next window, and rows that take the target time.
+    next: Mutex<(usize, usize)>,
 }
 
 impl WindowSize {
-    pub(super) fn new(max_rows: usize, max_bytes: usize, result: &DataType) -> Self {
-        Self { max_rows, max_bytes, result_bytes: row_bytes(result), rows: Mutex::new(FIRST_ROWS.min(max_rows)) }
+    pub(super) fn new(max_rows: usize, max_bytes: usize, result: &DataType, may_end_early: bool) -> Self {
+        let first = if may_end_early { FEW_ROWS } else { FIRST_ROWS };
+        let next = Mutex::new((first, first * GROWTH));
+        Self { max_rows, max_bytes, result_bytes: row_bytes(result), next }
     }
 
+    /// Rows of the next window.
     fn rows(&self) -> usize {
-        *self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = next.0.min(next.1).clamp(1, self.max_rows);
+        next.0 = rows.saturating_mul(GROWTH);
+        rows
     }
 
-    /// A window of `rows` took `elapsed`: the next ones may be twice as large, while they stay below the target.
+    /// A window of `rows` took `elapsed`: the next ones are to stay below the target.
     pub(super) fn learn(&self, rows: usize, elapsed: Duration) {
         let within = (rows as f64 * TARGET.as_secs_f64() / elapsed.as_secs_f64().max(1e-6)) as usize;
-        let mut current = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        *current = current.saturating_mul(4).min(within.max(FIRST_ROWS)).min(self.max_rows).max(1);
+        self.next.lock().unwrap_or_else(PoisonError::into_inner).1 = within.max(FEW_ROWS);
     }
 }
 
@@ -93,6 +103,11 @@ pub(super) async fn next_window(
             continue;
         }
         let room = wanted - window.rows;
+        // A whole batch needs no copying, so a window that is full enough does not cut the next one.
+        if batch.num_rows() > room && 2 * window.rows >= wanted {
+            rest.0 = Some(batch);
+            break;
+        }
         let taken = batch.slice(0, room.min(batch.num_rows()));
         match window.memory.try_grow(slice_bytes(&taken) + taken.num_rows() * size.result_bytes) {
             Ok(()) => {}

@@ -181,6 +181,15 @@ impl Collector {
             Some(Data::Float64(values)) => values[row * width..(row + 1) * width].iter().all(|value| value.is_finite()),
             _ => true,
         };
+        let all_are_finite = match &self.data {
+            Some(Data::Float32(values)) => values.iter().all(|value| value.is_finite()),
+            Some(Data::Float64(values)) if !narrow => values.iter().all(|value| value.is_finite()),
+            Some(Data::Float64(_)) => false,
+            _ => true,
+        };
+        if all_are_finite {
+            return;
+        }
         for (row, active) in active.iter_mut().enumerate() {
             if *active && !finite(row) {
                 *active = false;

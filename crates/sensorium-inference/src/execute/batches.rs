@@ -14,16 +14,16 @@ pub(crate) struct BatchRule {
 /// Cuts `rows` into batches. With `lengths` (tokens, indexed by row) rows are sorted by length first, which keeps
 /// padding small; without, their order is kept. Each row is in exactly one batch.
 pub(crate) fn cut(mut rows: Vec<usize>, lengths: Option<&dyn Fn(usize) -> usize>, rule: BatchRule) -> Vec<Vec<usize>> {
-    let length = |row: usize| lengths.map_or(1, |length| length(row).max(1));
-    if lengths.is_some() {
-        rows.sort_by_key(|row| length(*row));
-    }
+    let max_rows = rule.max_rows.max(1);
+    let Some(lengths) = lengths else { return rows.chunks(max_rows).map(<[usize]>::to_vec).collect() };
+    let length = |row: usize| lengths(row).max(1);
+    rows.sort_by_key(|row| length(*row));
     let mut batches: Vec<Vec<usize>> = Vec::new();
     for row in rows {
         let fits = |batch: &Vec<usize>| {
             let tokens = (batch.len() + 1).saturating_mul(length(row));
             let same = !rule.equal_lengths || batch.first().is_some_and(|first| length(*first) == length(row));
-            batch.len() < rule.max_rows.max(1) && (lengths.is_none() || tokens <= rule.max_tokens) && same
+            batch.len() < max_rows && tokens <= rule.max_tokens && same
         };
         match batches.last_mut().filter(|batch| fits(batch)) {
             Some(batch) => batch.push(row),
@@ -62,8 +62,11 @@ mod tests {
     }
 
     fn rules() -> impl Strategy<Value = BatchRule> {
-        (1usize..40, 1usize..600, any::<bool>())
-            .prop_map(|(max_rows, max_tokens, equal_lengths)| BatchRule { max_rows, max_tokens, equal_lengths })
+        (1usize..40, 1usize..600, any::<bool>()).prop_map(|(max_rows, max_tokens, equal_lengths)| BatchRule {
+            max_rows,
+            max_tokens,
+            equal_lengths,
+        })
     }
 
     proptest! {

@@ -91,11 +91,16 @@ fn uri(input: &Input, column: &Column, row: usize) -> Option<String> {
     column.values.as_string_opt::<i32>().map(|uris| uris.value(row).chars().take(200).collect())
 }
 
+/// Tokens of a row's text; none where it cannot be cut.
+pub(super) fn token_count(work: &Work<'_>, input: &str, row: usize) -> usize {
+    work.columns.get(input).and_then(|column| tokens(work, input, column, row).ok()).map_or(0, |tokens| tokens.ids.len())
+}
+
 fn tokens(work: &Work<'_>, input: &str, column: &Column, row: usize) -> Outcome<Tokens> {
     let missing = || (Step::Tokenize, Error::new(Kind::Package, format!("input '{input}' has no tokenizer")));
     let encoder = work.model.text_encoder(input).ok_or_else(missing)?;
     // An absent text still needs a token; the model's mask says that it is absent.
-    let text = if column.present[row] { column.values.as_string::<i32>().value(row) } else { "" };
+    let text = if column.is_present(row) { column.values.as_string::<i32>().value(row) } else { "" };
     let start = Instant::now();
     work.request.cancel.check().map_err(|error| (Step::Tokenize, error))?;
     let tokens = encoder.encode(text, work.request.limits).map_err(|error| (Step::Tokenize, error));
@@ -106,7 +111,7 @@ fn tokens(work: &Work<'_>, input: &str, column: &Column, row: usize) -> Outcome<
 fn pixels(work: &Work<'_>, input: &Input, spec: &ImageSpec, column: &Column, row: usize, fetched: &Fetched) -> Outcome<Vec<f32>> {
     let (limits, stats) = (work.request.limits, work.request.stats);
     work.request.cancel.check().map_err(|error| (Step::Fetch, error))?;
-    if !column.present[row] || column.values.is_null(row) {
+    if !column.is_present(row) || column.values.is_null(row) {
         return Ok(Vec::new());
     }
     let start = Instant::now();

@@ -82,8 +82,8 @@ impl Batch<'_> {
             Source::Tokens { input, part } => self.tokens(port, input, *part),
             Source::Pixels { input } => self.pixels(port, input),
             Source::Present { input } => {
-                let present = &self.column(input)?.present;
-                numbers(port, self.flat_shape(port, 1), self.rows().map(|row| f64::from(u8::from(present[row]))))
+                let column = self.column(input)?;
+                numbers(port, self.flat_shape(port, 1), self.rows().map(|row| f64::from(u8::from(column.is_present(row)))))
             }
             Source::Output(reference) => {
                 let values = earlier.get(reference).ok_or_else(|| failed(port, &"its stage did not run"))?;
@@ -138,6 +138,15 @@ impl Batch<'_> {
         let rows: Vec<usize> = self.rows().collect();
         let width = sources.len();
         let mut values = vec![T::default(); rows.len() * width];
+        if let (Some(first), true) = (rows.first(), rows.windows(2).all(|pair| pair[1] == pair[0] + 1)) {
+            for (block, turned) in values.chunks_mut((TURNED_ROWS * width).max(1)).enumerate() {
+                let start = first + block * TURNED_ROWS;
+                for (place, source) in sources.iter().enumerate() {
+                    turned[place..].iter_mut().step_by(width).zip(&source[start..]).for_each(|(value, own)| *value = *own);
+                }
+            }
+            return values;
+        }
         for (block, turned) in rows.chunks(TURNED_ROWS).zip(values.chunks_mut((TURNED_ROWS * width).max(1))) {
             for (place, source) in sources.iter().enumerate() {
                 turned[place..].iter_mut().step_by(width).zip(block).for_each(|(value, row)| *value = source[*row]);

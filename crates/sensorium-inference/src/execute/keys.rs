@@ -49,6 +49,7 @@ pub(super) fn row_keys(model: &str, manifest: &Manifest, request: &Request<'_>) 
         request.limits.gpu.tf32,
         request.inputs.iter().map(Vec::len).fold(String::new(), |text, count| format!("{text}{count},"))
     ));
+    request.cancel.check()?;
     let places = places(manifest, request);
     let is_fleeting = AtomicBool::new(false);
     let key = |row: usize| {

@@ -39,7 +39,14 @@ impl LoadedModel {
                 text.insert(input.name.clone(), TextEncoder::load(folder, spec)?);
             }
         }
-        Ok(Self { manifest: Arc::clone(manifest), rows: AtomicU64::new(0), work: AtomicU64::new(0), running: AtomicUsize::new(0), sessions, text })
+        Ok(Self {
+            manifest: Arc::clone(manifest),
+            rows: AtomicU64::new(0),
+            work: AtomicU64::new(0),
+            running: AtomicUsize::new(0),
+            sessions,
+            text,
+        })
     }
 
     pub(crate) fn text_encoder(&self, input: &str) -> Option<&TextEncoder> {

@@ -10,6 +10,7 @@ use super::disk_cache::{DiskCache, OpenedDiskCache};
 use super::keys::{RowKey, RowKeys, row_keys};
 use super::limits::{Distinct, Limits};
 use super::loaded::LoadedModel;
+use super::rows::take_rows;
 use super::run::{Answer, Failure, Request, run};
 use crate::error::{Error, Kind, Result};
 use crate::package::{Manifest, Modality};
@@ -36,12 +37,20 @@ fn is_worthwhile(manifest: &Manifest, limits: &Limits) -> bool {
     }
 }
 
+/// Whether a row's result neither gains from rows that come later, as texts that are sorted do, nor waits for other calls:
+/// numbers on the CPU that are not told apart.
+pub fn is_immediate(manifest: &Manifest, limits: &Limits) -> bool {
+    let is_number = |input: &crate::package::Input| !matches!(input.modality, Modality::Text(_) | Modality::Image(_));
+    manifest.inputs.iter().all(is_number) && !limits.device.may_be_gpu() && !is_worthwhile(manifest, limits)
+}
+
 /// [`run`], but on the different rows only that `cache` does not know. `name` is the model's SHA-256.
 pub(super) fn run_different(model: &LoadedModel, name: &str, caches: &Caches, request: &Request<'_>) -> Result<Answer> {
     if request.rows == 0 || !is_worthwhile(&model.manifest, request.limits) {
         return run(model, request);
     }
     let RowKeys { keys, are_durable } = row_keys(name, &model.manifest, request)?;
+    request.cancel.check()?;
     let (groups, first_rows) = group(&keys);
     request.stats.distinct_rows.add(first_rows.len());
     let path = &request.limits.cache_path;
@@ -52,7 +61,7 @@ pub(super) fn run_different(model: &LoadedModel, name: &str, caches: &Caches, re
     }
     let failed = |error: arrow::error::ArrowError| Error::new(Kind::Model, format!("results cannot be copied: {error}"));
     let start = std::time::Instant::now();
-    let values = take(&answer.values, &UInt32Array::from(groups.clone()), None).map_err(failed)?;
+    let values = take_rows(&answer.values, &UInt32Array::from(groups.clone())).map_err(failed)?;
     request.stats.scatter_time.since(start);
     Ok(Answer { values, failures: for_all_rows(answer.failures, &groups) })
 }

@@ -1,5 +1,6 @@
 //! Loaded models of a process: each loaded once, the longest idle dropped when there are too many bytes of them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -27,6 +28,22 @@ pub(super) fn workers() -> Result<&'static ThreadPool> {
             .map_err(|error| Error::new(Kind::Runtime, format!("cannot start worker threads: {error}")))
     };
     WORKERS.get_or_init(build).as_ref().map_err(Clone::clone)
+}
+
+/// Runs `work` on the threads that run CPU models, one for each core; `None` where it panicked. It must not wait for other
+/// calls, as nobody else would do their work.
+///
+/// # Errors
+/// [`Kind::Runtime`] when the threads cannot be started.
+pub fn on_workers<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<impl Future<Output = Option<T>>> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    workers()?.spawn_fifo(move || {
+        // A panic would end the process here.
+        if let Ok(done) = catch_unwind(AssertUnwindSafe(work)) {
+            let _ = sender.send(done);
+        }
+    });
+    Ok(async { receiver.await.ok() })
 }
 
 /// A model by its SHA-256, and how it is run.

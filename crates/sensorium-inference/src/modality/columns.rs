@@ -6,6 +6,7 @@ use arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, FixedSizeListArray, LargeBinaryArray, LargeListArray, PrimitiveArray, StringArray,
     new_null_array,
 };
+use arrow::buffer::NullBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Int64Type};
 use arrow::error::ArrowError;
@@ -19,8 +20,20 @@ use crate::package::{Element, Input, Missing, Modality};
 pub(crate) struct Column {
     /// Values in the type of [`element_type`], `Utf8` or `LargeBinary`; vectors are flattened to `rows * width`.
     pub(crate) values: ArrayRef,
+    /// Which rows have a value; `None` where all have.
+    present: Option<NullBuffer>,
+}
+
+impl Column {
     /// Whether the row has a value.
-    pub(crate) present: Vec<bool>,
+    pub(crate) fn is_present(&self, row: usize) -> bool {
+        self.present.as_ref().is_none_or(|present| present.is_valid(row))
+    }
+
+    /// Which rows have a value; `None` where all have.
+    pub(crate) fn presence(&self) -> Option<&NullBuffer> {
+        self.present.as_ref()
+    }
 }
 
 /// The Arrow type that a graph's element type is filled from.
@@ -127,18 +140,17 @@ fn cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
         .map_err(|error| Error::new(Kind::Argument, format!("cannot convert {} to {to}: {error}", array.data_type())))
 }
 
-fn presence(array: &dyn Array) -> Vec<bool> {
-    match array.logical_nulls() {
-        Some(nulls) => nulls.iter().collect(),
-        None => vec![true; array.len()],
-    }
+fn presence(array: &dyn Array) -> Option<NullBuffer> {
+    array.logical_nulls().filter(|nulls| nulls.null_count() > 0)
 }
 
 fn number(input: &Input, array: &ArrayRef, element: Element, missing: Option<&Missing>, failures: &mut Vec<Failure>) -> Result<Column> {
     let to = element_type(element);
     let present = presence(array);
     let values = cast(array, &to)?;
-    for row in (0..values.len()).filter(|row| present[*row] && values.is_null(*row)) {
+    let is_lost = |row: &usize| values.is_null(*row) && present.as_ref().is_none_or(|present| present.is_valid(*row));
+    let lost: Vec<usize> = if values.null_count() == 0 { Vec::new() } else { (0..values.len()).filter(is_lost).collect() };
+    for row in lost {
         let error = Error::new(Kind::Media, format!("input '{}': the value does not fit into {element}", input.name));
         failures.push(Failure { row, uri: None, step: Step::Input, error });
     }
@@ -216,15 +228,16 @@ fn flatten(
     lists: &LargeListArray,
     width: usize,
     element: Element,
-    present: Vec<bool>,
+    present: Option<NullBuffer>,
     failures: &mut Vec<Failure>,
 ) -> Result<Column> {
     let empty = zeros(element, width)?;
     let mut parts = Vec::with_capacity(lists.len());
-    for (row, is_present) in present.iter().enumerate() {
+    for row in 0..lists.len() {
         let value = lists.value(row);
-        let usable = *is_present && value.len() == width && value.null_count() == 0;
-        if *is_present && !usable {
+        let is_present = present.as_ref().is_none_or(|present| present.is_valid(row));
+        let usable = is_present && value.len() == width && value.null_count() == 0;
+        if is_present && !usable {
             let why = if value.len() == width {
                 "a NULL inside the list".into()
             } else {
@@ -256,11 +269,11 @@ fn side_by_side(
     if arguments.len() != width {
         return Err(Error::new(Kind::Argument, format!("input '{}' takes {width} numbers, got {}", input.name, arguments.len())));
     }
-    let mut present = vec![true; rows];
+    let mut present = None;
     let mut columns = Vec::with_capacity(width);
     for array in arguments {
         let column = number(input, array, element, None, failures)?;
-        present.iter_mut().zip(&column.present).for_each(|(all, one)| *all &= *one);
+        present = NullBuffer::union(present.as_ref(), column.present.as_ref());
         columns.push(column.values);
     }
     Ok(Column { values: row_by_row(&columns, rows)?, present })

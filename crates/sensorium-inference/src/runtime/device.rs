@@ -43,7 +43,8 @@ impl FromStr for Device {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let wrong = || Error::new(Kind::Setting, format!("not a device: '{text}'")).with_hint("one of 'auto', 'cpu', 'cuda', 'cuda:1', 'cuda:all'");
+        let wrong =
+            || Error::new(Kind::Setting, format!("not a device: '{text}'")).with_hint("one of 'auto', 'cpu', 'cuda', 'cuda:1', 'cuda:all'");
         match text.trim().to_lowercase().as_str() {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),

@@ -59,6 +59,10 @@ pub fn runtime_info() -> Result<RuntimeInfo> {
     Ok(RuntimeInfo { library: runtime.library.clone(), build: ort::info() })
 }
 
-pub(super) fn environment() -> Result<&'static Environment> {
+/// ONNX Runtime's environment, of which a process has one; for benchmarks and checks that run a graph by themselves.
+///
+/// # Errors
+/// As [`initialise`].
+pub fn environment() -> Result<&'static Environment> {
     runtime().map(|runtime| &runtime.environment)
 }

@@ -8,6 +8,6 @@ mod session;
 
 pub use cache::cache_dir;
 pub use device::{Device, GpuOptions};
-pub use environment::{RuntimeInfo, initialise, runtime_info};
+pub use environment::{RuntimeInfo, environment, initialise, runtime_info};
 pub use locate::{LIBRARY_FILE, ONNXRUNTIME_VERSION, library_cache_dir};
 pub(crate) use session::{Provider, SharedSession, open_session};
