@@ -116,9 +116,7 @@ fn cancelled() -> Outcome {
         })?;
         let stopped = Instant::now();
         while is_running() {
-            ensure(stopped.elapsed() < Duration::from_secs(1), || {
-                format!("a graph runs {:?} after its query", stopped.elapsed())
-            })?;
+            ensure(stopped.elapsed() < Duration::from_secs(1), || format!("a graph runs {:?} after its query", stopped.elapsed()))?;
             std::thread::sleep(Duration::from_millis(1));
         }
         late += u64::from(stopped.elapsed() > Duration::from_millis(100));

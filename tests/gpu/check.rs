@@ -3,6 +3,8 @@
 //! Without an NVIDIA device nothing is checked, and that is said. `SENSORIUM_GPU_MODELS` names a folder with the packages
 //! `minilm` and `efficientnet-lite0`, as `sensorium setup` makes them; README.md beside this file has the commands.
 
+#![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;

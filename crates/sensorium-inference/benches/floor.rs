@@ -5,6 +5,8 @@
 //! `cargo bench --bench floor -- PACKAGE TABLE.parquet COLUMNS [--rows N] [--setting SIZE,SESSIONS] [--output NAME]`
 //! prints one line of JSON. COLUMNS is a text column, a column of paths, or numbers separated by commas.
 
+#![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
+
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -192,7 +194,7 @@ impl Rows {
                 let (mut batches, mut rest) = (Vec::new(), order.as_slice());
                 while let Some(first) = rest.first() {
                     let (own, later) = rest.split_at((size / rows[*first].len()).clamp(1, rest.len()));
-                    batches.push(token_batch(&feeds, own.iter().map(|row| rows[*row].as_slice()).collect())?);
+                    batches.push(token_batch(&feeds, &own.iter().map(|row| rows[*row].as_slice()).collect::<Vec<_>>())?);
                     rest = later;
                 }
                 Ok(batches)
@@ -211,7 +213,7 @@ fn batch(name: &str, shape: Vec<usize>, values: Vec<f32>) -> Result<Batch> {
     Ok(Batch(vec![(name.to_string(), Tensor::from_array((shape, values))?.into_dyn())]))
 }
 
-fn token_batch(feeds: &[&str], rows: Vec<&[i64]>) -> Result<Batch> {
+fn token_batch(feeds: &[&str], rows: &[&[i64]]) -> Result<Batch> {
     let longest = rows.iter().map(|row| row.len()).max().unwrap_or(0);
     let padded = |of_token: &dyn Fn(i64) -> i64| {
         let row = |row: &&[i64]| row.iter().map(|id| of_token(*id)).chain(std::iter::repeat_n(0, longest - row.len())).collect::<Vec<_>>();

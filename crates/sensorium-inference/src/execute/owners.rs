@@ -125,10 +125,12 @@ mod tests {
 
     use super::*;
 
-    type Own = Owners<u64, (u64, ThreadId)>;
+    type Square = (u64, ThreadId);
+    type Own = Owners<u64, Square>;
+    type Maker = fn() -> Result<Worker<u64, Square>>;
 
     /// Squares slowly, and says where.
-    fn squares() -> Result<Worker<u64, (u64, ThreadId)>> {
+    fn squares() -> Result<Worker<u64, Square>> {
         Ok(Box::new(|number| {
             std::thread::sleep(Duration::from_micros(200));
             (number * number, std::thread::current().id())
@@ -158,7 +160,7 @@ mod tests {
 
     #[test]
     fn one_that_cannot_be_made_is_an_error_at_once() {
-        let made: Vec<fn() -> Result<Worker<u64, (u64, ThreadId)>>> = vec![squares, || Err(Error::new(Kind::Runtime, "no device"))];
+        let made: Vec<Maker> = vec![squares, || Err(Error::new(Kind::Runtime, "no device"))];
         assert_eq!(Own::start(made).expect_err("refused").to_string(), "no device");
     }
 
