@@ -122,7 +122,8 @@ def sensorium(task, query: str, table: Path, target: Path | None = None) -> dict
     with tempfile.TemporaryDirectory() as place:
         script = Path(place) / "script.sql"
         first = f"SELECT * FROM ({task.select.format(table=table)}) LIMIT 1"
-        statements = [f"CREATE MODEL IF NOT EXISTS {task.model} FROM '{package(task.package)}'", "SET mm.cache_bytes = 0", first,
+        # A table that was cut lies in another folder than its pictures.
+        statements = [f"SET mm.allowed_roots = '{data_folder()}'", f"CREATE MODEL IF NOT EXISTS {task.model} FROM '{package(task.package)}'", "SET mm.cache_bytes = 0", first,
                       "SET mm.cache_bytes = 268435456", query.format(table=table)]
         script.write_text(";\n".join(statements))
         command = [binary(), "sql", "--models", data_folder() / "catalog", "-f", script]

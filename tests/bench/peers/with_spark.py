@@ -1,6 +1,7 @@
 """Spark on one machine: `mapInPandas` with Arrow batches of 10,000 rows, one worker for each core."""
 
 import os
+import sys
 
 import numpy as np
 import pandas
@@ -21,6 +22,8 @@ def model(task: str):
 
 def prepare(task: str):
     cores = os.cpu_count()
+    # Its workers would look for `python3`, which is another one.
+    os.environ["PYSPARK_PYTHON"] = sys.executable
     session = SparkSession.builder.master(f"local[{cores}]").config("spark.ui.enabled", "false")
     session = session.config("spark.driver.memory", "4g").config("spark.sql.shuffle.partitions", cores)
     session = session.config("spark.sql.execution.arrow.pyspark.enabled", "true").getOrCreate()
