@@ -1,7 +1,7 @@
 //! What a model call is, before and while it runs.
 //!
-//! `evaluate` is the boundary between plans and models: whoever executes bound calls (today the functions
-//! themselves, through DataFusion's `invoke`) needs it and a [`Bound`], and nothing else of this folder.
+//! `evaluate` is the boundary between plans and models: the operator and, for calls that could not be lifted, the
+//! functions themselves through DataFusion's `invoke` end there with a [`Bound`].
 
 mod arguments;
 mod evaluate;
