@@ -145,7 +145,7 @@ fn run(models: &Models, catalog: &Catalog, version: &ModelVersion, rows: &ArrayR
     let answer = models.run(catalog, version, &request)?;
     match answer.failures.into_iter().next() {
         Some(failure) => Err(failure.error.into()),
-        None => Ok((answer.values, start.elapsed().as_secs_f64(), stats)),
+        None => Ok((answer.values.whole()?, start.elapsed().as_secs_f64(), stats)),
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arrow::array::ArrayRef;
 use arrow::datatypes::FieldRef;
 use datafusion::error::Result;
-use sensorium_inference::{Cancel, MediaAccess, ModelVersion, Request, Stats, Wanted};
+use sensorium_inference::{Cancel, MediaAccess, ModelVersion, Request, Stats, Values, Wanted};
 
 use super::arguments::bind;
 use super::policy::{Policy, settle};
@@ -79,7 +79,7 @@ pub(crate) struct Arguments<'a> {
 }
 
 /// Runs a bound call.
-pub(crate) fn evaluate(engine: &Engine, kind: Kind, bound: &Bound, arguments: &Arguments<'_>, settings: &MmSettings) -> Result<ArrayRef> {
+pub(crate) fn evaluate(engine: &Engine, kind: Kind, bound: &Bound, arguments: &Arguments<'_>, settings: &MmSettings) -> Result<Values> {
     let version = &bound.version;
     let inputs = bind(&version.name, &version.manifest, arguments.fields).map_err(to_datafusion)?.columns(arguments.arrays);
     let access = MediaAccess { bases: bound.bases.clone(), allowed_roots: settings.allowed_roots.clone() };

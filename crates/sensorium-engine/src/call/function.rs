@@ -14,7 +14,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use sensorium_inference::{Cancel, Limits, ModelVersion, Stats, batch_plan, is_immediate, result_type};
+use sensorium_inference::{Cancel, Limits, ModelVersion, Stats, Values, batch_plan, is_immediate, result_bytes, result_type};
 
 use super::arguments::bind;
 use super::evaluate::{Arguments, Bound, Kind, evaluate};
@@ -134,6 +134,11 @@ impl ModelFunction {
         self.bound.as_ref().map_or_else(String::new, |bound| batch_plan(&bound.version.manifest, limits))
     }
 
+    /// About what a row of a bound call's results takes in memory.
+    pub(crate) fn result_bytes(&self) -> Result<usize> {
+        result_bytes(&self.model(None)?.version.manifest, self.kind.wanted).map_err(to_datafusion)
+    }
+
     /// What was seen of predicates.
     pub(crate) fn learned(&self) -> &Learned {
         &self.engine.learned
@@ -145,7 +150,7 @@ impl ModelFunction {
     }
 
     /// Runs a bound call.
-    pub(crate) fn evaluate_bound(&self, arguments: &Arguments<'_>, settings: &MmSettings) -> Result<ArrayRef> {
+    pub(crate) fn evaluate_bound(&self, arguments: &Arguments<'_>, settings: &MmSettings) -> Result<Values> {
         evaluate(&self.engine, self.kind, &self.model(None)?, arguments, settings)
     }
 
@@ -238,7 +243,7 @@ impl ScalarUDFImpl for ModelFunction {
         let (cancel, stats) = (Cancel::default(), Stats::default());
         let fields = &args.arg_fields[1..];
         let arguments = Arguments { arrays: &arrays, fields, rows, cancel: &cancel, stats: &stats, number: &number };
-        let values = evaluate(&self.engine, self.kind, &bound, &arguments, &settings)?;
+        let values = evaluate(&self.engine, self.kind, &bound, &arguments, &settings)?.whole().map_err(to_datafusion)?;
         if all_scalar { ScalarValue::try_from_array(&values, 0).map(ColumnarValue::Scalar) } else { Ok(ColumnarValue::Array(values)) }
     }
 }

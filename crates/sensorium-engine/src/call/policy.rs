@@ -5,10 +5,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, StringArray, StructArray};
 use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::error::Result;
-use sensorium_inference::{Answer, Failure};
+use sensorium_inference::{Answer, Failure, Values};
 
 use crate::engine::Engine;
-use crate::errors::row_error;
+use crate::errors::{row_error, to_datafusion};
 use crate::settings::{MmSettings, OnError};
 
 /// How a call treats rows that fail.
@@ -45,10 +45,10 @@ pub(crate) fn settle(
     policy: Policy,
     settings: &MmSettings,
     number: &dyn Fn(usize) -> u64,
-) -> Result<ArrayRef> {
+) -> Result<Values> {
     let Answer { values, failures } = answer;
     if policy == Policy::Try {
-        return Ok(with_errors(&values, &failures));
+        return Ok(with_errors(&values.whole().map_err(to_datafusion)?, &failures).into());
     }
     match (settings.on_error, failures.first()) {
         (_, None) => Ok(values),

@@ -94,7 +94,7 @@ fn average_numbers(predictions: &[ArrayRef], weights: impl Fn(usize) -> Result<V
         Some(mean)
     };
     let values: Float64Array = (0..predictions[0].len()).map(&mut average).collect();
-    Ok(Answer { values: Arc::new(values), failures })
+    Ok(Answer::new(Arc::new(values), failures))
 }
 
 /// The classes of one row: where its keys start and how many there are.
@@ -150,7 +150,7 @@ fn average_classes(predictions: &[ArrayRef], fields: &Fields, weights: impl Fn(u
     let map = MapArray::try_new(Arc::clone(entry), OffsetBuffer::from_lengths(lengths), entries, nulls.clone(), *ordered)?;
     let score = Float32Array::new(scores.into(), nulls.clone());
     let values = StructArray::try_new(fields.clone(), vec![label, Arc::new(score), Arc::new(map)], nulls)?;
-    Ok(Answer { values: Arc::new(values), failures })
+    Ok(Answer::new(Arc::new(values), failures))
 }
 
 /// The label of each row, NULL where there is none; batches in which no row has a class have no key to point at.

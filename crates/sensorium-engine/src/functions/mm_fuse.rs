@@ -89,7 +89,7 @@ fn early(parts: &[ArrayRef], item: &FieldRef, width: i32) -> Result<Answer> {
         values.resize(end, 0.0);
     }
     let list = FixedSizeListArray::try_new(Arc::clone(item), width, Arc::new(Float32Array::from(values)), Some(NullBuffer::from(valid)))?;
-    Ok(Answer { values: Arc::new(list), failures })
+    Ok(Answer::new(Arc::new(list), failures))
 }
 
 /// Numbers are vectors of one.

@@ -56,7 +56,7 @@ fn compute(arguments: &[ArrayRef], _: &DataType) -> Result<Answer> {
     let rows = arguments[0].len();
     let mut failures = Vec::new();
     if arguments.iter().any(|argument| argument.data_type().is_null()) {
-        return Ok(Answer { values: Arc::new(Float64Array::new_null(rows)), failures });
+        return Ok(Answer::new(Arc::new(Float64Array::new_null(rows)), failures));
     }
     let (left, right) = (Vectors::new(&arguments[0])?, Vectors::new(&arguments[1])?);
     let mut cosine_of = |row: usize| {
@@ -74,7 +74,7 @@ fn compute(arguments: &[ArrayRef], _: &DataType) -> Result<Answer> {
         Some(cosine)
     };
     let values: Float64Array = (0..rows).map(&mut cosine_of).collect();
-    Ok(Answer { values: Arc::new(values), failures })
+    Ok(Answer::new(Arc::new(values), failures))
 }
 
 /// Sums in double precision; `None` for a vector without direction.

@@ -168,7 +168,9 @@ impl ScalarUDFImpl for VectorFunction {
         };
         let answer = (self.kernel.compute)(&arrays, value_type)?;
         let first_row = if all_scalar { 0 } else { self.rows.fetch_add(rows as u64, Ordering::Relaxed) };
-        let values = settle(&self.engine, self.name, None, answer, self.policy, &settings, &|row| first_row + row as u64)?;
+        let values = settle(&self.engine, self.name, None, answer, self.policy, &settings, &|row| first_row + row as u64)?
+            .whole()
+            .map_err(to_datafusion)?;
         if all_scalar { ScalarValue::try_from_array(&values, 0).map(ColumnarValue::Scalar) } else { Ok(ColumnarValue::Array(values)) }
     }
 }

@@ -2,33 +2,31 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
-use arrow::compute::{concat, filter_record_batch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::common::internal_err;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties, ReplaceChildrenOptions,
 };
 use futures::{TryStreamExt, stream};
-use sensorium_inference::{Cancel, Distinct, Stats, take_rows};
+use sensorium_inference::{Cancel, Distinct};
 
 use super::call::model_function;
+use super::evaluate::{Output, Work, evaluate_elsewhere};
 use super::figures::Figures;
 use super::guard::PhysicalGuard;
 use super::window::{Rest, Window, WindowSize, next_window};
-use crate::call::{Arguments, ModelFunction};
-use crate::errors::to_datafusion;
+use crate::call::ModelFunction;
 use crate::settings::MmSettings;
 
 /// Windows that are evaluated at once: while the last batches of one run, the next is prepared.
@@ -207,36 +205,32 @@ impl ExecutionPlan for InferExec {
         if self.call.is_repeated && settings.limits.distinct == Distinct::Auto {
             settings.limits.distinct = Distinct::Always;
         }
-        let pace = Pace::of(model_function(&self.call.func)?, &settings, context.session_config().batch_size());
+        let function = model_function(&self.call.func)?;
+        let pace = Pace::of(function, &settings, context.session_config().batch_size());
+        let size = WindowSize::new(pace.rows, settings.window_bytes, function.result_bytes()?, self.may_end_early);
         let windows = Windows {
             input,
             rest: Rest::default(),
-            size: Arc::new(WindowSize::new(pace.rows, settings.window_bytes, self.call.field.data_type(), self.may_end_early)),
+            size: Arc::new(size.keeping_batches(pace.on_workers)),
             consumer: format!("InferExec[{partition}]"),
             func: Arc::clone(&self.call.func),
             context,
         };
         let (cancel, figures) = (Cancel::default(), Figures::new(&self.metrics, partition));
-        let work =
-            Work { call: self.call.clone(), filter: self.filter.clone(), schema: self.schema(), settings, cancel: cancel.clone(), figures };
-        let work = Arc::new(work);
-        let stop = StopWhenDropped(cancel);
         let baseline = BaselineMetrics::new(&self.metrics, partition);
+        let compute = baseline.elapsed_compute().clone();
+        let work = Arc::new(Work { call: self.call.clone(), settings, cancel: cancel.clone(), figures, compute });
+        let output = Arc::new(Output { schema: self.schema(), call: self.call.clone(), filter: self.filter.clone() });
+        let stop = StopWhenDropped(cancel);
         let batches = windows
             .into_stream()
             .map_ok(move |(window, size)| evaluate_elsewhere(Arc::clone(&work), window, size, pace.on_workers))
             .try_buffered(pace.at_once)
-            .map_ok(|Done { batches, memory }| {
-                let kept_until_all_are_taken = move |batch| {
-                    let _ = &memory;
-                    Ok::<_, DataFusionError>(batch)
-                };
-                stream::iter(batches.into_iter().map(kept_until_all_are_taken))
-            })
+            .map_ok(move |done| stream::iter(done.into_batches(Arc::clone(&output))))
             .try_flatten()
             .inspect_ok(move |batch: &RecordBatch| {
                 let _held_by_the_stream = &stop;
-                baseline.output_rows().add(batch.num_rows());
+                batch.record_output(&baseline);
             });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
     }
@@ -268,16 +262,6 @@ impl Windows {
     }
 }
 
-/// What a window is evaluated with.
-struct Work {
-    call: PhysicalCall,
-    filter: Option<Arc<dyn PhysicalExpr>>,
-    schema: SchemaRef,
-    settings: MmSettings,
-    cancel: Cancel,
-    figures: Figures,
-}
-
 /// Stops the windows under way when the stream is dropped.
 struct StopWhenDropped(Cancel);
 
@@ -285,102 +269,4 @@ impl Drop for StopWhenDropped {
     fn drop(&mut self) {
         self.0.cancel();
     }
-}
-
-/// A window with its results, and the memory that is taken for both.
-struct Done {
-    batches: Vec<RecordBatch>,
-    memory: MemoryReservation,
-}
-
-async fn evaluate_elsewhere(work: Arc<Work>, window: Window, size: Arc<WindowSize>, on_workers: bool) -> Result<Done> {
-    let evaluation = move || {
-        let (start, rows) = (Instant::now(), window.rows);
-        let done = evaluate(&work, window)?;
-        size.learn(rows, start.elapsed());
-        observe(&work, &done.batches)?;
-        Ok(done)
-    };
-    if on_workers {
-        let done = sensorium_inference::on_workers(evaluation).map_err(to_datafusion)?.await;
-        return done.unwrap_or_else(|| internal_err!("a model's evaluation panicked"));
-    }
-    tokio::task::spawn_blocking(evaluation).await.map_err(|error| DataFusionError::External(Box::new(error)))?
-}
-
-/// Adds the result column to the window's batches.
-fn evaluate(work: &Work, window: Window) -> Result<Done> {
-    let Window { batches, rows, first_row, memory } = window;
-    let Some(first) = batches.first() else { return Ok(Done { batches, memory }) };
-    let masks = batches.iter().map(|batch| work.call.guard.rows(batch)).collect::<Result<Vec<_>>>()?;
-    let arguments = batches.iter().zip(&masks).map(|(batch, mask)| arguments(work, batch, mask.as_ref())).collect::<Result<Vec<_>>>()?;
-    let columns: Vec<ArrayRef> = (0..work.call.args.len())
-        .map(|index| {
-            let parts: Vec<&dyn Array> = arguments.iter().map(|arrays| arrays[index].as_ref()).collect();
-            if let [single] = arguments.as_slice() { Ok(Arc::clone(&single[index])) } else { Ok(concat(&parts)?) }
-        })
-        .collect::<Result<_>>()?;
-    let input_schema = first.schema();
-    let fields: Vec<FieldRef> = work.call.args.iter().map(|arg| arg.return_field(&input_schema)).collect::<Result<_>>()?;
-    let selection = selection(&batches, &masks);
-    let needed = selection.as_ref().map_or(rows, Vec::len);
-    let stats = Stats::default();
-    stats.guarded_rows.add(rows - needed);
-    let number = |row: usize| first_row + selection.as_ref().map_or(row, |selection| selection[row]) as u64;
-    let arguments = Arguments { arrays: &columns, fields: &fields, rows: needed, cancel: &work.cancel, stats: &stats, number: &number };
-    let values = model_function(&work.call.func)?.evaluate_bound(&arguments, &work.settings)?;
-    work.figures.add(&stats);
-    let values = match selection {
-        None => values,
-        Some(selection) => scatter(&values, &selection, rows)?,
-    };
-    let mut start = 0;
-    let with_result = |batch: RecordBatch| {
-        let own = values.slice(start, batch.num_rows());
-        start += batch.num_rows();
-        let columns = batch.columns().iter().cloned().chain([own]).collect();
-        Ok(RecordBatch::try_new(Arc::clone(&work.schema), columns)?)
-    };
-    Ok(Done { batches: batches.into_iter().map(with_result).collect::<Result<_>>()?, memory })
-}
-
-/// Records how many of the rows the filter above will keep.
-fn observe(work: &Work, batches: &[RecordBatch]) -> Result<()> {
-    let (Some(filter), Some(text)) = (&work.filter, &work.call.decides) else { return Ok(()) };
-    let (mut rows, mut kept) = (0, 0);
-    for batch in batches {
-        rows += batch.num_rows();
-        kept += filter.evaluate(batch)?.into_array(batch.num_rows())?.as_boolean().true_count();
-    }
-    model_function(&work.call.func)?.learned().record(text, rows, kept);
-    Ok(())
-}
-
-/// The arguments of the rows that need the call; of no other, as computing them could fail.
-fn arguments(work: &Work, batch: &RecordBatch, mask: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-    let kept = match mask {
-        Some(mask) => filter_record_batch(batch, mask)?,
-        None => batch.clone(),
-    };
-    work.call.args.iter().map(|arg| arg.evaluate(&kept)?.into_array(kept.num_rows())).collect()
-}
-
-/// Numbers of the needed rows within the window.
-fn selection(batches: &[RecordBatch], masks: &[Option<BooleanArray>]) -> Option<Vec<usize>> {
-    let mut start = 0;
-    let mut selection = Vec::new();
-    for (batch, mask) in batches.iter().zip(masks) {
-        selection.extend(mask.as_ref()?.values().set_indices().map(|row| start + row));
-        start += batch.num_rows();
-    }
-    Some(selection)
-}
-
-/// Values to the rows that they belong to, NULL elsewhere.
-fn scatter(values: &ArrayRef, selection: &[usize], rows: usize) -> Result<ArrayRef> {
-    let mut places: Vec<Option<u32>> = vec![None; rows];
-    for (place, row) in selection.iter().enumerate() {
-        places[*row] = u32::try_from(place).ok();
-    }
-    Ok(take_rows(values, &UInt32Array::from(places))?)
 }

@@ -2,6 +2,7 @@
 
 mod call;
 mod codec;
+mod evaluate;
 mod exec;
 mod figures;
 mod guard;

@@ -5,11 +5,11 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use arrow::array::{Array, RecordBatch};
-use arrow::datatypes::DataType;
 use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryReservation;
 use futures::StreamExt;
+use sensorium_inference::Values;
 
 /// Rows of the first window where a limit above may stop the query early: what comes soon.
 const FEW_ROWS: usize = 256;
@@ -25,6 +25,8 @@ const TARGET: Duration = Duration::from_secs(10);
 pub(super) struct WindowSize {
     max_rows: usize,
     max_bytes: usize,
+    /// Whether a batch that fits is a window of its own rather than part of the last one and of the next.
+    keeps_batches: bool,
     /// Bytes of a row's result.
     result_bytes: usize,
     /// Rows of the next window, and rows that take the target time.
@@ -32,10 +34,15 @@ pub(super) struct WindowSize {
 }
 
 impl WindowSize {
-    pub(super) fn new(max_rows: usize, max_bytes: usize, result: &DataType, may_end_early: bool) -> Self {
+    pub(super) fn new(max_rows: usize, max_bytes: usize, result_bytes: usize, may_end_early: bool) -> Self {
         let first = if may_end_early { FEW_ROWS } else { FIRST_ROWS };
         let next = Mutex::new((first, first * GROWTH));
-        Self { max_rows, max_bytes, result_bytes: row_bytes(result), next }
+        Self { max_rows, max_bytes, keeps_batches: false, result_bytes, next }
+    }
+
+    /// The same where no row gains from its neighbours, so that putting batches together is not worth their copies.
+    pub(super) fn keeping_batches(self, keeps_batches: bool) -> Self {
+        Self { keeps_batches, ..self }
     }
 
     /// Rows of the next window.
@@ -44,6 +51,17 @@ impl WindowSize {
         let rows = next.0.min(next.1).clamp(1, self.max_rows);
         next.0 = rows.saturating_mul(GROWTH);
         rows
+    }
+
+    /// What is held of a window from now on: its input, its different results, and one batch with the results copied.
+    ///
+    /// # Errors
+    /// When results are longer than was thought, and the memory pool has no more.
+    pub(super) fn hold(&self, memory: &MemoryReservation, batches: &[RecordBatch], values: &Values) -> Result<()> {
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        let largest = batches.iter().map(RecordBatch::num_rows).max().unwrap_or(0);
+        let input = memory.size().saturating_sub(rows * self.result_bytes);
+        memory.try_resize(input + values.bytes() + largest * self.result_bytes)
     }
 
     /// A window of `rows` took `elapsed`: the next ones are to stay below the target.
@@ -66,16 +84,6 @@ pub(super) struct Window {
 /// The rest of a batch that did not fit into the last window.
 #[derive(Debug, Default)]
 pub(super) struct Rest(Option<RecordBatch>);
-
-/// Roughly what a value takes; of one whose length is open, as if it were short.
-fn row_bytes(data_type: &DataType) -> usize {
-    const OPEN: usize = 64;
-    match data_type {
-        DataType::FixedSizeList(item, length) => row_bytes(item.data_type()) * usize::try_from(*length).unwrap_or(0),
-        DataType::Struct(fields) => fields.iter().map(|field| row_bytes(field.data_type())).sum(),
-        other => other.primitive_width().unwrap_or(OPEN),
-    }
-}
 
 fn slice_bytes(batch: &RecordBatch) -> usize {
     batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())).sum()
@@ -104,7 +112,8 @@ pub(super) async fn next_window(
         }
         let room = wanted - window.rows;
         // A whole batch needs no copying, so a window that is full enough does not cut the next one.
-        if batch.num_rows() > room && 2 * window.rows >= wanted {
+        let is_full_enough = 2 * window.rows >= wanted || (size.keeps_batches && window.rows > 0 && batch.num_rows() <= wanted);
+        if batch.num_rows() > room && is_full_enough {
             rest.0 = Some(batch);
             break;
         }

@@ -10,6 +10,7 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields};
 
+use super::rows::run_of;
 use super::run::{Failure, Step};
 use super::tensor::{Data, HostTensor};
 use crate::error::{Error, Kind, Result};
@@ -55,6 +56,30 @@ pub fn result_type(manifest: &Manifest, wanted: Wanted) -> Result<DataType> {
             let field = |(name, reference): &(String, OutputRef)| Ok(Field::new(name, output_type(manifest, reference)?, true));
             Ok(DataType::Struct(fields.iter().map(field).collect::<Result<Fields>>()?))
         }
+    }
+}
+
+/// About what a row of that column takes, in bytes: exact but for texts that the graph itself writes.
+///
+/// # Errors
+/// As [`result_type`].
+pub fn result_bytes(manifest: &Manifest, wanted: Wanted) -> Result<usize> {
+    if let (Wanted::Prediction, Prediction::Classification { classes, .. }) = (wanted, &manifest.prediction) {
+        let key = match classes {
+            ClassNames::Integers(_) => size_of::<i64>(),
+            ClassNames::Strings(names) => size_of::<i32>() + names.iter().map(String::len).sum::<usize>() / names.len().max(1),
+        };
+        return Ok((classes.len() + 1) * (key + size_of::<f32>()));
+    }
+    Ok(value_bytes(&result_type(manifest, wanted)?))
+}
+
+fn value_bytes(data_type: &DataType) -> usize {
+    const TEXT: usize = 64;
+    match data_type {
+        DataType::FixedSizeList(item, length) => value_bytes(item.data_type()) * usize::try_from(*length).unwrap_or(0),
+        DataType::Struct(fields) => fields.iter().map(|field| value_bytes(field.data_type())).sum(),
+        other => other.primitive_width().unwrap_or(TEXT),
     }
 }
 
@@ -155,6 +180,10 @@ impl Collector {
                 let Data::$variant(all) = data else {
                     return Err(Error::new(Kind::Model, format!("output '{}' changes its type", self.reference.output)));
                 };
+                if let Some(rows) = run_of(rows.iter().copied()) {
+                    all[rows.start * width..rows.end * width].clone_from_slice(&$values);
+                    return Ok(());
+                }
                 let mut values = $values.into_iter();
                 for row in rows {
                     all[row * width..(row + 1) * width].iter_mut().zip(&mut values).for_each(|(place, value)| *place = value);
@@ -262,7 +291,7 @@ pub(super) fn assemble(
         let narrow = wanted == Wanted::Embedding || matches!(manifest.prediction, Prediction::Classification { .. });
         collectors.iter().for_each(|collector| collector.reject_nonfinite(narrow, active, failures));
     }
-    let nulls = Some(NullBuffer::from(active.to_vec())).filter(|nulls| nulls.null_count() > 0);
+    let nulls = active.contains(&false).then(|| NullBuffer::from(&*active));
     let data_type = result_type(manifest, wanted)?;
     let mut collectors = collectors.into_iter();
     let mut next = || collectors.next().ok_or_else(|| Error::new(Kind::Package, "the model has no output"));

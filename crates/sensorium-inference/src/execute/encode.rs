@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::fetch::Fetched;
 use super::loaded::LoadedModel;
 use super::models::workers;
-use super::run::{Failure, Request, Step};
+use super::run::{Failure, Request, Step, places};
 use crate::error::{Error, Kind, Result};
 use crate::media::{Place, fetch_local};
 use crate::modality::{Column, Tokens, picture_to_tensor};
@@ -43,11 +43,11 @@ pub(super) fn encode(
     on_all_workers: bool,
 ) -> (Encoded, Vec<usize>) {
     let mut encoded = Encoded::default();
-    let mut failed = vec![false; rows.len()];
+    let mut is_usable = vec![true; rows.len()];
     for input in &work.model.manifest.inputs {
         let Some(column) = work.columns.get(&input.name) else { continue };
         let mut keep = |position: usize, (step, error): (Step, Error)| {
-            failed[position] = true;
+            is_usable[position] = false;
             failures.push(Failure { row: rows[position], uri: uri(input, column, rows[position]), step, error });
         };
         match &input.modality {
@@ -62,8 +62,7 @@ pub(super) fn encode(
             _ => {}
         }
     }
-    let usable = (0..rows.len()).filter(|position| !failed[*position]).collect();
-    (encoded, usable)
+    (encoded, places(&is_usable))
 }
 
 fn all<T: Send>(rows: &[usize], one: impl Fn(usize) -> Outcome<T> + Sync, on_all_workers: bool) -> Vec<Outcome<T>> {

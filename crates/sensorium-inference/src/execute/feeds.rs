@@ -1,19 +1,19 @@
 //! The input tensors of one graph for one batch.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use arrow::array::{ArrowPrimitiveType, AsArray};
 use arrow::datatypes::{Float32Type, Float64Type, Int8Type, Int32Type, Int64Type, UInt8Type};
 use half::f16;
+use ort::memory::Allocator;
 use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
 
 use super::encode::Encoded;
+use super::rows::run_of;
 use crate::error::{Error, Kind, Result};
-use crate::modality::Column;
+use crate::modality::{Column, row_wise, rows_wise};
 use crate::package::{Element, Feed, Manifest, Modality, OutputRef, Port, Source, TextSpec, TokenPart};
-
-/// Rows that are turned together: few enough to stay in the first cache.
-const TURNED_ROWS: usize = 256;
 
 /// The rows of one batch and all that is known of them.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(super) struct Batch<'a> {
     /// Padded lengths are multiples of this, where padding does not change answers.
     pub(super) token_multiple: usize,
     /// Positions in the window; the last is repeated where a graph wants a fixed number.
-    pub(super) positions: Vec<usize>,
+    pub(super) positions: Cow<'a, [usize]>,
 }
 
 fn failed(port: &Port, error: &dyn std::fmt::Display) -> Error {
@@ -39,6 +39,16 @@ where
 {
     let shape: Vec<i64> = shape.into_iter().map(|size| size as i64).collect();
     Tensor::from_array((shape, values)).map(ort::value::Value::into_dyn).map_err(|error| failed(port, &error))
+}
+
+/// A tensor whose values `fill` writes, all of them, into memory that was not cleared for it.
+fn filled<T>(port: &Port, shape: &[usize], fill: impl FnOnce(&mut [T])) -> Result<DynValue>
+where
+    T: PrimitiveTensorElementType + std::fmt::Debug,
+{
+    let mut tensor = Tensor::<T>::new(&Allocator::default(), shape).map_err(|error| failed(port, &error))?;
+    fill(tensor.try_extract_tensor_mut().map_err(|error| failed(port, &error))?.1);
+    Ok(tensor.into_dyn())
 }
 
 /// Numbers that were made as `f64`, in the type of the graph.
@@ -113,17 +123,21 @@ impl Batch<'_> {
             ($arrow:ty) => {{
                 let sources: Vec<&[<$arrow as ArrowPrimitiveType>::Native]> =
                     columns.iter().map(|column| &column.values.as_primitive::<$arrow>().values()[..]).collect();
-                self.turned(&sources)
+                self.turned(port, &shape, &sources)
             }};
         }
         match port.element {
-            Element::Float32 => tensor(port, shape, gather!(Float32Type)),
-            Element::Float16 => floats(port, shape, gather!(Float32Type)),
-            Element::Float64 => tensor(port, shape, gather!(Float64Type)),
-            Element::Int8 => tensor(port, shape, gather!(Int8Type)),
-            Element::Int32 => tensor(port, shape, gather!(Int32Type)),
-            Element::Int64 => tensor(port, shape, gather!(Int64Type)),
-            Element::Uint8 => tensor(port, shape, gather!(UInt8Type)),
+            Element::Float32 => gather!(Float32Type),
+            Element::Float64 => gather!(Float64Type),
+            Element::Int8 => gather!(Int8Type),
+            Element::Int32 => gather!(Int32Type),
+            Element::Int64 => gather!(Int64Type),
+            Element::Uint8 => gather!(UInt8Type),
+            Element::Float16 => {
+                let sources: Vec<&[f32]> = columns.iter().map(|column| &column.values.as_primitive::<Float32Type>().values()[..]).collect();
+                let values = self.rows().flat_map(|row| sources.iter().map(move |source| source[row])).collect();
+                floats(port, shape, values)
+            }
             Element::Bool => {
                 let bits = self.rows().flat_map(|row| columns.iter().map(move |column| column.values.as_boolean().value(row)));
                 tensor(port, shape, bits.collect())
@@ -132,27 +146,17 @@ impl Batch<'_> {
         }
     }
 
-    /// The values of all columns for the rows of the batch, those of one row side by side. Column by column, which is
-    /// several times as fast as row by row.
-    fn turned<T: Copy + Default>(&self, sources: &[&[T]]) -> Vec<T> {
+    /// The values of all columns for the rows of the batch, those of one row side by side.
+    fn turned<T>(&self, port: &Port, shape: &[usize], sources: &[&[T]]) -> Result<DynValue>
+    where
+        T: PrimitiveTensorElementType + std::fmt::Debug + Copy + 'static,
+    {
+        if let Some(rows) = run_of(self.rows()) {
+            let sources: Vec<&[T]> = sources.iter().map(|source| &source[rows.clone()]).collect();
+            return filled(port, shape, |values| row_wise(&sources, values));
+        }
         let rows: Vec<usize> = self.rows().collect();
-        let width = sources.len();
-        let mut values = vec![T::default(); rows.len() * width];
-        if let (Some(first), true) = (rows.first(), rows.windows(2).all(|pair| pair[1] == pair[0] + 1)) {
-            for (block, turned) in values.chunks_mut((TURNED_ROWS * width).max(1)).enumerate() {
-                let start = first + block * TURNED_ROWS;
-                for (place, source) in sources.iter().enumerate() {
-                    turned[place..].iter_mut().step_by(width).zip(&source[start..]).for_each(|(value, own)| *value = *own);
-                }
-            }
-            return values;
-        }
-        for (block, turned) in rows.chunks(TURNED_ROWS).zip(values.chunks_mut((TURNED_ROWS * width).max(1))) {
-            for (place, source) in sources.iter().enumerate() {
-                turned[place..].iter_mut().step_by(width).zip(block).for_each(|(value, row)| *value = source[*row]);
-            }
-        }
-        values
+        filled(port, shape, |values| rows_wise(sources, &rows, values))
     }
 
     fn vector(&self, port: &Port, input: &str) -> Result<DynValue> {
@@ -213,7 +217,7 @@ impl Batch<'_> {
             _ => 0,
         };
         let mut values: Vec<i64> = Vec::with_capacity(self.positions.len() * padded);
-        for position in &self.positions {
+        for position in self.positions.iter() {
             let row = &tokens[*position];
             let end = values.len() + padded;
             match part {
@@ -239,16 +243,23 @@ impl Batch<'_> {
         };
         let size = spec.size()?;
         let (height, width, channels) = (size.height as usize, size.width as usize, spec.channels());
-        let mut values = Vec::with_capacity(self.positions.len() * height * width * channels);
-        for position in &self.positions {
-            let end = values.len() + height * width * channels;
-            values.extend_from_slice(&pixels[*position]);
-            values.resize(end, 0.0);
-        }
         let shape = match spec.layout {
             crate::package::Layout::Nchw => vec![self.positions.len(), channels, height, width],
             crate::package::Layout::Nhwc => vec![self.positions.len(), height, width, channels],
         };
+        let place = |values: &mut [f32]| {
+            for (position, picture) in self.positions.iter().zip(values.chunks_exact_mut((height * width * channels).max(1))) {
+                match pixels[*position].as_slice() {
+                    [] => picture.fill(0.0),
+                    own => picture.copy_from_slice(own),
+                }
+            }
+        };
+        if port.element == Element::Float32 {
+            return filled(port, &shape, place);
+        }
+        let mut values = vec![0.0; shape.iter().product()];
+        place(&mut values);
         floats(port, shape, values)
     }
 }

@@ -23,7 +23,7 @@ pub(super) fn run_batch(
 ) -> Result<Vec<HostTensor>> {
     let manifest = batch.manifest;
     let mut vectors: HashMap<OutputRef, Vec<f32>> = HashMap::new();
-    let mut wanted: HashMap<OutputRef, HostTensor> = HashMap::new();
+    let mut wanted: Vec<Option<HostTensor>> = vec![None; references.len()];
     for (index, stage) in manifest.stages.iter().enumerate() {
         let filling = Instant::now();
         let feeds = stage.feeds.iter().map(|feed| Ok((feed.port.name.clone(), batch.feed(feed, &vectors)?)));
@@ -39,21 +39,20 @@ pub(super) fn run_batch(
             check_rows(&tensor, batch.positions.len(), &port.name)?;
             finish(batch, stage, reference, tensor)
         };
-        for reference in references.iter().filter(|reference| reference.stage == stage.name) {
-            wanted.insert(reference.clone(), read(reference)?);
+        for (place, reference) in wanted.iter_mut().zip(references).filter(|(_, reference)| reference.stage == stage.name) {
+            *place = Some(read(reference)?);
         }
         for reference in used_later(manifest).filter(|reference| reference.stage == stage.name) {
             vectors.insert(reference.clone(), read(reference)?.into_f32(manifest.port(reference)?)?);
         }
         stats.scatter_time.since(reading);
     }
-    let take = |reference: &OutputRef| {
-        let mut tensor =
-            wanted.get(reference).cloned().ok_or_else(|| Error::new(Kind::Package, format!("no output '{}'", reference.output)))?;
+    let take = |(tensor, reference): (Option<HostTensor>, &OutputRef)| {
+        let mut tensor = tensor.ok_or_else(|| Error::new(Kind::Package, format!("no output '{}'", reference.output)))?;
         tensor.truncate(rows);
         Ok(tensor)
     };
-    references.iter().map(take).collect()
+    wanted.into_iter().zip(references).map(take).collect()
 }
 
 fn failed(error: Error, stage: &Stage) -> Error {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use arrow::array::{Array, ArrayRef, UInt32Array, UInt64Array};
+use arrow::array::{Array, ArrayRef, UInt64Array};
 use arrow::compute::{interleave, take};
 
 use super::cache::{Cache, Found};
@@ -10,7 +10,6 @@ use super::disk_cache::{DiskCache, OpenedDiskCache};
 use super::keys::{RowKey, RowKeys, row_keys};
 use super::limits::{Distinct, Limits};
 use super::loaded::LoadedModel;
-use super::rows::take_rows;
 use super::run::{Answer, Failure, Request, run};
 use crate::error::{Error, Kind, Result};
 use crate::package::{Manifest, Modality};
@@ -59,11 +58,8 @@ pub(super) fn run_different(model: &LoadedModel, name: &str, caches: &Caches, re
     if first_rows.len() == request.rows {
         return Ok(answer);
     }
-    let failed = |error: arrow::error::ArrowError| Error::new(Kind::Model, format!("results cannot be copied: {error}"));
-    let start = std::time::Instant::now();
-    let values = take_rows(&answer.values, &UInt32Array::from(groups.clone())).map_err(failed)?;
-    request.stats.scatter_time.since(start);
-    Ok(Answer { values, failures: for_all_rows(answer.failures, &groups) })
+    let failures = for_all_rows(answer.failures, &groups);
+    Ok(Answer { values: answer.values.repeated(groups)?, failures })
 }
 
 /// For each row the number of its group, and the first row of each group.
@@ -141,12 +137,13 @@ fn run_groups(
             }
             let good: Vec<usize> = (0..mine.len()).filter(|row| is_good[*row]).collect();
             let keys: Vec<RowKey> = good.iter().map(|row| wanted[mine[*row]]).collect();
-            let values = chosen(&answer.values, &good)?;
+            let own = answer.values.whole()?;
+            let values = chosen(&own, &good)?;
             if let Some(disk) = disk {
                 disk.put(&keys, &values, request.limits.cache_disk_bytes)?;
             }
             claims.publish(keys, values, request.limits.cache_bytes);
-            sources.push(answer.values);
+            sources.push(own);
             if request.stop_at_failure && !failures.is_empty() {
                 break;
             }
@@ -156,7 +153,7 @@ fn run_groups(
         open = theirs;
     }
     failures.sort_by_key(|failure| failure.row);
-    Ok(Answer { values: gathered(&sources, places)?, failures })
+    Ok(Answer::new(gathered(&sources, places)?, failures))
 }
 
 /// Takes from `mine` what an earlier process kept; returns the rest.

@@ -22,15 +22,16 @@ mod sessions;
 mod stats;
 mod tensor;
 mod trial;
+mod values;
 
-pub use answer::{Wanted, result_type};
+pub use answer::{Wanted, result_bytes, result_type};
 pub use cancel::Cancel;
 pub use limits::{Distinct, Limits};
 pub use memo::is_immediate;
 pub use models::{ModelProgress, Models, on_workers};
-pub use rows::take_rows;
 pub use run::{Answer, Failure, Request, Step, batch_plan};
 pub use stats::{Count, Stats};
 pub use trial::try_out;
+pub use values::Values;
 
 pub use crate::modality::input_accepts;

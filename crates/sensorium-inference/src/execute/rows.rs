@@ -1,5 +1,6 @@
-//! Choosing rows of a result column.
+//! Choosing rows.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, UInt32Array, make_array};
@@ -8,11 +9,24 @@ use arrow::compute::take;
 use arrow::datatypes::{DataType, FieldRef};
 use arrow::error::ArrowError;
 
+/// The range that `rows` are, if each is the one behind the last.
+pub(super) fn run_of(mut rows: impl Iterator<Item = usize>) -> Option<Range<usize>> {
+    let first = rows.next()?;
+    let mut end = first + 1;
+    for row in rows {
+        if row != end {
+            return None;
+        }
+        end += 1;
+    }
+    Some(first..end)
+}
+
 /// As arrow's `take`; vectors are copied whole, where arrow's kernel copies them number by number through an index for each.
 ///
 /// # Errors
 /// As `take`: for a row that is not there.
-pub fn take_rows(values: &ArrayRef, rows: &UInt32Array) -> Result<ArrayRef, ArrowError> {
+pub(super) fn take_rows(values: &ArrayRef, rows: &UInt32Array) -> Result<ArrayRef, ArrowError> {
     let vectors = match values.data_type() {
         DataType::FixedSizeList(item, _) => take_vectors(values.as_fixed_size_list(), item, rows),
         _ => None,
@@ -81,6 +95,15 @@ mod tests {
             let (own, expected) = (take_rows(&values, &rows).expect("rows"), take(&values, &rows, None).expect("rows"));
             prop_assert_eq!(&own, &expected);
         }
+    }
+
+    #[test]
+    fn a_run_is_rows_without_gaps() {
+        assert_eq!(run_of([3, 4, 5].into_iter()), Some(3..6));
+        assert_eq!(run_of([3].into_iter()), Some(3..4));
+        assert_eq!(run_of([3, 5].into_iter()), None);
+        assert_eq!(run_of([3, 3].into_iter()), None);
+        assert_eq!(run_of(std::iter::empty()), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One call on one batch of rows.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,7 @@ use super::loaded::LoadedModel;
 use super::models::workers;
 use super::stats::Stats;
 use super::tensor::HostTensor;
+use super::values::Values;
 use crate::error::{Error, Kind, Result};
 use crate::media::MediaAccess;
 use crate::modality::prepare;
@@ -52,9 +54,16 @@ pub struct Request<'a> {
 #[derive(Debug)]
 pub struct Answer {
     /// One value per row; NULL where a required input is NULL or the row failed.
-    pub values: ArrayRef,
+    pub values: Values,
     /// Rows that failed, by row.
     pub failures: Vec<Failure>,
+}
+
+impl Answer {
+    /// An answer whose every row has a value of its own.
+    pub fn new(values: ArrayRef, failures: Vec<Failure>) -> Self {
+        Self { values: values.into(), failures }
+    }
 }
 
 /// Why one row has no result.
@@ -131,7 +140,7 @@ pub(super) fn run(model: &LoadedModel, request: &Request<'_>) -> Result<Answer> 
             active.iter_mut().zip(present).for_each(|(active, present)| *active &= present);
         }
     }
-    let rows: Vec<usize> = (0..request.rows).filter(|row| active[*row]).collect();
+    let rows = places(&active);
     let references = request.wanted.references(manifest)?;
     let collectors = references.iter().map(|reference| Collector::new(manifest, reference, request.rows)).collect::<Result<_>>()?;
     let work = Work { model, columns: &columns, request };
@@ -149,7 +158,15 @@ pub(super) fn run(model: &LoadedModel, request: &Request<'_>) -> Result<Answer> 
     let values = assemble(manifest, request.wanted, collectors, &mut active, &mut failures)?;
     request.stats.scatter_time.since(start);
     failures.sort_by_key(|failure| failure.row);
-    Ok(Answer { values, failures })
+    Ok(Answer::new(values, failures))
+}
+
+/// Where `flags` are true.
+pub(super) fn places(flags: &[bool]) -> Vec<usize> {
+    if flags.iter().all(|flag| *flag) {
+        return (0..flags.len()).collect();
+    }
+    (0..flags.len()).filter(|place| flags[*place]).collect()
 }
 
 /// What has come out so far.
@@ -323,7 +340,7 @@ fn run_or_split(work: &Work<'_>, encoded: &Encoded, window: &[usize], positions:
         encoded,
         window,
         token_multiple: sizes(model, work.request.limits).token_multiple,
-        positions: fill_up(&model.manifest, positions.to_vec()),
+        positions: fill_up(&model.manifest, positions),
     };
     model.running.fetch_add(1, Ordering::Relaxed);
     let result = run_batch(&batch, &model.sessions, references, positions.len(), work.request.cancel, stats);
@@ -349,9 +366,14 @@ fn run_or_split(work: &Work<'_>, encoded: &Encoded, window: &[usize], positions:
 }
 
 /// A graph with a fixed batch gets the last row as often as it needs; those answers are not used.
-fn fill_up(manifest: &Manifest, mut positions: Vec<usize>) -> Vec<usize> {
-    if let (Some(rows), Some(last)) = (manifest.stages.iter().find_map(Stage::fixed_batch), positions.last().copied()) {
-        positions.resize(rows.max(positions.len()), last);
+fn fill_up<'a>(manifest: &Manifest, positions: &'a [usize]) -> Cow<'a, [usize]> {
+    let size = manifest.stages.iter().find_map(Stage::fixed_batch).unwrap_or(0);
+    match positions.last() {
+        Some(last) if positions.len() < size => {
+            let mut filled = positions.to_vec();
+            filled.resize(size, *last);
+            Cow::Owned(filled)
+        }
+        _ => Cow::Borrowed(positions),
     }
-    positions
 }

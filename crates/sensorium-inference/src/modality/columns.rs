@@ -8,9 +8,12 @@ use arrow::array::{
 };
 use arrow::buffer::NullBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Int64Type};
+use arrow::datatypes::{
+    DataType, Field, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+};
 use arrow::error::ArrowError;
 
+use super::row_wise::row_wise;
 use crate::error::{Error, Kind, Result};
 use crate::execute::{Failure, Step};
 use crate::package::{Element, Input, Missing, Modality};
@@ -135,10 +138,47 @@ fn cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     if array.data_type() == to {
         return Ok(Arc::clone(array));
     }
+    let floats = match to {
+        DataType::Float32 => to_f32(array),
+        DataType::Float64 => to_f64(array),
+        _ => None,
+    };
+    if let Some(floats) = floats {
+        return Ok(floats);
+    }
     let options = CastOptions { safe: true, ..Default::default() };
     cast_with_options(array, to, &options)
         .map_err(|error| Error::new(Kind::Argument, format!("cannot convert {} to {to}: {error}", array.data_type())))
 }
+
+/// Numbers to floats, as [`cast`] does it but without looking for values that do not fit, of which there are none.
+macro_rules! to_floats {
+    ($name:ident, $arrow:ty, $float:ty) => {
+        fn $name(array: &ArrayRef) -> Option<ArrayRef> {
+            macro_rules! convert {
+                ($from:ty) => {
+                    Some(Arc::new(array.as_primitive::<$from>().unary::<_, $arrow>(|value| value as $float)))
+                };
+            }
+            match array.data_type() {
+                DataType::Int8 => convert!(Int8Type),
+                DataType::Int16 => convert!(Int16Type),
+                DataType::Int32 => convert!(Int32Type),
+                DataType::Int64 => convert!(Int64Type),
+                DataType::UInt8 => convert!(UInt8Type),
+                DataType::UInt16 => convert!(UInt16Type),
+                DataType::UInt32 => convert!(UInt32Type),
+                DataType::UInt64 => convert!(UInt64Type),
+                DataType::Float32 => convert!(Float32Type),
+                DataType::Float64 => convert!(Float64Type),
+                _ => None,
+            }
+        }
+    };
+}
+
+to_floats!(to_f32, Float32Type, f32);
+to_floats!(to_f64, Float64Type, f64);
 
 fn presence(array: &dyn Array) -> Option<NullBuffer> {
     array.logical_nulls().filter(|nulls| nulls.null_count() > 0)
@@ -279,9 +319,6 @@ fn side_by_side(
     Ok(Column { values: row_by_row(&columns, rows)?, present })
 }
 
-/// Rows that are turned from columns together: few enough to stay in the first cache.
-const TURNED_ROWS: usize = 256;
-
 /// The values of all columns, those of one row side by side.
 fn row_by_row(columns: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
     let width = columns.len();
@@ -290,13 +327,7 @@ fn row_by_row(columns: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
             let sources: Vec<&[<$arrow as ArrowPrimitiveType>::Native]> =
                 columns.iter().map(|column| &column.as_primitive::<$arrow>().values()[..]).collect();
             let mut values = vec![Default::default(); rows * width];
-            for (block, turned) in values.chunks_mut(TURNED_ROWS * width).enumerate() {
-                let first = block * TURNED_ROWS;
-                for (place, source) in sources.iter().enumerate() {
-                    let own = &source[first..rows.min(first + TURNED_ROWS)];
-                    turned[place..].iter_mut().step_by(width).zip(own).for_each(|(value, own)| *value = *own);
-                }
-            }
+            row_wise(&sources, &mut values);
             Ok(Arc::new(PrimitiveArray::<$arrow>::new(values.into(), None)) as ArrayRef)
         }};
     }
