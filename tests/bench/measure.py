@@ -57,21 +57,28 @@ def memory(root: int) -> int:
     return total
 
 
+def most_resident(process: int) -> int:
+    """Bytes that the process had in memory at most, pages of files included."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
+    except (OSError, StopIteration):
+        return 0
+
+
 def run(command: list) -> dict:
-    """Output, errors and peak memory of a command: that of all its processes, sampled, and that of the first, exactly."""
+    """Output, errors and peak memory of a command: that of all its processes, sampled, and that of the first as the kernel keeps it."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = subprocess.Popen([str(part) for part in command], stdout=out, stderr=err, start_new_session=True, cwd=tempfile.gettempdir())
         timer = threading.Timer(TIMEOUT_S, process.kill)
         timer.start()
-        peak, ended = 0, 0
-        while not ended:
-            peak = max(peak, memory(process.pid))
-            time.sleep(0.1)
-            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        peak, resident = 0, 0
+        while process.poll() is None:
+            peak, resident = max(peak, memory(process.pid)), max(resident, most_resident(process.pid))
+            time.sleep(0.05)
         timer.cancel()
         out.seek(0), err.seek(0)
-        return {"code": process.returncode, "out": out.read().decode(), "err": err.read().decode(), "peak": peak, "resident": usage.ru_maxrss * 1024}
+        return {"code": process.returncode, "out": out.read().decode(), "err": err.read().decode(), "peak": peak, "resident": resident}
 
 
 def last_json(found: dict) -> dict:

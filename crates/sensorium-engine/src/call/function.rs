@@ -14,7 +14,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use sensorium_inference::{Cancel, Limits, ModelVersion, Stats, Values, batch_plan, is_immediate, result_bytes, result_type};
+use sensorium_inference::{Cancel, Limits, ModelVersion, Stats, Values, Windows, batch_plan, result_bytes, result_type, windows};
 
 use super::arguments::bind;
 use super::evaluate::{Arguments, Bound, Kind, evaluate};
@@ -124,9 +124,9 @@ impl ModelFunction {
         }
     }
 
-    /// Whether rows neither gain from later ones nor wait for other calls.
-    pub(crate) fn is_immediate(&self, limits: &Limits) -> bool {
-        self.bound.as_ref().is_some_and(|bound| is_immediate(&bound.version.manifest, limits))
+    /// Which windows suit a bound call.
+    pub(crate) fn windows(&self, limits: &Limits) -> Result<Windows> {
+        Ok(windows(&self.model(None)?.version.manifest, limits))
     }
 
     /// How the rows of the call are cut into batches.

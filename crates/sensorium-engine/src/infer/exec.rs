@@ -19,14 +19,13 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties, ReplaceChildrenOptions,
 };
 use futures::{TryStreamExt, stream};
-use sensorium_inference::{Cancel, Distinct};
+use sensorium_inference::{Cancel, Distinct, Windows};
 
 use super::call::model_function;
 use super::evaluate::{Output, Work, evaluate_elsewhere};
 use super::figures::Figures;
 use super::guard::PhysicalGuard;
 use super::window::{Rest, Window, WindowSize, next_window};
-use crate::call::ModelFunction;
 use crate::settings::MmSettings;
 
 /// Windows that are evaluated at once: while the last batches of one run, the next is prepared.
@@ -38,22 +37,29 @@ const BATCHES_AT_ONCE: usize = 8;
 /// How windows are evaluated.
 #[derive(Debug, Clone, Copy)]
 struct Pace {
+    /// How large they are.
+    kind: Windows,
     /// Rows of a window at most.
     rows: usize,
     /// Windows under way.
     at_once: usize,
-    /// Whether a window is one task of the workers that run models, rather than a thread that waits for them.
-    on_workers: bool,
 }
 
 impl Pace {
     /// Where no row gains from later ones, each batch of the input is a window and is worked off by one core.
-    fn of(function: &ModelFunction, settings: &MmSettings, batch_rows: usize) -> Self {
-        if function.is_immediate(&settings.limits) {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            return Self { rows: settings.window_rows.min(batch_rows), at_once: cores.max(BATCHES_AT_ONCE), on_workers: true };
+    fn of(kind: Windows, settings: &MmSettings, batch_rows: usize) -> Self {
+        match kind {
+            Windows::Single => {
+                let cores = std::thread::available_parallelism().map_or(1, usize::from);
+                Self { kind, rows: settings.window_rows.min(batch_rows), at_once: cores.max(BATCHES_AT_ONCE) }
+            }
+            Windows::Short | Windows::Long => Self { kind, rows: settings.window_rows, at_once: WINDOWS_AT_ONCE },
         }
-        Self { rows: settings.window_rows, at_once: WINDOWS_AT_ONCE, on_workers: false }
+    }
+
+    /// Whether a window is one task of the workers that run models, rather than a thread that waits for them.
+    fn is_on_workers(self) -> bool {
+        self.kind == Windows::Single
     }
 }
 
@@ -206,12 +212,12 @@ impl ExecutionPlan for InferExec {
             settings.limits.distinct = Distinct::Always;
         }
         let function = model_function(&self.call.func)?;
-        let pace = Pace::of(function, &settings, context.session_config().batch_size());
-        let size = WindowSize::new(pace.rows, settings.window_bytes, function.result_bytes()?, self.may_end_early);
-        let windows = Windows {
+        let pace = Pace::of(function.windows(&settings.limits)?, &settings, context.session_config().batch_size());
+        let size = WindowSize::new(pace.kind, pace.rows, settings.window_bytes, function.result_bytes()?, self.may_end_early);
+        let windows = CutInput {
             input,
             rest: Rest::default(),
-            size: Arc::new(size.keeping_batches(pace.on_workers)),
+            size: Arc::new(size),
             consumer: format!("InferExec[{partition}]"),
             func: Arc::clone(&self.call.func),
             context,
@@ -224,7 +230,7 @@ impl ExecutionPlan for InferExec {
         let stop = StopWhenDropped(cancel);
         let batches = windows
             .into_stream()
-            .map_ok(move |(window, size)| evaluate_elsewhere(Arc::clone(&work), window, size, pace.on_workers))
+            .map_ok(move |(window, size)| evaluate_elsewhere(Arc::clone(&work), window, size, pace.is_on_workers()))
             .try_buffered(pace.at_once)
             .map_ok(move |done| stream::iter(done.into_batches(Arc::clone(&output))))
             .try_flatten()
@@ -241,7 +247,7 @@ impl ExecutionPlan for InferExec {
 }
 
 /// The input, cut into windows.
-struct Windows {
+struct CutInput {
     input: SendableRecordBatchStream,
     rest: Rest,
     size: Arc<WindowSize>,
@@ -250,7 +256,7 @@ struct Windows {
     context: Arc<TaskContext>,
 }
 
-impl Windows {
+impl CutInput {
     fn into_stream(self) -> impl futures::Stream<Item = Result<(Window, Arc<WindowSize>)>> {
         stream::try_unfold(self, |mut state| async move {
             let memory = MemoryConsumer::new(state.consumer.clone()).register(state.context.memory_pool());

@@ -9,7 +9,7 @@ use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryReservation;
 use futures::StreamExt;
-use sensorium_inference::Values;
+use sensorium_inference::{Values, Windows};
 
 /// Rows of the first window where a limit above may stop the query early: what comes soon.
 const FEW_ROWS: usize = 256;
@@ -19,14 +19,15 @@ const FIRST_ROWS: usize = 4_096;
 const GROWTH: usize = 8;
 /// What a window should take; longer ones only delay the first rows.
 const TARGET: Duration = Duration::from_secs(10);
+/// The same where rows gain nothing from many others: enough to keep all cores busy between two windows.
+const SHORT_TARGET: Duration = Duration::from_secs(1);
 
 /// How large windows are, which grows with what was seen.
 #[derive(Debug)]
 pub(super) struct WindowSize {
     max_rows: usize,
     max_bytes: usize,
-    /// Whether a batch that fits is a window of its own rather than part of the last one and of the next.
-    keeps_batches: bool,
+    kind: Windows,
     /// Bytes of a row's result.
     result_bytes: usize,
     /// Rows of the next window, and rows that take the target time.
@@ -34,15 +35,10 @@ pub(super) struct WindowSize {
 }
 
 impl WindowSize {
-    pub(super) fn new(max_rows: usize, max_bytes: usize, result_bytes: usize, may_end_early: bool) -> Self {
-        let first = if may_end_early { FEW_ROWS } else { FIRST_ROWS };
+    pub(super) fn new(kind: Windows, max_rows: usize, max_bytes: usize, result_bytes: usize, may_end_early: bool) -> Self {
+        let first = if may_end_early || kind == Windows::Short { FEW_ROWS } else { FIRST_ROWS };
         let next = Mutex::new((first, first * GROWTH));
-        Self { max_rows, max_bytes, keeps_batches: false, result_bytes, next }
-    }
-
-    /// The same where no row gains from its neighbours, so that putting batches together is not worth their copies.
-    pub(super) fn keeping_batches(self, keeps_batches: bool) -> Self {
-        Self { keeps_batches, ..self }
+        Self { kind, max_rows, max_bytes, result_bytes, next }
     }
 
     /// Rows of the next window.
@@ -66,7 +62,8 @@ impl WindowSize {
 
     /// A window of `rows` took `elapsed`: the next ones are to stay below the target.
     pub(super) fn learn(&self, rows: usize, elapsed: Duration) {
-        let within = (rows as f64 * TARGET.as_secs_f64() / elapsed.as_secs_f64().max(1e-6)) as usize;
+        let target = if self.kind == Windows::Short { SHORT_TARGET } else { TARGET };
+        let within = (rows as f64 * target.as_secs_f64() / elapsed.as_secs_f64().max(1e-6)) as usize;
         self.next.lock().unwrap_or_else(PoisonError::into_inner).1 = within.max(FEW_ROWS);
     }
 }
@@ -112,7 +109,9 @@ pub(super) async fn next_window(
         }
         let room = wanted - window.rows;
         // A whole batch needs no copying, so a window that is full enough does not cut the next one.
-        let is_full_enough = 2 * window.rows >= wanted || (size.keeps_batches && window.rows > 0 && batch.num_rows() <= wanted);
+        // Where rows gain nothing from others, a batch that fits is one by itself.
+        let is_single = size.kind == Windows::Single && window.rows > 0 && batch.num_rows() <= wanted;
+        let is_full_enough = is_single || 2 * window.rows >= wanted;
         if batch.num_rows() > room && is_full_enough {
             rest.0 = Some(batch);
             break;

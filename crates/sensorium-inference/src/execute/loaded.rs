@@ -1,17 +1,13 @@
-//! A model in memory: its tokenizers and its sessions.
+//! A model in memory, and what one engine session has seen of it.
 
-use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::limits::Limits;
+use super::opened::Opened;
 use super::sessions::Sessions;
-use crate::error::Result;
 use crate::modality::TextEncoder;
-use crate::package::{Manifest, Modality};
-use crate::runtime::Provider;
+use crate::package::Manifest;
 
 /// Rows after which their mean time is worth more than an estimate from the model's size.
 const ENOUGH_ROWS: u64 = 256;
@@ -20,37 +16,27 @@ const ENOUGH_ROWS: u64 = 256;
 #[derive(Debug)]
 pub(crate) struct LoadedModel {
     pub(crate) manifest: Arc<Manifest>,
-    /// Rows that reached the model since it was loaded.
+    /// Rows that reached the model since the session loaded it.
     pub(crate) rows: AtomicU64,
     /// What those rows took, in nanoseconds of one core or device.
     pub(super) work: AtomicU64,
     /// Batches that run at this moment.
     pub(crate) running: AtomicUsize,
-    pub(super) sessions: Sessions,
-    text: HashMap<String, TextEncoder>,
+    opened: Arc<Opened>,
 }
 
 impl LoadedModel {
-    pub(crate) fn load(manifest: &Arc<Manifest>, folder: &Path, limits: &Limits) -> Result<Self> {
-        let sessions = Sessions::open(manifest, folder, &Provider::choose(limits.device)?, limits.gpu)?;
-        let mut text = HashMap::new();
-        for input in &manifest.inputs {
-            if let Modality::Text(spec) = &input.modality {
-                text.insert(input.name.clone(), TextEncoder::load(folder, spec)?);
-            }
-        }
-        Ok(Self {
-            manifest: Arc::clone(manifest),
-            rows: AtomicU64::new(0),
-            work: AtomicU64::new(0),
-            running: AtomicUsize::new(0),
-            sessions,
-            text,
-        })
+    pub(super) fn new(manifest: &Arc<Manifest>, opened: Arc<Opened>) -> Self {
+        let (rows, work, running) = (AtomicU64::new(0), AtomicU64::new(0), AtomicUsize::new(0));
+        Self { manifest: Arc::clone(manifest), rows, work, running, opened }
+    }
+
+    pub(super) fn sessions(&self) -> &Sessions {
+        &self.opened.sessions
     }
 
     pub(crate) fn text_encoder(&self, input: &str) -> Option<&TextEncoder> {
-        self.text.get(input)
+        self.opened.text.get(input)
     }
 
     /// What a row has taken so far, once enough of them were seen for a mean.
@@ -60,11 +46,11 @@ impl LoadedModel {
     }
 
     pub(crate) fn is_on_cpu(&self) -> bool {
-        matches!(self.sessions, Sessions::Shared(_))
+        matches!(self.opened.sessions, Sessions::Shared(_))
     }
 
     /// Bytes of weights, all copies together.
     pub(crate) fn bytes(&self) -> u64 {
-        self.manifest.files.values().map(|file| file.bytes).sum::<u64>() * self.sessions.copies()
+        self.manifest.files.values().map(|file| file.bytes).sum::<u64>() * self.opened.sessions.copies()
     }
 }

@@ -24,8 +24,8 @@ pub(super) struct Caches {
 /// Below this many bytes of weights a model of numbers is faster than telling its rows apart.
 const SMALL_MODEL_BYTES: u64 = 4 << 20;
 
-/// Whether telling rows apart is worth its time.
-fn is_worthwhile(manifest: &Manifest, limits: &Limits) -> bool {
+/// Whether telling the rows of a model apart is worth its time.
+pub(super) fn is_worthwhile(manifest: &Manifest, limits: &Limits) -> bool {
     match limits.distinct {
         Distinct::Always => true,
         Distinct::Never => false,
@@ -34,13 +34,6 @@ fn is_worthwhile(manifest: &Manifest, limits: &Limits) -> bool {
                 || manifest.files.values().map(|file| file.bytes).sum::<u64>() > SMALL_MODEL_BYTES
         }
     }
-}
-
-/// Whether a row's result neither gains from rows that come later, as texts that are sorted do, nor waits for other calls:
-/// numbers on the CPU that are not told apart.
-pub fn is_immediate(manifest: &Manifest, limits: &Limits) -> bool {
-    let is_number = |input: &crate::package::Input| !matches!(input.modality, Modality::Text(_) | Modality::Image(_));
-    manifest.inputs.iter().all(is_number) && !limits.device.may_be_gpu() && !is_worthwhile(manifest, limits)
 }
 
 /// [`run`], but on the different rows only that `cache` does not know. `name` is the model's SHA-256.

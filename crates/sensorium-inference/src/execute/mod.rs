@@ -14,6 +14,7 @@ mod limits;
 mod loaded;
 mod memo;
 mod models;
+mod opened;
 mod owners;
 mod pooling;
 mod rows;
@@ -23,15 +24,16 @@ mod stats;
 mod tensor;
 mod trial;
 mod values;
+mod windows;
 
 pub use answer::{Wanted, result_bytes, result_type};
 pub use cancel::Cancel;
 pub use limits::{Distinct, Limits};
-pub use memo::is_immediate;
 pub use models::{ModelProgress, Models, on_workers};
 pub use run::{Answer, Failure, Request, Step, batch_plan};
 pub use stats::{Count, Stats};
 pub use trial::try_out;
 pub use values::Values;
+pub use windows::{Windows, windows};
 
 pub use crate::modality::input_accepts;

@@ -1,4 +1,4 @@
-//! Loaded models of a process: each loaded once, the longest idle dropped when there are too many bytes of them.
+//! Loaded models of a session: each loaded once in the process, the longest idle dropped when there are too many bytes of them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -10,10 +10,10 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use super::limits::Limits;
 use super::loaded::LoadedModel;
 use super::memo::{Caches, run_different};
+use super::opened::{Key, Opened, Shared};
 use super::run::{Answer, Request};
 use crate::catalog::{Catalog, ModelVersion};
 use crate::error::{Error, Kind, Result};
-use crate::runtime::{Device, GpuOptions};
 
 /// Workers that decode, tokenize and run CPU sessions; never tokio's.
 static WORKERS: OnceLock<Result<ThreadPool>> = OnceLock::new();
@@ -46,8 +46,9 @@ pub fn on_workers<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     Ok(async { receiver.await.ok() })
 }
 
-/// A model by its SHA-256, and how it is run.
-type Key = (String, Device, GpuOptions);
+/// The models of the process, which its sessions share.
+static OPENED: Shared<Key, Opened> = Shared::new();
+
 type Cell = Arc<OnceLock<Result<Arc<LoadedModel>>>>;
 
 /// The models that a session has in memory.
@@ -109,7 +110,8 @@ impl Models {
         let cell = self.cell(&key, &version.pinned());
         let loaded = cell.get_or_init(|| {
             let folder = catalog.materialise(version)?;
-            LoadedModel::load(&version.manifest, &folder, limits).map(Arc::new)
+            let opened = OPENED.get_or_make(&key, || Opened::open(&version.manifest, &folder, limits))?;
+            Ok(Arc::new(LoadedModel::new(&version.manifest, opened)))
         });
         match loaded {
             Ok(model) => {

@@ -343,7 +343,7 @@ fn run_or_split(work: &Work<'_>, encoded: &Encoded, window: &[usize], positions:
         positions: fill_up(&model.manifest, positions),
     };
     model.running.fetch_add(1, Ordering::Relaxed);
-    let result = run_batch(&batch, &model.sessions, references, positions.len(), work.request.cancel, stats);
+    let result = run_batch(&batch, model.sessions(), references, positions.len(), work.request.cancel, stats);
     model.running.fetch_sub(1, Ordering::Relaxed);
     stats.batches.add(1);
     let (tokens, padded) = batch.tokens_and_padding();

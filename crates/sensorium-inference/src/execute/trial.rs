@@ -11,6 +11,7 @@ use super::answer::{Wanted, is_not_finite, result_type};
 use super::cancel::Cancel;
 use super::limits::Limits;
 use super::loaded::LoadedModel;
+use super::opened::Opened;
 use super::run::{Request, run};
 use super::stats::Stats;
 use crate::error::{Error, Kind, Result};
@@ -30,7 +31,7 @@ pub fn try_out(draft: &Draft) -> Result<()> {
     let manifest = Arc::new(draft.manifest.clone());
     result_type(&manifest, Wanted::Prediction)?;
     let limits = Limits { device: Device::Cpu, ..Limits::default() };
-    let model = LoadedModel::load(&manifest, &draft.root, &limits)?;
+    let model = LoadedModel::new(&manifest, Arc::new(Opened::open(&manifest, &draft.root, &limits)?));
     let inputs = manifest.inputs.iter().map(|input| Ok(vec![made_up(input)?])).collect::<Result<Vec<_>>>()?;
     try_once(&model, &inputs, Wanted::Prediction, &limits)?;
     if manifest.embedding.is_some() { try_once(&model, &inputs, Wanted::Embedding, &limits) } else { Ok(()) }

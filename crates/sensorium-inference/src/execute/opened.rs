@@ -1,0 +1,118 @@
+//! What of a model is the same for every session of the process: its graphs on a device and its tokenizers.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use super::limits::Limits;
+use super::sessions::Sessions;
+use crate::error::Result;
+use crate::modality::TextEncoder;
+use crate::package::{Manifest, Modality};
+use crate::runtime::{Device, GpuOptions, Provider};
+
+/// A model by its SHA-256, and how it is run.
+pub(super) type Key = (String, Device, GpuOptions);
+
+/// A model on one device, ready to run.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) sessions: Sessions,
+    pub(super) text: HashMap<String, TextEncoder>,
+}
+
+impl Opened {
+    pub(super) fn open(manifest: &Manifest, folder: &Path, limits: &Limits) -> Result<Self> {
+        let sessions = Sessions::open(manifest, folder, &Provider::choose(limits.device)?, limits.gpu)?;
+        let mut text = HashMap::new();
+        for input in &manifest.inputs {
+            if let Modality::Text(spec) = &input.modality {
+                text.insert(input.name.clone(), TextEncoder::load(folder, spec)?);
+            }
+        }
+        Ok(Self { sessions, text })
+    }
+}
+
+/// One thing for each key, made by the first who asks and gone with the last who holds it.
+#[derive(Debug)]
+pub(super) struct Shared<K, T>(Mutex<Vec<(K, Place<T>)>>);
+
+type Place<T> = Arc<Mutex<Weak<T>>>;
+
+impl<K: PartialEq + Clone, T> Shared<K, T> {
+    pub(super) const fn new() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+
+    /// What others hold under `key`, or what `make` makes. Who asks meanwhile for the same key waits; for another, does not.
+    pub(super) fn get_or_make(&self, key: &K, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
+        let place = self.place(key);
+        let mut held = place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = held.upgrade() {
+            return Ok(held);
+        }
+        let made = Arc::new(make()?);
+        *held = Arc::downgrade(&made);
+        Ok(made)
+    }
+
+    fn place(&self, key: &K) -> Place<T> {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A place that someone else has is being filled.
+        let is_used = |place: &Place<T>| Arc::strong_count(place) > 1 || place.lock().is_ok_and(|held| held.strong_count() > 0);
+        places.retain(|(other, place)| other == key || is_used(place));
+        if let Some((_, place)) = places.iter().find(|(other, _)| other == key) {
+            return Arc::clone(place);
+        }
+        let place = Place::<T>::default();
+        places.push((key.clone(), Arc::clone(&place)));
+        place
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread::scope;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::{Error, Kind};
+
+    #[test]
+    fn one_is_made_for_all_who_ask_at_once() {
+        let (shared, made) = (Shared::new(), AtomicUsize::new(0));
+        let make = || {
+            std::thread::sleep(Duration::from_millis(20));
+            Ok(made.fetch_add(1, Ordering::Relaxed))
+        };
+        scope(|scope| {
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(|| shared.get_or_make(&"a", make))).collect();
+            let held: Vec<_> = all.into_iter().map(|thread| thread.join().expect("no panic").expect("made")).collect();
+            assert!(held.iter().all(|one| **one == 0));
+        });
+        assert_eq!(made.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn what_nobody_holds_is_made_again_and_its_place_is_not_kept() {
+        let shared = Shared::new();
+        let first = shared.get_or_make(&1, || Ok("first")).expect("made");
+        assert_eq!(*shared.get_or_make(&1, || Ok("second")).expect("held"), "first");
+        drop(first);
+        assert_eq!(*shared.get_or_make(&1, || Ok("third")).expect("made"), "third");
+        let kept = shared.get_or_make(&2, || Ok("kept")).expect("made");
+        shared.get_or_make(&3, || Ok("other")).expect("made");
+        assert_eq!(shared.0.lock().expect("no panic").iter().map(|(key, _)| *key).collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(*kept, "kept");
+    }
+
+    #[test]
+    fn what_fails_is_tried_again() {
+        let shared: Shared<_, &str> = Shared::new();
+        let failed = shared.get_or_make(&1, || Err(Error::new(Kind::Package, "damaged")));
+        assert_eq!(failed.expect_err("an error").to_string(), "damaged");
+        assert_eq!(*shared.get_or_make(&1, || Ok("mended")).expect("made"), "mended");
+    }
+}
