@@ -75,7 +75,7 @@ def run(command: list) -> dict:
         peak, resident = 0, 0
         while process.poll() is None:
             peak, resident = max(peak, memory(process.pid)), max(resident, most_resident(process.pid))
-            time.sleep(0.05)
+            time.sleep(0.1)
         timer.cancel()
         out.seek(0), err.seek(0)
         return {"code": process.returncode, "out": out.read().decode(), "err": err.read().decode(), "peak": peak, "resident": resident}
@@ -107,14 +107,14 @@ def cut_table(whole: Path, cut: Path, rows: slice, group: int) -> None:
     pq.write_table(pq.read_table(whole).slice(rows.start, rows.stop - rows.start), cut, row_group_size=group)
 
 
-def sensorium(task, query: str, table: Path, target: Path | None = None) -> dict:
+def sensorium(task, query: str, table: Path, target: Path | None = None, cache_bytes: int = 256 << 20) -> dict:
     """The command that users run: the model is created and loaded by earlier statements of the script."""
     with tempfile.TemporaryDirectory() as place:
         script = Path(place) / "script.sql"
         first = f"SELECT * FROM ({task.select.format(table=table)}) LIMIT 1"
         # A table that was cut lies in another folder than its pictures.
         statements = [f"SET mm.allowed_roots = '{data_folder()}'", f"CREATE MODEL IF NOT EXISTS {task.model} FROM '{package(task.package)}'", "SET mm.cache_bytes = 0", first,
-                      "SET mm.cache_bytes = 268435456", query.format(table=table)]
+                      f"SET mm.cache_bytes = {cache_bytes}", query.format(table=table)]
         script.write_text(";\n".join(statements))
         command = [binary(), "sql", "--models", data_folder() / "catalog", "-f", script]
         found = run(command + (["--output", target] if target else []))

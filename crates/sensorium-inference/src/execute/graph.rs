@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use ort::value::DynValue;
+
 use super::cancel::Cancel;
 use super::feeds::Batch;
 use super::pooling::{normalize, pool};
 use super::sessions::Sessions;
 use super::stats::Stats;
-use super::tensor::{Data, HostTensor};
+use super::tensor::{Data, HostTensor, floats};
 use crate::error::{Error, Kind, Result};
 use crate::package::{ClassNames, Manifest, OutputRef, Prediction, Source, Stage};
 
@@ -35,9 +37,13 @@ pub(super) fn run_batch(
             let port = manifest.port(reference)?;
             let absent = || Error::new(Kind::Model, format!("graph {} gave no '{}'", stage.graph, port.name));
             let (_, value) = outputs.iter().find(|(name, _)| *name == port.name).ok_or_else(absent)?;
-            let tensor = HostTensor::read(port, value, classes(manifest))?;
-            check_rows(&tensor, batch.positions.len(), &port.name)?;
-            finish(batch, stage, reference, tensor)
+            let tensor = if reference.pooling.is_none() && !reference.normalize {
+                HostTensor::read(port, value, classes(manifest))?
+            } else {
+                vectors_of(batch, stage, reference, value)?
+            };
+            check_rows(tensor.rows(), batch.positions.len(), &port.name)?;
+            Ok(tensor)
         };
         for (place, reference) in wanted.iter_mut().zip(references).filter(|(_, reference)| reference.stage == stage.name) {
             *place = Some(read(reference)?);
@@ -78,37 +84,37 @@ fn classes(manifest: &Manifest) -> Option<&ClassNames> {
     }
 }
 
-fn check_rows(tensor: &HostTensor, rows: usize, name: &str) -> Result<()> {
-    if tensor.rows() == rows {
+fn check_rows(found: usize, rows: usize, name: &str) -> Result<()> {
+    if found == rows {
         return Ok(());
     }
-    Err(Error::new(Kind::Model, format!("output '{name}' has {} rows for {rows} rows of input", tensor.rows()))
+    Err(Error::new(Kind::Model, format!("output '{name}' has {found} rows for {rows} rows of input"))
         .with_hint("the graph does not work row by row; export it with a dynamic first dimension"))
 }
 
-/// Pooling and normalisation of a reference.
-fn finish(batch: &Batch<'_>, stage: &Stage, reference: &OutputRef, tensor: HostTensor) -> Result<HostTensor> {
-    if reference.pooling.is_none() && !reference.normalize {
-        return Ok(tensor);
-    }
+/// A vector for each row: pooled over its tokens, normalised, or both. What is pooled is read where ONNX Runtime wrote it.
+fn vectors_of(batch: &Batch<'_>, stage: &Stage, reference: &OutputRef, value: &DynValue) -> Result<HostTensor> {
     let port = batch.manifest.port(reference)?;
-    let shape = tensor.shape.clone();
-    let mut values = tensor.into_f32(port)?;
+    let (shape, values) = floats(port, value)?;
+    let rows = shape.first().copied().unwrap_or(0);
+    check_rows(rows, batch.positions.len(), &port.name)?;
     let width = shape.last().copied().unwrap_or(1);
-    if let Some(how) = reference.pooling {
-        let text = stage.feeds.iter().find_map(|feed| match &feed.source {
-            Source::Tokens { input, .. } => Some(input),
-            _ => None,
-        });
-        let &[_, tokens, width] = shape.as_slice() else {
-            return Err(Error::new(Kind::Model, format!("output '{}' cannot be pooled: it has {} dimensions", port.name, shape.len())));
-        };
-        let (lengths, _) =
-            text.and_then(|input| batch.token_lengths(input)).unwrap_or_else(|| (vec![tokens; batch.positions.len()], tokens));
-        values = pool(&values, &lengths, tokens, width, how);
-    }
+    let mut values = match reference.pooling {
+        None => values.into_owned(),
+        Some(how) => {
+            let text = stage.feeds.iter().find_map(|feed| match &feed.source {
+                Source::Tokens { input, .. } => Some(input),
+                _ => None,
+            });
+            let &[_, tokens, width] = shape.as_slice() else {
+                return Err(Error::new(Kind::Model, format!("output '{}' cannot be pooled: it has {} dimensions", port.name, shape.len())));
+            };
+            let (lengths, _) = text.and_then(|input| batch.token_lengths(input)).unwrap_or_else(|| (vec![tokens; rows], tokens));
+            pool(&values, &lengths, tokens, width, how)
+        }
+    };
     if reference.normalize {
         normalize(&mut values, width);
     }
-    Ok(HostTensor { shape: vec![batch.positions.len(), width], data: Data::Float32(values) })
+    Ok(HostTensor { shape: vec![rows, width], data: Data::Float32(values) })
 }

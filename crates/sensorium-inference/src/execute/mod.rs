@@ -17,6 +17,7 @@ mod models;
 mod opened;
 mod owners;
 mod pooling;
+mod results;
 mod rows;
 mod run;
 mod sessions;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use arrow::array::ArrayRef;
@@ -19,8 +19,8 @@ use super::graph::run_batch;
 use super::limits::Limits;
 use super::loaded::LoadedModel;
 use super::models::workers;
+use super::results::Results;
 use super::stats::Stats;
-use super::tensor::HostTensor;
 use super::values::Values;
 use crate::error::{Error, Kind, Result};
 use crate::media::MediaAccess;
@@ -144,13 +144,13 @@ pub(super) fn run(model: &LoadedModel, request: &Request<'_>) -> Result<Answer> 
     let references = request.wanted.references(manifest)?;
     let collectors = references.iter().map(|reference| Collector::new(manifest, reference, request.rows)).collect::<Result<_>>()?;
     let work = Work { model, columns: &columns, request };
-    let mut results = Results { collectors, has_failed: AtomicBool::new(!failures.is_empty()), failures };
+    let results = Results::new(request, collectors, failures);
     if has_image(manifest) {
-        run_pictures(&work, &rows, &references, &mut results)?;
+        run_pictures(&work, &rows, &references, &results)?;
     } else {
-        run_windows(&work, &rows, &references, &mut results)?;
+        run_windows(&work, &rows, &references, &results)?;
     }
-    let Results { collectors, mut failures, .. } = results;
+    let (collectors, mut failures) = results.take()?;
     for failure in &failures {
         active[failure.row] = false;
     }
@@ -169,46 +169,13 @@ pub(super) fn places(flags: &[bool]) -> Vec<usize> {
     (0..flags.len()).filter(|place| flags[*place]).collect()
 }
 
-/// What has come out so far.
-struct Results {
-    collectors: Vec<Collector>,
-    failures: Vec<Failure>,
-    has_failed: AtomicBool,
-}
-
-impl Results {
-    fn add(&mut self, outcomes: Vec<Outcome>, stats: &Stats) -> Result<()> {
-        let start = Instant::now();
-        for (rows, result) in outcomes {
-            match result {
-                Ok(tensors) => {
-                    for (collector, tensor) in self.collectors.iter_mut().zip(tensors) {
-                        collector.scatter(&rows, tensor)?;
-                    }
-                }
-                Err(error) if error.kind() == Kind::Model => {
-                    self.failures.extend(rows.iter().map(|row| Failure { row: *row, uri: None, step: Step::Model, error: error.clone() }));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        stats.scatter_time.since(start);
-        Ok(())
-    }
-
-    /// Whether the rest is not worth its work.
-    fn is_over(&self, request: &Request<'_>) -> bool {
-        request.stop_at_failure && self.has_failed.load(Ordering::Relaxed)
-    }
-}
-
 fn has_image(manifest: &Manifest) -> bool {
     manifest.inputs.iter().any(|input| matches!(input.modality, Modality::Image(_)))
 }
 
 /// Each worker decodes a batch and runs it at once: no more pictures are in memory than workers have in hand, and
 /// nobody waits for the slowest picture of many.
-fn run_pictures(work: &Work<'_>, rows: &[usize], references: &[OutputRef], results: &mut Results) -> Result<()> {
+fn run_pictures(work: &Work<'_>, rows: &[usize], references: &[OutputRef], results: &Results<'_>) -> Result<()> {
     let manifest = &*work.model.manifest;
     let size = sizes(work.model, work.request.limits).rows(manifest);
     // Small calls are shared among all workers.
@@ -217,24 +184,18 @@ fn run_pictures(work: &Work<'_>, rows: &[usize], references: &[OutputRef], resul
     let mut fetches = Fetches::start(work, sorted.as_deref().unwrap_or(rows))?;
     while let Some((rows, fetched)) = fetches.next(work)? {
         let one = |rows: &[usize]| {
-            if results.is_over(work.request) || work.request.cancel.is_cancelled() {
-                return (Vec::new(), Vec::new());
+            if results.is_over() {
+                return;
             }
             let mut failures = Vec::new();
             let (encoded, usable) = encode(work, rows, &fetched, &mut failures, false);
-            if !failures.is_empty() {
-                results.has_failed.store(true, Ordering::Relaxed);
+            results.fail(failures);
+            for positions in plan(work.model, &encoded, usable, work.request.limits) {
+                run_or_split(work, &encoded, rows, &positions, references, results);
             }
-            let batches = plan(work.model, &encoded, usable, work.request.limits);
-            let outcomes = batches.into_iter().flat_map(|positions| run_or_split(work, &encoded, rows, &positions, references)).collect();
-            (outcomes, failures)
         };
-        let done: Vec<(Vec<Outcome>, Vec<Failure>)> = workers()?.install(|| rows.par_chunks(size).map(one).collect());
+        workers()?.install(|| rows.par_chunks(size).for_each(one));
         work.request.cancel.check()?;
-        for (outcomes, failures) in done {
-            results.failures.extend(failures);
-            results.add(outcomes, work.request.stats)?;
-        }
     }
     Ok(())
 }
@@ -261,19 +222,18 @@ fn by_length(work: &Work<'_>, rows: &[usize]) -> Result<Option<Vec<usize>>> {
 }
 
 /// Texts are sorted by length within a window, for which all of them must be tokens.
-fn run_windows(work: &Work<'_>, rows: &[usize], references: &[OutputRef], results: &mut Results) -> Result<()> {
+fn run_windows(work: &Work<'_>, rows: &[usize], references: &[OutputRef], results: &Results<'_>) -> Result<()> {
     for window in rows.chunks(WINDOW_ROWS) {
-        if results.is_over(work.request) {
+        if results.is_over() {
             break;
         }
-        let (encoded, usable) = encode(work, window, &HashMap::new(), &mut results.failures, true);
-        results.has_failed.store(!results.failures.is_empty(), Ordering::Relaxed);
+        let mut failures = Vec::new();
+        let (encoded, usable) = encode(work, window, &HashMap::new(), &mut failures, true);
+        results.fail(failures);
         work.request.cancel.check()?;
         let batches = plan(work.model, &encoded, usable, work.request.limits);
-        let run = |positions: Vec<usize>| run_or_split(work, &encoded, window, &positions, references);
-        let outcomes: Vec<Outcome> = workers()?.install(|| batches.into_par_iter().flat_map_iter(run).collect());
-        work.request.cancel.check()?;
-        results.add(outcomes, work.request.stats)?;
+        let run = |positions: Vec<usize>| run_or_split(work, &encoded, window, &positions, references, results);
+        workers()?.install(|| batches.into_par_iter().for_each(run));
     }
     Ok(())
 }
@@ -324,16 +284,19 @@ fn plan(model: &LoadedModel, encoded: &Encoded, usable: Vec<usize>, limits: &Lim
     cut(usable, (!encoded.tokens.is_empty()).then_some(&length as &dyn Fn(usize) -> usize), rule)
 }
 
-/// The rows of a batch and what the model gave for them.
-type Outcome = (Vec<usize>, Result<Vec<HostTensor>>);
-
 /// Runs a batch; if the graph fails on it, its halves, so that one row does not sink its neighbours.
-fn run_or_split(work: &Work<'_>, encoded: &Encoded, window: &[usize], positions: &[usize], references: &[OutputRef]) -> Vec<Outcome> {
-    let (model, stats) = (work.model, work.request.stats);
-    let rows = || positions.iter().map(|position| window[*position]).collect();
-    if let Err(error) = work.request.cancel.check() {
-        return vec![(rows(), Err(error))];
+fn run_or_split(
+    work: &Work<'_>,
+    encoded: &Encoded,
+    window: &[usize],
+    positions: &[usize],
+    references: &[OutputRef],
+    results: &Results<'_>,
+) {
+    if results.is_over() {
+        return;
     }
+    let (model, stats) = (work.model, work.request.stats);
     let batch = Batch {
         manifest: &model.manifest,
         columns: work.columns,
@@ -352,15 +315,13 @@ fn run_or_split(work: &Work<'_>, encoded: &Encoded, window: &[usize], positions:
     match result {
         Err(error) if error.kind() == Kind::Model && error.is_retryable() && positions.len() > 1 => {
             let (left, right) = positions.split_at(positions.len() / 2);
-            let half = |positions: &[usize]| run_or_split(work, encoded, window, positions, references);
-            let mut results = half(left);
-            results.extend(half(right));
-            results
+            run_or_split(work, encoded, window, left, references, results);
+            run_or_split(work, encoded, window, right, references, results);
         }
         result => {
             stats.model_rows.add(positions.len());
             model.rows.fetch_add(positions.len() as u64, Ordering::Relaxed);
-            vec![(rows(), result)]
+            results.add((positions.iter().map(|position| window[*position]).collect(), result));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Values that leave a graph.
 
+use std::borrow::Cow;
+
 use ort::value::{DynMapValueType, DynValue, ValueType};
 
 use crate::error::{Error, Kind, Result};
@@ -75,6 +77,16 @@ impl HostTensor {
             Data::Text(_) => Err(unreadable(port, &"text where numbers are expected")),
         }
     }
+}
+
+/// Shape and values of `value` as 32-bit floats, not copied where they are such already.
+pub(crate) fn floats<'a>(port: &Port, value: &'a DynValue) -> Result<(Vec<usize>, Cow<'a, [f32]>)> {
+    if port.element != Element::Float32 {
+        let tensor = HostTensor::read(port, value, None)?;
+        return Ok((tensor.shape.clone(), Cow::Owned(tensor.into_f32(port)?)));
+    }
+    let (shape, values) = value.try_extract_tensor::<f32>().map_err(|error| unreadable(port, &error))?;
+    Ok((shape.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect(), Cow::Borrowed(values)))
 }
 
 fn zipmap(port: &Port, value: &DynValue, classes: Option<&ClassNames>) -> Result<HostTensor> {
