@@ -19,9 +19,9 @@ def one_round(name: str, task, settings: dict) -> dict:
         if "setting" in bare:
             settings[key] = bare["setting"]
             # Nothing is compared with it, so that one round is enough.
-            if f"{key} python" not in settings:
-                settings[f"{key} python"] = last_json(run([python, HERE / "bare.py", *own, part.output, bare["setting"], bare["rows"]]))
-                found[f"python {place}"] = settings[f"{key} python"]
+            if (*key, "python") not in settings:
+                settings[*key, "python"] = True
+                found[f"python {place}"] = last_json(run([python, HERE / "bare.py", *own, part.output, bare["setting"], bare["rows"]]))
     return found
 
 
@@ -41,6 +41,7 @@ def table(results: dict, all_tasks: dict) -> None:
             continue
         middle = lambda value: statistics.median(map(value, good))
         ratios = [sql(one) / (scan(one) + prepared(one) + model(one)) for one in good]
-        cells = [f"{middle(value):.2f}" for value in (sql, scan, prepared, model, python_)]
+        cells = [f"{middle(value):.2f}" for value in (sql, scan, prepared, model)]
+        cells.append(f"{statistics.median(python_(one) for one in good if 'python 0' in one):.2f}")
         print(f"| {name} | {task.full:,} | {' | '.join(cells)} | **{statistics.median(ratios):.2f}** | {min(ratios):.2f}-{max(ratios):.2f} "
               f"| {statistics.median(sql(one) / model(one) for one in good):.2f} | {middle(lambda one: one['sql']['peak']) / 2**20:,.0f} |")

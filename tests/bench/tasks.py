@@ -77,16 +77,16 @@ def tasks() -> dict:
     fused = f"mm_predict('fused', {{{{{inputs}, text: text, path: path}}}})"
     return {
         "text": Task(
-            "texts", 2_000, 20_000, "minilm", "minilm",
+            "texts", 1_000, 20_000, "minilm", "minilm",
             "SELECT id, mm_embed('minilm', text) AS embedding FROM '{table}'",
             "SELECT count(mm_embed('minilm', text)) FROM '{table}'", text_scan, text_part("texts")),
         "pictures": Task(
-            "pictures", 1_000, 2_000, "efficientnet", "efficientnet-lite0",
+            "pictures", 500, 2_000, "efficientnet", "efficientnet-lite0",
             f"SELECT id, r.label AS label, r.score AS score FROM (SELECT id, {picture} AS r FROM '{{table}}')",
             f"SELECT count(r.label) FROM (SELECT {picture} AS r FROM '{{table}}')",
             "SELECT sum(octet_length(path)) FROM '{table}'", [Part("efficientnet-lite0", "pictures", "path", "logits")]),
         "trees": Task(
-            "numbers", 2_000_000, 5_000_000, "trees", "trees",
+            "numbers", 1_000_000, 5_000_000, "trees", "trees",
             f"SELECT id, mm_predict('trees', {numbers}).probabilities[1] AS score FROM '{{table}}'",
             f"SELECT count(r.label) FROM (SELECT mm_predict('trees', {numbers}) AS r FROM '{{table}}')",
             f"SELECT {sums} FROM '{{table}}'", [Part("trees", "numbers", ",".join(COLUMNS), "probabilities")]),
@@ -105,7 +105,7 @@ def tasks() -> dict:
             f"SELECT count(*) FROM {joined} WHERE {dear} AND {cheap}",
             f"SELECT sum(octet_length(t.text)) FROM {joined} WHERE {cheap}", text_part("selected")),
         "fused": Task(
-            "fused", 500, 2_000, "fused", "fused",
+            "fused", 250, 2_000, "fused", "fused",
             f"SELECT id, {fused} AS score FROM '{{table}}'", f"SELECT sum({fused}) FROM '{{table}}'",
             f"SELECT sum(octet_length(text)), sum(octet_length(path)), {', '.join(f'sum({name})' for name in FUSED_COLUMNS)} FROM '{{table}}'",
             [Part("minilm", "fused", "text", "last_hidden_state"), Part("efficientnet-lite0", "fused", "path", "embedding")]),

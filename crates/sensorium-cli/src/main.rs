@@ -1,6 +1,5 @@
 //! The `sensorium` command.
 
-mod allocator;
 mod arguments;
 mod demo;
 mod output;
@@ -16,8 +15,12 @@ use clap::Parser;
 
 use arguments::{Arguments, Command};
 
+/// Tensors and columns are megabytes that come and go on several threads, which the system's allocator gives back to the
+/// kernel and asks for again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
-    allocator::prepare();
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Command::Sql(options) => run::blocking(sql::run(options)),
