@@ -47,7 +47,24 @@ def median(rounds: list, key: str, value) -> float | None:
     return statistics.median(values) if values else None
 
 
+def matrix(results: dict, all_tasks: dict) -> None:
+    """All engines in one table: seconds (against our own in the same round), peak memory."""
+    print(f"| workload | rows | {' | '.join(PEERS)} |\n|---|---|{'---|' * len(PEERS)}")
+    for name, rounds in results.items():
+        cells = []
+        for peer in PEERS:
+            runs = [one[peer] for one in rounds if "seconds" in one.get(peer, {})]
+            ratios = [one[peer]["seconds"] / one["sensorium"]["seconds"] for one in rounds if all("seconds" in one.get(who, {}) for who in (peer, "sensorium"))]
+            if not ratios:
+                cells.append("failed")
+                continue
+            ratio = "" if peer == "sensorium" else f" ({statistics.median(ratios):.1f}x)"
+            cells.append(f"{statistics.median(one['seconds'] for one in runs):.2f} s{ratio}, {statistics.median(one['peak'] for one in runs) / 2**20:,.0f} MB")
+        print(f"| {name} | {all_tasks[name].rows:,} | {' | '.join(cells)} |")
+
+
 def table(results: dict, all_tasks: dict) -> None:
+    matrix(results, all_tasks)
     for name, rounds in results.items():
         print(f"\n### {name}, {all_tasks[name].rows:,} rows\n\n| engine | runs | seconds | spread | x sensorium | peak MB | agreement |\n|---|---|---|---|---|---|---|")
         seconds = {peer: median(rounds, peer, lambda one: one["seconds"]) for peer in dict.fromkeys(peer for one in rounds for peer in one)}
