@@ -1,11 +1,12 @@
 //! A model in memory, and what one engine session has seen of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use super::opened::Opened;
 use super::sessions::Sessions;
+use super::stats::Stats;
 use crate::modality::TextEncoder;
 use crate::package::Manifest;
 
@@ -18,8 +19,8 @@ pub(crate) struct LoadedModel {
     pub(crate) manifest: Arc<Manifest>,
     /// Rows that reached the model since the session loaded it.
     pub(crate) rows: AtomicU64,
-    /// What those rows took, in nanoseconds of one core or device.
-    pub(super) work: AtomicU64,
+    /// What the calls counted that have ended.
+    pub(super) totals: Stats,
     /// Batches that run at this moment.
     pub(crate) running: AtomicUsize,
     opened: Arc<Opened>,
@@ -27,8 +28,8 @@ pub(crate) struct LoadedModel {
 
 impl LoadedModel {
     pub(super) fn new(manifest: &Arc<Manifest>, opened: Arc<Opened>) -> Self {
-        let (rows, work, running) = (AtomicU64::new(0), AtomicU64::new(0), AtomicUsize::new(0));
-        Self { manifest: Arc::clone(manifest), rows, work, running, opened }
+        let (rows, running) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Self { manifest: Arc::clone(manifest), rows, totals: Stats::default(), running, opened }
     }
 
     pub(super) fn sessions(&self) -> &Sessions {
@@ -41,8 +42,8 @@ impl LoadedModel {
 
     /// What a row has taken so far, once enough of them were seen for a mean.
     pub(super) fn row_time(&self) -> Option<Duration> {
-        let rows = self.rows.load(Ordering::Relaxed);
-        (rows >= ENOUGH_ROWS).then(|| Duration::from_nanos(self.work.load(Ordering::Relaxed) / rows))
+        let rows = self.totals.model_rows.get();
+        (rows >= ENOUGH_ROWS).then(|| Duration::from_nanos(u64::try_from(self.totals.work().as_nanos()).unwrap_or(u64::MAX) / rows))
     }
 
     pub(crate) fn is_on_cpu(&self) -> bool {

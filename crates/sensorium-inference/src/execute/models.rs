@@ -68,6 +68,8 @@ pub struct ModelProgress {
     pub rows: u64,
     /// Batches that run at this moment.
     pub running: usize,
+    /// The figures of [`Stats`] of the calls that have ended.
+    pub figures: Vec<(&'static str, u64)>,
 }
 
 impl Models {
@@ -76,12 +78,11 @@ impl Models {
     /// # Errors
     /// When the model cannot be loaded or its device fails. What is wrong with single rows is in the answer.
     pub fn run(&self, catalog: &Catalog, version: &ModelVersion, request: &Request<'_>) -> Result<Answer> {
+        let before = request.stats.snapshot();
         request.stats.input_rows.add(request.rows);
         let model = self.load(catalog, version, request.limits)?;
-        let before = request.stats.work();
         let answer = run_different(&model, &version.sha256, &self.caches, request);
-        let work = request.stats.work().saturating_sub(before);
-        model.work.fetch_add(u64::try_from(work.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        model.totals.add_growth(request.stats, &before);
         answer
     }
 
@@ -100,6 +101,7 @@ impl Models {
             model: name.clone(),
             rows: model.rows.load(Ordering::Relaxed),
             running: model.running.load(Ordering::Relaxed),
+            figures: model.totals.figures(),
         };
         ready.map(progress).collect()
     }

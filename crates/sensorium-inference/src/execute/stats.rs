@@ -16,6 +16,16 @@ macro_rules! stats {
             pub fn figures(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name.get())),+]
             }
+
+            /// Adds what `stats` has counted since its figures were `before`.
+            pub(super) fn add_growth(&self, stats: &Self, before: &Self) {
+                $(self.$name.0.fetch_add(stats.$name.get().saturating_sub(before.$name.get()), Ordering::Relaxed);)+
+            }
+
+            /// The figures as they are now.
+            pub(super) fn snapshot(&self) -> Self {
+                Self { $($name: Count(AtomicU64::new(self.$name.get())),)+ }
+            }
         }
     };
 }
