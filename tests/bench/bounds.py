@@ -14,7 +14,7 @@ GROUPS = 50
 
 def part(task, place: Path, name: str, rows: slice) -> Path:
     """Some rows of the workload's table, in row groups of the same size whatever their number."""
-    cut = place / f"{task.table}-{name}.parquet"
+    cut = place / f"{task.table}-{name}-{rows.stop - rows.start}.parquet"
     if not cut.exists():
         cut_table(data_folder() / f"{task.table}.parquet", cut, rows, max(task.full // GROUPS, 1))
     return cut
