@@ -12,7 +12,7 @@ use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
 use super::encode::Encoded;
 use super::rows::run_of;
 use crate::error::{Error, Kind, Result};
-use crate::modality::{Column, row_wise, rows_wise};
+use crate::modality::{Column, row_wise, row_wise_of};
 use crate::package::{Element, Feed, Manifest, Modality, OutputRef, Port, Source, TextSpec, TokenPart};
 
 /// The rows of one batch and all that is known of them.
@@ -156,7 +156,7 @@ impl Batch<'_> {
             return filled(port, shape, |values| row_wise(&sources, values));
         }
         let rows: Vec<usize> = self.rows().collect();
-        filled(port, shape, |values| rows_wise(sources, &rows, values))
+        filled(port, shape, |values| row_wise_of(sources, &rows, values))
     }
 
     fn vector(&self, port: &Port, input: &str) -> Result<DynValue> {

@@ -10,6 +10,7 @@ use super::disk_cache::{DiskCache, OpenedDiskCache};
 use super::keys::{RowKey, RowKeys, row_keys};
 use super::limits::{Distinct, Limits};
 use super::loaded::LoadedModel;
+use super::rows::{not_copied, take_rows};
 use super::run::{Answer, Failure, Request, run};
 use crate::error::{Error, Kind, Result};
 use crate::package::{Manifest, Modality};
@@ -180,13 +181,11 @@ fn chosen(values: &ArrayRef, rows: &[usize]) -> Result<ArrayRef> {
     if rows.len() == values.len() {
         return Ok(ArrayRef::clone(values));
     }
-    let failed = |error: arrow::error::ArrowError| Error::new(Kind::Model, format!("results cannot be copied: {error}"));
-    take(values, &rows.iter().map(|row| *row as u64).collect::<UInt64Array>(), None).map_err(failed)
+    take_rows(values, &rows.iter().map(|row| *row as u32).collect()).map_err(|error| not_copied(&error))
 }
 
 /// Values from several arrays, in one.
 fn gathered(sources: &[ArrayRef], places: Vec<Option<(usize, usize)>>) -> Result<ArrayRef> {
-    let failed = |error: arrow::error::ArrowError| Error::new(Kind::Model, format!("results cannot be copied: {error}"));
     let in_order = |(index, place): (usize, &Option<(usize, usize)>)| *place == Some((0, index));
     if let [only] = sources
         && only.len() == places.len()
@@ -197,7 +196,7 @@ fn gathered(sources: &[ArrayRef], places: Vec<Option<(usize, usize)>>) -> Result
     let sources: Vec<&dyn Array> = sources.iter().map(AsRef::as_ref).collect();
     // Only after a failure that ends the query is a place empty; its value is not looked at.
     let places: Vec<(usize, usize)> = places.into_iter().map(|place| place.unwrap_or((0, 0))).collect();
-    interleave(&sources, &places).map_err(failed)
+    interleave(&sources, &places).map_err(|error| not_copied(&error))
 }
 
 fn run_rows(model: &LoadedModel, request: &Request<'_>, rows: &[usize]) -> Result<Answer> {

@@ -9,6 +9,13 @@ use arrow::compute::take;
 use arrow::datatypes::{DataType, FieldRef};
 use arrow::error::ArrowError;
 
+use crate::error::{Error, Kind};
+
+/// That rows of results could not be chosen.
+pub(super) fn not_copied(error: &ArrowError) -> Error {
+    Error::new(Kind::Model, format!("results cannot be copied: {error}"))
+}
+
 /// The range that `rows` are, if each is the one behind the last.
 pub(super) fn run_of(mut rows: impl Iterator<Item = usize>) -> Option<Range<usize>> {
     let first = rows.next()?;

@@ -5,8 +5,8 @@ use std::ops::Range;
 use arrow::array::{Array, ArrayRef, UInt32Array};
 use arrow::datatypes::DataType;
 
-use super::rows::take_rows;
-use crate::error::{Error, Kind, Result};
+use super::rows::{not_copied, take_rows};
+use crate::error::Result;
 
 /// One value per row. Rows may share a value, which is copied for each of them no earlier than it is asked for: vectors for
 /// half a million rows take a gigabyte, those of their two thousand different texts three megabytes.
@@ -30,7 +30,7 @@ impl Values {
         let places = match &self.places {
             None => rows,
             Some(places) => {
-                let taken = arrow::compute::take(places, &rows, None).map_err(|error| failed(&error))?;
+                let taken = arrow::compute::take(places, &rows, None).map_err(|error| not_copied(&error))?;
                 arrow::array::AsArray::as_primitive(&taken).clone()
             }
         };
@@ -77,12 +77,12 @@ impl Values {
     /// The values of some rows.
     ///
     /// # Errors
-    /// [`Kind::Model`] when they take more than an array can hold.
+    /// [`Kind::Model`](crate::error::Kind::Model) when they take more than an array can hold.
     pub fn of(&self, rows: Range<usize>) -> Result<ArrayRef> {
         let (start, length) = (rows.start, rows.len());
         match &self.places {
             None => Ok(self.different.slice(start, length)),
-            Some(places) => take_rows(&self.different, &places.slice(start, length)).map_err(|error| failed(&error)),
+            Some(places) => take_rows(&self.different, &places.slice(start, length)).map_err(|error| not_copied(&error)),
         }
     }
 
@@ -93,10 +93,6 @@ impl Values {
     pub fn whole(&self) -> Result<ArrayRef> {
         self.of(0..self.len())
     }
-}
-
-fn failed(error: &arrow::error::ArrowError) -> Error {
-    Error::new(Kind::Model, format!("results cannot be copied: {error}"))
 }
 
 #[cfg(test)]

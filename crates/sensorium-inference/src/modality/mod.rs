@@ -8,5 +8,5 @@ mod text;
 pub use columns::input_accepts;
 pub(crate) use columns::{Column, prepare};
 pub use image::picture_to_tensor;
-pub(crate) use row_wise::{row_wise, rows_wise};
+pub(crate) use row_wise::{row_wise, row_wise_of};
 pub(crate) use text::{TextEncoder, Tokens};

@@ -15,8 +15,8 @@ pub(crate) fn row_wise<T: Copy>(sources: &[&[T]], values: &mut [T]) {
     }
 }
 
-/// The same for chosen rows: row `rows[i]` at place `i`.
-pub(crate) fn rows_wise<T: Copy>(sources: &[&[T]], rows: &[usize], values: &mut [T]) {
+/// [`row_wise`] of chosen rows: row `rows[i]` at place `i`.
+pub(crate) fn row_wise_of<T: Copy>(sources: &[&[T]], rows: &[usize], values: &mut [T]) {
     let width = sources.len().max(1);
     for (rows, turned) in rows.chunks(TURNED_ROWS).zip(values.chunks_mut(TURNED_ROWS * width)) {
         for (place, source) in sources.iter().enumerate() {
@@ -41,7 +41,7 @@ mod tests {
             row_wise(&sources, &mut values);
             prop_assert_eq!(&values, &expected);
             let backwards: Vec<usize> = (0..rows).rev().collect();
-            rows_wise(&sources, &backwards, &mut values);
+            row_wise_of(&sources, &backwards, &mut values);
             let expected: Vec<usize> = expected.chunks(width).rev().flatten().copied().collect();
             prop_assert_eq!(values, expected);
         }
