@@ -5,12 +5,11 @@ use std::time::Instant;
 
 use arrow::array::{Array, AsArray};
 use bytes::Bytes;
-use rayon::prelude::*;
 
 use super::fetch::Fetched;
 use super::loaded::LoadedModel;
-use super::models::workers;
 use super::run::{Failure, Request, Step, places};
+use super::workers;
 use crate::error::{Error, Kind, Result};
 use crate::media::{Place, fetch_local};
 use crate::modality::{Column, Tokens, picture_to_tensor};
@@ -66,10 +65,10 @@ pub(super) fn encode(
 }
 
 fn all<T: Send>(rows: &[usize], one: impl Fn(usize) -> Outcome<T> + Sync, on_all_workers: bool) -> Vec<Outcome<T>> {
-    match workers() {
-        Ok(workers) if on_all_workers => workers.install(|| rows.par_iter().map(|row| one(*row)).collect()),
-        _ => rows.iter().map(|row| one(*row)).collect(),
+    if on_all_workers && let Ok(outcomes) = workers::map(rows.len(), 1, |position| one(rows[position])) {
+        return outcomes;
     }
+    rows.iter().map(|row| one(*row)).collect()
 }
 
 fn sort_out<T: Default>(outcomes: Vec<Outcome<T>>, keep: &mut impl FnMut(usize, (Step, Error))) -> Vec<T> {

@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::row::{RowConverter, SortField};
-use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::limits::Limits;
-use super::models::workers;
 use super::run::Request;
+use super::workers;
 use crate::error::{Error, Kind, Result};
 use crate::media::{Place, fetch_local};
 use crate::package::{Manifest, Modality, hex};
@@ -68,7 +67,7 @@ pub(super) fn row_keys(model: &str, manifest: &Manifest, request: &Request<'_>) 
         }
         digest.finalize().into()
     };
-    let keys = workers()?.install(|| (0..request.rows).into_par_iter().with_min_len(ROWS_OF_A_TASK).map(key).collect());
+    let keys = workers::map(request.rows, ROWS_OF_A_TASK, key)?;
     Ok(RowKeys { keys, are_durable: !is_fleeting.into_inner() })
 }
 

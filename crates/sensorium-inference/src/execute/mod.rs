@@ -26,15 +26,17 @@ mod tensor;
 mod trial;
 mod values;
 mod windows;
+mod workers;
 
 pub use answer::{Wanted, result_bytes, result_type};
 pub use cancel::Cancel;
 pub use limits::{Distinct, Limits};
-pub use models::{ModelProgress, Models, on_workers};
+pub use models::{ModelProgress, Models};
 pub use run::{Answer, Failure, Request, Step, batch_plan};
 pub use stats::{Count, Stats};
 pub use trial::try_out;
 pub use values::Values;
 pub use windows::{Windows, windows};
+pub use workers::on_workers;
 
 pub use crate::modality::input_accepts;

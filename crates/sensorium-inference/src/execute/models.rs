@@ -1,11 +1,8 @@
 //! Loaded models of a session: each loaded once in the process, the longest idle dropped when there are too many bytes of them.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
-
-use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::limits::Limits;
 use super::loaded::LoadedModel;
@@ -13,38 +10,7 @@ use super::memo::{Caches, run_different};
 use super::opened::{Key, Opened, Shared};
 use super::run::{Answer, Request};
 use crate::catalog::{Catalog, ModelVersion};
-use crate::error::{Error, Kind, Result};
-
-/// Workers that decode, tokenize and run CPU sessions; never tokio's.
-static WORKERS: OnceLock<Result<ThreadPool>> = OnceLock::new();
-
-pub(super) fn workers() -> Result<&'static ThreadPool> {
-    let build = || {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|index| format!("sensorium-worker-{index}"))
-            .build()
-            .map_err(|error| Error::new(Kind::Runtime, format!("cannot start worker threads: {error}")))
-    };
-    WORKERS.get_or_init(build).as_ref().map_err(Clone::clone)
-}
-
-/// Runs `work` on the threads that run CPU models, one for each core; `None` where it panicked. It must not wait for other
-/// calls, as nobody else would do their work.
-///
-/// # Errors
-/// [`Kind::Runtime`] when the threads cannot be started.
-pub fn on_workers<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<impl Future<Output = Option<T>>> {
-    let (sender, receiver) = tokio::sync::oneshot::channel();
-    workers()?.spawn_fifo(move || {
-        // A panic would end the process here.
-        if let Ok(done) = catch_unwind(AssertUnwindSafe(work)) {
-            let _ = sender.send(done);
-        }
-    });
-    Ok(async { receiver.await.ok() })
-}
+use crate::error::Result;
 
 /// The models of the process, which its sessions share.
 static OPENED: Shared<Key, Opened> = Shared::new();

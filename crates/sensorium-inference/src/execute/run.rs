@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use arrow::array::ArrayRef;
-use rayon::prelude::*;
 
 use super::answer::{Collector, Wanted, assemble};
 use super::batches::{BatchRule, cut};
@@ -18,10 +17,10 @@ use super::fetch::Fetches;
 use super::graph::run_batch;
 use super::limits::Limits;
 use super::loaded::LoadedModel;
-use super::models::workers;
 use super::results::Results;
 use super::stats::Stats;
 use super::values::Values;
+use super::workers;
 use crate::error::{Error, Kind, Result};
 use crate::media::MediaAccess;
 use crate::modality::prepare;
@@ -179,7 +178,7 @@ fn run_pictures(work: &Work<'_>, rows: &[usize], references: &[OutputRef], resul
     let manifest = &*work.model.manifest;
     let size = sizes(work.model, work.request.limits).rows(manifest);
     // Small calls are shared among all workers.
-    let size = size.min(rows.len().div_ceil(workers()?.current_num_threads())).max(1);
+    let size = size.min(rows.len().div_ceil(workers::count()?)).max(1);
     let sorted = by_length(work, rows)?;
     let mut fetches = Fetches::start(work, sorted.as_deref().unwrap_or(rows))?;
     while let Some((rows, fetched)) = fetches.next(work)? {
@@ -190,11 +189,11 @@ fn run_pictures(work: &Work<'_>, rows: &[usize], references: &[OutputRef], resul
             let mut failures = Vec::new();
             let (encoded, usable) = encode(work, rows, &fetched, &mut failures, false);
             results.fail(failures);
-            for positions in plan(work.model, &encoded, usable, work.request.limits) {
+            for positions in plan(work.model, &encoded, usable, work.request.limits, 1) {
                 run_or_split(work, &encoded, rows, &positions, references, results);
             }
         };
-        workers()?.install(|| rows.par_chunks(size).for_each(one));
+        workers::for_each(rows.chunks(size), one)?;
         work.request.cancel.check()?;
     }
     Ok(())
@@ -215,8 +214,8 @@ fn by_length(work: &Work<'_>, rows: &[usize]) -> Result<Option<Vec<usize>>> {
         return Ok(None);
     }
     // A text that fails does so again where it counts.
-    let length = |row: &usize| texts.iter().map(|input| token_count(work, input, *row)).sum::<usize>();
-    let mut lengths: Vec<(usize, usize)> = workers()?.install(|| rows.par_iter().map(|row| (length(row), *row)).collect());
+    let length = |row: usize| texts.iter().map(|input| token_count(work, input, row)).sum::<usize>();
+    let mut lengths = workers::map(rows.len(), 1, |place| (length(rows[place]), rows[place]))?;
     lengths.sort_unstable();
     Ok(Some(lengths.into_iter().map(|(_, row)| row).collect()))
 }
@@ -231,9 +230,9 @@ fn run_windows(work: &Work<'_>, rows: &[usize], references: &[OutputRef], result
         let (encoded, usable) = encode(work, window, &HashMap::new(), &mut failures, true);
         results.fail(failures);
         work.request.cancel.check()?;
-        let batches = plan(work.model, &encoded, usable, work.request.limits);
+        let batches = plan(work.model, &encoded, usable, work.request.limits, workers::count()?);
         let run = |positions: Vec<usize>| run_or_split(work, &encoded, window, &positions, references, results);
-        workers()?.install(|| batches.into_par_iter().for_each(run));
+        workers::for_each(batches, run)?;
     }
     Ok(())
 }
@@ -272,7 +271,8 @@ fn sizes(model: &LoadedModel, limits: &Limits) -> Sizes {
     Sizes::of(!model.is_on_cpu(), limits)
 }
 
-fn plan(model: &LoadedModel, encoded: &Encoded, usable: Vec<usize>, limits: &Limits) -> Vec<Vec<usize>> {
+/// Batches for `workers` that have nothing else to do; a GPU takes what it is given.
+fn plan(model: &LoadedModel, encoded: &Encoded, usable: Vec<usize>, limits: &Limits, workers: usize) -> Vec<Vec<usize>> {
     let manifest = &*model.manifest;
     let sizes = sizes(model, limits);
     let equal_lengths = manifest.inputs.iter().any(|input| matches!(&input.modality, Modality::Text(spec) if !spec.masked));
@@ -281,7 +281,8 @@ fn plan(model: &LoadedModel, encoded: &Encoded, usable: Vec<usize>, limits: &Lim
     let max_rows = if alone { 1 } else { sizes.rows(manifest) };
     let rule = BatchRule { max_rows, max_tokens: sizes.tokens, equal_lengths };
     let length = |position: usize| encoded.tokens.values().map(|tokens| tokens[position].ids.len()).sum::<usize>();
-    cut(usable, (!encoded.tokens.is_empty()).then_some(&length as &dyn Fn(usize) -> usize), rule)
+    let lengths = (!encoded.tokens.is_empty()).then_some(&length as &dyn Fn(usize) -> usize);
+    cut(usable, lengths, rule, if model.is_on_cpu() { workers } else { 1 })
 }
 
 /// Runs a batch; if the graph fails on it, its halves, so that one row does not sink its neighbours.
