@@ -1,6 +1,7 @@
 //! Answers beside those of other software on the same files; `tests/reference` made the fixtures.
 
 mod fused;
+mod joint;
 mod pictures;
 mod seed_net;
 mod sklearn;
@@ -12,6 +13,10 @@ use crate::Test;
 use crate::support::ensure;
 
 pub(crate) const TESTS: &[Test] = &[
+    ("clip_of_two_graphs", joint::clip),
+    ("clip_of_one_graph", joint::clip_of_one_graph),
+    ("siglip", joint::siglip),
+    ("siglip_of_unknown_scale", joint::unknown_scale),
     ("fused_model_with_encoders_in_front", fused::with_encoders),
     ("gradient_boosting_pipeline", sklearn::gradient_boosting),
     ("gradient_boosting_pipeline_with_zipmap", sklearn::zipmap),

@@ -16,8 +16,8 @@ mod runtime;
 pub use catalog::{Catalog, CreateMode, ModelReference, ModelSummary, ModelVersion, environment_options};
 pub use error::{Error, Kind, Result};
 pub use execute::{
-    Answer, Cancel, Count, Distinct, Failure, Limits, ModelProgress, Models, Request, Stats, Step, Values, Wanted, Windows, batch_plan,
-    input_accepts, on_workers, result_bytes, result_type, try_out, windows,
+    Answer, Cancel, Count, Distinct, Failure, LabelSet, Limits, ModelProgress, Models, Request, Stats, Step, Values, Wanted, Windows,
+    batch_plan, input_accepts, on_workers, result_bytes, result_type, try_out, windows, zero_shot, zero_shot_type,
 };
 pub use media::MediaAccess;
 pub use modality::picture_to_tensor;

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arrow::array::ArrayRef;
 use arrow::datatypes::FieldRef;
 use datafusion::error::Result;
-use sensorium_inference::{Cancel, MediaAccess, ModelVersion, Request, Stats, Values, Wanted};
+use sensorium_inference::{Answer, Cancel, MediaAccess, ModelVersion, Request, Stats, Values, Wanted};
 
 use super::arguments::bind;
+use super::classify::{LabelVectors, classify};
 use super::policy::{Policy, settle};
 use crate::engine::Engine;
 use crate::errors::to_datafusion;
@@ -21,21 +22,32 @@ use crate::settings::MmSettings;
 pub(crate) struct Bound {
     /// The model as the call names it, for binding it again.
     reference: String,
+    /// The version in the catalog.
+    pub(crate) whole: Arc<ModelVersion>,
+    /// The part of it that runs on the call's input: itself, but for joint models.
     pub(crate) version: Arc<ModelVersion>,
     /// For each media input, the folder of the table that it comes from.
     pub(crate) bases: BTreeMap<String, String>,
     /// Rows that this call has seen, which numbers the failed ones.
     rows: Arc<AtomicU64>,
+    /// The vectors of labels, which all rows share.
+    pub(super) labels: Arc<LabelVectors>,
 }
 
 impl Bound {
-    pub(crate) fn new(reference: &str, version: Arc<ModelVersion>, bases: BTreeMap<String, String>) -> Self {
-        Self { reference: reference.to_string(), version, bases, rows: Arc::default() }
+    pub(crate) fn new(reference: &str, whole: Arc<ModelVersion>, version: Arc<ModelVersion>, bases: BTreeMap<String, String>) -> Self {
+        Self { reference: reference.to_string(), whole, version, bases, rows: Arc::default(), labels: Arc::default() }
     }
 
     /// Counts further rows of the call; returns the number of the first.
     pub(super) fn count(&self, rows: usize) -> u64 {
         self.rows.fetch_add(rows as u64, Ordering::Relaxed)
+    }
+
+    /// The input whose side of a joint model runs.
+    pub(crate) fn side(&self) -> Option<&str> {
+        let is_side = !Arc::ptr_eq(&self.whole, &self.version);
+        self.version.manifest.inputs.first().map(|input| input.name.as_str()).filter(|_| is_side)
     }
 
     pub(crate) fn reference(&self) -> &str {
@@ -62,8 +74,29 @@ impl Hash for Bound {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Kind {
     pub(crate) function: &'static str,
-    pub(crate) wanted: Wanted,
+    pub(crate) asked: Asked,
     pub(crate) policy: Policy,
+}
+
+/// What a function returns of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Asked {
+    /// What its task gives.
+    Prediction,
+    /// Its vector.
+    Embedding,
+    /// The best of the labels that the call names, by their vectors.
+    Classes,
+}
+
+impl Asked {
+    /// What the model itself must give for that.
+    pub(crate) fn wanted(self) -> Wanted {
+        match self {
+            Self::Prediction => Wanted::Prediction,
+            Self::Embedding | Self::Classes => Wanted::Embedding,
+        }
+    }
 }
 
 /// The arguments behind the model, all of `rows` rows.
@@ -80,13 +113,22 @@ pub(crate) struct Arguments<'a> {
 
 /// Runs a bound call.
 pub(crate) fn evaluate(engine: &Engine, kind: Kind, bound: &Bound, arguments: &Arguments<'_>, settings: &MmSettings) -> Result<Values> {
+    let answer = match kind.asked {
+        Asked::Classes => classify(engine, kind, bound, arguments, settings)?,
+        Asked::Prediction | Asked::Embedding => answer(engine, kind, bound, arguments, settings)?,
+    };
+    settle(engine, kind.function, Some(&bound.version.pinned()), answer, kind.policy, settings, arguments.number)
+}
+
+/// What the model gives for the arguments.
+pub(super) fn answer(engine: &Engine, kind: Kind, bound: &Bound, arguments: &Arguments<'_>, settings: &MmSettings) -> Result<Answer> {
     let version = &bound.version;
     let inputs = bind(&version.name, &version.manifest, arguments.fields).map_err(to_datafusion)?.columns(arguments.arrays);
     let access = MediaAccess { bases: bound.bases.clone(), allowed_roots: settings.allowed_roots.clone() };
     let request = Request {
         inputs: &inputs,
         rows: arguments.rows,
-        wanted: kind.wanted,
+        wanted: kind.asked.wanted(),
         access: &access,
         limits: &settings.limits,
         stop_at_failure: kind.policy.stops(settings),
@@ -94,6 +136,5 @@ pub(crate) fn evaluate(engine: &Engine, kind: Kind, bound: &Bound, arguments: &A
         cancel: arguments.cancel,
         stats: arguments.stats,
     };
-    let answer = engine.models.run(&engine.catalog, version, &request).map_err(to_datafusion)?;
-    settle(engine, kind.function, Some(&version.pinned()), answer, kind.policy, settings, arguments.number)
+    engine.models.run(&engine.catalog, version, &request).map_err(to_datafusion)
 }

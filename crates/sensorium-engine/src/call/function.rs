@@ -17,8 +17,10 @@ use datafusion::logical_expr::{
 use sensorium_inference::{Cancel, Limits, ModelVersion, Stats, Values, Windows, batch_plan, result_bytes, result_type, windows};
 
 use super::arguments::bind;
-use super::evaluate::{Arguments, Bound, Kind, evaluate};
+use super::classify::classes_type;
+use super::evaluate::{Arguments, Asked, Bound, Kind, evaluate};
 use super::policy::{Policy, try_type};
+use super::side::side_of;
 use crate::engine::Engine;
 use crate::errors::to_datafusion;
 use crate::learned::Learned;
@@ -126,7 +128,7 @@ impl ModelFunction {
 
     /// Which windows suit a bound call.
     pub(crate) fn windows(&self, limits: &Limits) -> Result<Windows> {
-        Ok(windows(&self.model(None)?.version.manifest, limits))
+        Ok(windows(&self.model(None, &[])?.version.manifest, limits))
     }
 
     /// How the rows of the call are cut into batches.
@@ -136,7 +138,7 @@ impl ModelFunction {
 
     /// About what a row of a bound call's results takes in memory.
     pub(crate) fn result_bytes(&self) -> Result<usize> {
-        result_bytes(&self.model(None)?.version.manifest, self.kind.wanted).map_err(to_datafusion)
+        result_bytes(&self.model(None, &[])?.version.manifest, self.kind.asked.wanted()).map_err(to_datafusion)
     }
 
     /// What was seen of predicates.
@@ -151,13 +153,22 @@ impl ModelFunction {
 
     /// Runs a bound call.
     pub(crate) fn evaluate_bound(&self, arguments: &Arguments<'_>, settings: &MmSettings) -> Result<Values> {
-        evaluate(&self.engine, self.kind, &self.model(None)?, arguments, settings)
+        evaluate(&self.engine, self.kind, &self.model(None, &[])?, arguments, settings)
     }
 
-    fn model(&self, name: Option<&ScalarValue>) -> Result<Bound> {
+    /// The part of `version` that a call with these arguments is of.
+    pub(crate) fn side(&self, version: &Arc<ModelVersion>, arguments: &[FieldRef]) -> Result<Arc<ModelVersion>> {
+        side_of(Arc::clone(version), self.kind.asked, arguments).map_err(to_datafusion)
+    }
+
+    fn model(&self, name: Option<&ScalarValue>, arguments: &[FieldRef]) -> Result<Bound> {
         match (&self.bound, name.and_then(|name| name.try_as_str().flatten())) {
             (Some(bound), _) => Ok(bound.clone()),
-            (None, Some(name)) => Ok(Bound::new(name, self.resolve(name)?, BTreeMap::new())),
+            (None, Some(name)) => {
+                let whole = self.resolve(name)?;
+                let side = self.side(&whole, arguments)?;
+                Ok(Bound::new(name, whole, side, BTreeMap::new()))
+            }
             (None, None) => plan_err!("{}: the model must be a string literal, such as 'credit' or 'credit@3'", self.kind.function),
         }
     }
@@ -212,15 +223,22 @@ impl ScalarUDFImpl for ModelFunction {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        let bound = self.model(args.scalar_arguments.first().copied().flatten())?;
-        let manifest = &bound.version.manifest;
-        let value = result_type(manifest, self.kind.wanted).map_err(to_datafusion)?;
         let arguments = args.arg_fields.get(1..).unwrap_or_default();
+        let bound = self.model(args.scalar_arguments.first().copied().flatten(), arguments)?;
+        let manifest = &bound.version.manifest;
+        let value = match self.kind.asked {
+            Asked::Classes => classes_type(&bound.whole, arguments),
+            Asked::Prediction | Asked::Embedding => result_type(manifest, self.kind.asked.wanted()),
+        };
+        let value = value.map_err(to_datafusion)?;
+        // Labels are no input of the model.
+        let (arguments, labels) = if self.kind.asked == Asked::Classes { arguments.split_at(1) } else { (arguments, &[][..]) };
         // `t.*` has no type before its columns are known; the rule that writes them out checks them.
         let has_wildcard =
             arguments.iter().zip(&args.scalar_arguments[1..]).any(|(field, value)| field.data_type().is_null() && value.is_none());
-        let may_be_null =
-            has_wildcard || bind(&bound.version.name, manifest, arguments).map_err(to_datafusion)?.may_be_null(manifest, arguments);
+        let may_be_null = has_wildcard
+            || labels.iter().any(|labels| labels.is_nullable())
+            || bind(&bound.version.name, manifest, arguments).map_err(to_datafusion)?.may_be_null(manifest, arguments);
         Ok(Arc::new(match self.kind.policy {
             Policy::Try => Field::new(self.kind.function, try_type(value), false),
             Policy::Setting => Field::new(self.kind.function, value, may_be_null || self.null_on_error),
@@ -232,7 +250,7 @@ impl ScalarUDFImpl for ModelFunction {
             Some(ColumnarValue::Scalar(name)) => Some(name),
             _ => None,
         };
-        let bound = self.model(name)?;
+        let bound = self.model(name, &args.arg_fields[1..])?;
         let all_scalar = args.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
         let rows = if all_scalar { 1 } else { args.number_rows };
         let arrays: Vec<ArrayRef> = args.args[1..].iter().map(|argument| argument.to_array(rows)).collect::<Result<_>>()?;

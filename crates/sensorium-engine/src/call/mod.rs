@@ -4,12 +4,14 @@
 //! functions themselves through DataFusion's `invoke` end there with a [`Bound`].
 
 mod arguments;
+mod classify;
 mod evaluate;
 mod function;
 mod policy;
+mod side;
 mod wildcard;
 
-pub(crate) use evaluate::{Arguments, Bound, Kind};
+pub(crate) use evaluate::{Arguments, Asked, Bound, Kind};
 pub(crate) use function::{ModelFunction, model_literal};
 pub(crate) use policy::{Policy, settle, try_type};
 pub(crate) use wildcard::expand_wildcards;

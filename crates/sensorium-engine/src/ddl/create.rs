@@ -36,6 +36,10 @@ pub(super) fn create(engine: &Engine, name: &str, mode: CreateMode, source: &str
     status(format!("model {} {verb}, sha256 {}", version.pinned(), version.sha256))
 }
 
+fn number_of(option: &str, number: &str) -> Result<f32, Error> {
+    number.parse().map_err(|_| Error::new(Kind::Setting, format!("{option}: not a number: {number}")))
+}
+
 fn import_options(options: Options) -> Result<ImportOptions, Error> {
     let mut import = ImportOptions::default();
     for (name, value) in options {
@@ -43,6 +47,9 @@ fn import_options(options: Options) -> Result<ImportOptions, Error> {
             ("task", OptionValue::Text(task)) => import.task = Some(task),
             ("activation", OptionValue::Text(activation)) => import.activation = Some(activation),
             ("variant", OptionValue::Text(variant)) => import.variant = Some(variant),
+            ("prompt", OptionValue::Text(prompt)) => import.prompt = Some(prompt),
+            ("logit_scale", OptionValue::Number(number)) => import.logit_scale = Some(number_of("logit_scale", &number)?),
+            ("logit_bias", OptionValue::Number(number)) => import.logit_bias = Some(number_of("logit_bias", &number)?),
             ("labels", OptionValue::List(labels)) => import.labels = Some(labels),
             ("labels", OptionValue::Text(labels)) => {
                 import.labels = Some(labels.split(',').map(|label| label.trim().to_string()).collect())
@@ -55,7 +62,7 @@ fn import_options(options: Options) -> Result<ImportOptions, Error> {
             }
             (known, _) if ImportOptions::NAMES.contains(&known) => {
                 return Err(Error::new(Kind::Setting, format!("option {known}: a value of the wrong kind")).with_hint(
-                    "task = 'classification', labels = ['good', 'bad'], activation = 'softmax', max_tokens = 256, variant = 'fp16'",
+                    "task = 'classification', labels = ['good', 'bad'], activation = 'softmax', max_tokens = 256, variant = 'fp16', logit_scale = 100, prompt = 'a photo of a {}'",
                 ));
             }
             (other, _) => {

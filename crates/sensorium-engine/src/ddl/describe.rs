@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::error::Result;
-use sensorium_inference::{Wanted, result_type};
+use sensorium_inference::{Wanted, result_type, zero_shot_type};
 
 use crate::engine::Engine;
 use crate::errors::to_datafusion;
@@ -24,6 +24,15 @@ pub(super) fn describe(engine: &Engine, reference: &str) -> Result<RecordBatch> 
         let Some(detail) = detail else { continue };
         let data_type = result_type(manifest, wanted).map_err(to_datafusion)?;
         facts.push(["output".into(), function.into(), data_type.to_string(), detail]);
+    }
+    for side in manifest.joint.keys().filter_map(|input| Some((input, manifest.side(input)?))) {
+        let (input, side) = side;
+        let data_type = result_type(&side, Wanted::Embedding).map_err(to_datafusion)?;
+        let detail = side.embedding.as_ref().map(sensorium_inference::OutputRef::describe).unwrap_or_default();
+        facts.push(["output".into(), format!("mm_embed {{{input}: ..}}"), data_type.to_string(), detail]);
+    }
+    if let Some(matching) = &manifest.matching {
+        facts.push(["output".into(), "mm_classify".into(), zero_shot_type().to_string(), matching.describe()]);
     }
     for (file, record) in &manifest.files {
         facts.push(["file".into(), file.clone(), format!("{} bytes", record.bytes), format!("sha256 {}", record.sha256)]);

@@ -121,6 +121,10 @@ fn value(parser: &mut Parser<'_>) -> Parsed<OptionValue> {
     match parser.next_token().token {
         Token::SingleQuotedString(text) => Ok(OptionValue::Text(text)),
         Token::Number(number, _) => Ok(OptionValue::Number(number)),
+        Token::Minus => match parser.next_token().token {
+            Token::Number(number, _) => Ok(OptionValue::Number(format!("-{number}"))),
+            other => Err(ParserError::ParserError(format!("expected a number behind `-`, found `{other}`"))),
+        },
         Token::LBracket => {
             let list = parser.parse_comma_separated(Parser::parse_literal_string)?;
             parser.expect_token(&Token::RBracket)?;

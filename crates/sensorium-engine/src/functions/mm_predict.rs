@@ -3,9 +3,8 @@
 use std::sync::{Arc, LazyLock};
 
 use datafusion::logical_expr::{DocSection, Documentation, ScalarUDF};
-use sensorium_inference::Wanted;
 
-use crate::call::{Kind, ModelFunction, Policy};
+use crate::call::{Asked, Kind, ModelFunction, Policy};
 use crate::engine::Engine;
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
@@ -20,7 +19,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     .build()
 });
 
-const KIND: Kind = Kind { function: "mm_predict", wanted: Wanted::Prediction, policy: Policy::Setting };
+const KIND: Kind = Kind { function: "mm_predict", asked: Asked::Prediction, policy: Policy::Setting };
 
 pub(super) fn function(engine: &Arc<Engine>) -> ScalarUDF {
     ScalarUDF::new_from_impl(ModelFunction::new(KIND, engine, &DOCUMENTATION))

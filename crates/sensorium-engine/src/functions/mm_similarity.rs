@@ -6,21 +6,25 @@ use arrow::array::{ArrayRef, Float64Array};
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
-use datafusion::logical_expr::{DocSection, Documentation, ScalarUDF};
-use sensorium_inference::{Answer, Error, Failure, Kind, Step};
+use datafusion::functions::core::expr_fn::named_struct;
+use datafusion::logical_expr::{DocSection, Documentation, Expr, ScalarUDF, lit};
+use sensorium_inference::{Answer, Error, Failure, Input, Kind, Modality, Step};
+
+use super::mm_embed;
 
 use super::vectors::{Kernel, VectorFunction, Vectors, argument_error, is_vector, not_finite};
-use crate::call::Policy;
+use crate::call::{Policy, model_literal};
 use crate::engine::Engine;
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
         DocSection::default(),
         "The cosine of the angle between two vectors, from -1 to 1, as Float64. NULL where a vector is NULL, holds a NULL, or has length zero.",
-        "mm_similarity(u, v)",
+        "mm_similarity(u, v) | mm_similarity(model, image, text)",
     )
     .with_argument("u", "A list of numbers")
     .with_argument("v", "A list of as many numbers")
+    .with_argument("model", "Name of an image-text model as a literal: does this text fit this picture? With a text encoder both may be texts")
     .with_sql_example("SELECT id FROM loans ORDER BY mm_similarity(mm_embed('minilm', note), mm_embed('minilm', 'lost his job')) DESC LIMIT 5")
     .build()
 });
@@ -29,10 +33,33 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
 pub(super) const KERNEL: Kernel = Kernel { result_type, compute };
 
 pub(super) fn function(engine: &Arc<Engine>) -> ScalarUDF {
-    ScalarUDF::new_from_impl(VectorFunction::new("mm_similarity", KERNEL, Policy::Setting, engine, &DOCUMENTATION))
+    ScalarUDF::new_from_impl(VectorFunction::new("mm_similarity", KERNEL, Policy::Setting, engine, &DOCUMENTATION).with_model(of_model))
 }
 
-fn result_type(arguments: &[FieldRef], _: &[Option<&ScalarValue>]) -> Result<DataType, Error> {
+/// `mm_similarity(model, image, text)`: the vectors of both, each by its side of a joint model.
+fn of_model(engine: &Arc<Engine>, args: &[Expr]) -> Result<Option<Vec<Expr>>> {
+    let ([model, first, second], Some(reference)) = (args, model_literal(args)) else { return Ok(None) };
+    let manifest = Arc::clone(&engine.resolve(reference)?.manifest);
+    let input = |is: fn(&Modality) -> bool| manifest.inputs.iter().find(|input| is(&input.modality)).filter(|_| !manifest.joint.is_empty());
+    let vector = |value: &Expr, input: Option<&Input>| {
+        let is_named = matches!(value, Expr::ScalarFunction(call) if call.name() == "named_struct");
+        let value = match input.filter(|_| !is_named) {
+            Some(input) => named_struct(vec![lit(input.name.as_str()), value.clone()]),
+            None => value.clone(),
+        };
+        mm_embed::function(engine).call(vec![model.clone(), value])
+    };
+    let image = vector(first, input(|modality| matches!(modality, Modality::Image(_))));
+    let text = vector(second, input(|modality| matches!(modality, Modality::Text(_))));
+    Ok(Some(vec![image, text]))
+}
+
+fn result_type(arguments: &[FieldRef], literals: &[Option<&ScalarValue>]) -> Result<DataType, Error> {
+    let names_model = literals.first().is_some_and(|value| value.is_some_and(|value| value.try_as_str().flatten().is_some()));
+    if names_model && arguments.len() == 3 {
+        // The vectors take its place as soon as the call is bound.
+        return Ok(DataType::Float64);
+    }
     let [left, right] = arguments else {
         return Err(argument_error(format!("mm_similarity takes two vectors, got {} arguments", arguments.len()), "mm_similarity(u, v)"));
     };

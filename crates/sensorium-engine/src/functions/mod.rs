@@ -1,6 +1,7 @@
 //! The SQL functions, one file each. A new one is a file and a line in one of the two lists.
 
 mod late;
+mod mm_classify;
 mod mm_embed;
 mod mm_errors;
 mod mm_fuse;
@@ -8,6 +9,7 @@ mod mm_models;
 mod mm_predict;
 mod mm_predict_table;
 mod mm_similarity;
+mod mm_try_classify;
 mod mm_try_embed;
 mod mm_try_fuse;
 mod mm_try_predict;
@@ -28,10 +30,12 @@ use crate::engine::Engine;
 /// All scalar functions, by name.
 pub(crate) fn scalar_functions(engine: &Arc<Engine>) -> Vec<ScalarUDF> {
     vec![
+        mm_classify::function(engine),
         mm_embed::function(engine),
         mm_fuse::function(engine),
         mm_predict::function(engine),
         mm_similarity::function(engine),
+        mm_try_classify::function(engine),
         mm_try_embed::function(engine),
         mm_try_fuse::function(engine),
         mm_try_predict::function(engine),

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Float32Type};
 use datafusion::common::{ScalarValue, internal_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use sensorium_inference::{Answer, Error, Failure, Kind, Step};
 
@@ -96,7 +96,11 @@ pub(crate) struct VectorFunction {
     pub(super) documentation: &'static Documentation,
     signature: Signature,
     rows: AtomicU64,
+    vectors: Option<OfModel>,
 }
+
+/// Writes out the vectors of a call that names a model instead of them.
+type OfModel = fn(&Arc<Engine>, &[Expr]) -> Result<Option<Vec<Expr>>>;
 
 impl VectorFunction {
     pub(super) fn new(
@@ -107,14 +111,28 @@ impl VectorFunction {
         documentation: &'static Documentation,
     ) -> Self {
         let signature = Signature::variadic_any(Volatility::Immutable);
-        Self { name, kernel, policy, engine: Arc::clone(engine), documentation, signature, rows: AtomicU64::new(0) }
+        Self { name, kernel, policy, engine: Arc::clone(engine), documentation, signature, rows: AtomicU64::new(0), vectors: None }
     }
 }
 
 impl VectorFunction {
+    /// The vectors to compare, where the call names a model and what its vectors are of.
+    pub(crate) fn vectors_of_model(&self, args: &[Expr]) -> Result<Option<Vec<Expr>>> {
+        match self.vectors {
+            Some(vectors) => vectors(&self.engine, args),
+            None => Ok(None),
+        }
+    }
+
+    /// The same function, which may also be called with a model.
+    pub(super) fn with_model(self, vectors: OfModel) -> Self {
+        Self { vectors: Some(vectors), ..self }
+    }
+
     /// The function for one call of one statement, whose rows are numbered from 0.
     pub(crate) fn fresh(&self) -> ScalarUDF {
-        ScalarUDF::new_from_impl(Self::new(self.name, self.kernel, self.policy, &self.engine, self.documentation))
+        let fresh = Self::new(self.name, self.kernel, self.policy, &self.engine, self.documentation);
+        ScalarUDF::new_from_impl(Self { vectors: self.vectors, ..fresh })
     }
 }
 

@@ -52,6 +52,9 @@ struct FunctionMessage {
     null_on_error: bool,
     #[prost(string, tag = "6")]
     name: String,
+    /// The input whose side of a joint model it is.
+    #[prost(string, optional, tag = "7")]
+    side: Option<String>,
 }
 
 /// What both kinds of nodes have.
@@ -135,8 +138,9 @@ impl PlanCodec {
         let Some(bound) = model_function.bound() else { return Ok(None) };
         Ok(Some(FunctionMessage {
             reference: bound.reference().to_string(),
-            version: bound.version.pinned(),
-            sha256: bound.version.sha256.clone(),
+            version: bound.whole.pinned(),
+            sha256: bound.whole.sha256.clone(),
+            side: bound.side().map(str::to_string),
             bases: bound.bases.clone(),
             null_on_error: model_function.null_on_error(),
             name: function.name().to_string(),
@@ -144,14 +148,18 @@ impl PlanCodec {
     }
 
     fn function(&self, message: FunctionMessage) -> Result<Arc<ScalarUDF>> {
-        let FunctionMessage { reference, version, sha256, bases, null_on_error, name } = message;
+        let FunctionMessage { reference, version, sha256, bases, null_on_error, name, side } = message;
         let unbound = scalar_functions(&self.engine).into_iter().find(|function| function.name() == name);
         let unbound = unbound.ok_or_else(|| internal_datafusion_err!("no function {name}"))?;
         let resolved = self.engine.resolve(&version)?;
         if resolved.sha256 != sha256 {
             return plan_err!("model {version} has another content in this catalog: sha256 {}, the plan wants {sha256}", resolved.sha256);
         }
-        let bound = Bound::new(&reference, resolved, bases);
+        let part = match side {
+            None => Arc::clone(&resolved),
+            Some(side) => Arc::new(resolved.side(&side).ok_or_else(incomplete)?),
+        };
+        let bound = Bound::new(&reference, resolved, part, bases);
         Ok(Arc::new(model_function(&unbound)?.bind_to(bound, null_on_error)))
     }
 

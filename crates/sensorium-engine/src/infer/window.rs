@@ -13,12 +13,12 @@ use sensorium_inference::{Values, Windows};
 
 /// Rows of the first window where a limit above may stop the query early: what comes soon.
 const FEW_ROWS: usize = 256;
-/// Rows of the first window elsewhere: of 1,000 texts sorted by length less than 0.1% is padding.
-const FIRST_ROWS: usize = 1_024;
-/// How much larger the next window may be.
+/// Rows of the first window elsewhere: the more texts are sorted together, the less of a batch is padding.
+const FIRST_ROWS: usize = 4_096;
+/// How much larger the next window may be: few small ones, as texts are sorted within each.
 const GROWTH: usize = 8;
-/// What a window should take; longer ones only delay the first rows and hold their results.
-const TARGET: Duration = Duration::from_secs(4);
+/// What a window should take; longer ones only delay the first rows.
+const TARGET: Duration = Duration::from_secs(10);
 /// The same where rows gain nothing from many others: enough to keep all cores busy between two windows.
 const SHORT_TARGET: Duration = Duration::from_secs(1);
 
@@ -37,8 +37,7 @@ pub(super) struct WindowSize {
 impl WindowSize {
     pub(super) fn new(kind: Windows, max_rows: usize, max_bytes: usize, result_bytes: usize, may_end_early: bool) -> Self {
         let first = if may_end_early || kind == Windows::Short { FEW_ROWS } else { FIRST_ROWS };
-        // Nothing is larger than the first window until its time is known.
-        let next = Mutex::new((first, first));
+        let next = Mutex::new((first, first * GROWTH));
         Self { kind, max_rows, max_bytes, result_bytes, next }
     }
 

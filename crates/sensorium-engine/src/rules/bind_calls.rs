@@ -12,7 +12,7 @@ use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::analyzer::AnalyzerRule;
 
 use super::media_base::media_bases;
@@ -79,6 +79,11 @@ fn bind_node(plan: LogicalPlan, rule: Rule) -> Result<Transformed<LogicalPlan>> 
 fn bind_call(expr: Expr, rule: Rule, schema: &DFSchema, sources: &[LogicalPlan]) -> Result<Transformed<Expr>> {
     let Expr::ScalarFunction(call) = &expr else { return Ok(Transformed::no(expr)) };
     if let Some(function) = call.func.inner().downcast_ref::<VectorFunction>() {
+        if let Some(vectors) = function.vectors_of_model(&call.args)? {
+            let bind = |vector| bind_call(vector, rule, schema, sources).map(|bound| bound.data);
+            let args = vectors.into_iter().map(bind).collect::<Result<_>>()?;
+            return Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func: Arc::new(function.fresh()), args })));
+        }
         let func = Arc::new(function.fresh());
         return Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args: call.args.clone() })));
     }
@@ -90,9 +95,11 @@ fn bind_call(expr: Expr, rule: Rule, schema: &DFSchema, sources: &[LogicalPlan])
     let Some(reference) = function.reference().or_else(|| model_literal(&call.args)) else { return Ok(Transformed::no(expr)) };
     let version = function.resolve(reference)?;
     let arguments = expand_wildcards(&version.name, &version.manifest, call.args[1..].to_vec(), schema)?;
-    let bases = media_bases(&version.manifest, &arguments, sources)?;
+    let fields = arguments.iter().map(|argument| argument.to_field(schema).map(|(_, field)| field)).collect::<Result<Vec<_>>>()?;
+    let side = function.side(&version, &fields)?;
+    let bases = media_bases(&side.manifest, &arguments, sources)?;
     let model = Expr::Literal(version.pinned().into(), None);
     let args = [model].into_iter().chain(arguments).collect();
-    let func = Arc::new(function.bind_to(Bound::new(reference, version, bases), rule.null_on_error));
+    let func = Arc::new(function.bind_to(Bound::new(reference, version, side, bases), rule.null_on_error));
     Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args })))
 }

@@ -74,7 +74,7 @@ async fn is_stored(catalog: &Catalog, record: &FileRecord) -> bool {
 /// The folder with the version's files; made at first use, verified at every use.
 pub(super) async fn materialise(catalog: &Catalog, version: &ModelVersion) -> Result<PathBuf> {
     let parent = cache_dir()?.join("loaded");
-    let folder = parent.join(&version.sha256);
+    let folder = parent.join(version.manifest.graphs_sha256());
     if folder.is_dir() {
         match verify(&folder, version) {
             Ok(()) => return Ok(folder),

@@ -28,6 +28,12 @@ impl ModelVersion {
     pub fn pinned(&self) -> String {
         format!("{}@{}", self.name, self.version)
     }
+
+    /// The part of a joint model that makes the vector of `input`, as a model of its own with an SHA-256 of its own.
+    pub fn side(&self, input: &str) -> Option<Self> {
+        let manifest = self.manifest.side(input)?;
+        Some(Self { sha256: manifest.sha256(), manifest: Arc::new(manifest), ..self.clone() })
+    }
 }
 
 /// What lies in `versions/<number>.json`.

@@ -83,7 +83,7 @@ fn value_bytes(data_type: &DataType) -> usize {
     }
 }
 
-fn class_fields(classes: &ClassNames) -> Fields {
+pub(super) fn class_fields(classes: &ClassNames) -> Fields {
     let label = match classes {
         ClassNames::Integers(_) => DataType::Int64,
         ClassNames::Strings(_) => DataType::Utf8,
@@ -96,7 +96,7 @@ fn class_fields(classes: &ClassNames) -> Fields {
     ])
 }
 
-fn entry_fields(label: &DataType) -> Fields {
+pub(super) fn entry_fields(label: &DataType) -> Fields {
     Fields::from(vec![Field::new("key", label.clone(), false), Field::new("value", DataType::Float32, true)])
 }
 
@@ -379,9 +379,12 @@ fn chosen(labels: Collector, classes: &ClassNames, active: &[bool]) -> Result<Ve
     }
 }
 
+pub(super) fn sigmoid(score: f32) -> f32 {
+    1.0 / (1.0 + (-score).exp())
+}
+
 /// `[rows, classes]` from the graph's scores. One sigmoid score for two classes is the second's.
 fn probabilities(scores: Collector, classes: usize, activation: Activation) -> Result<Vec<f32>> {
-    let sigmoid = |score: f32| 1.0 / (1.0 + (-score).exp());
     if activation == Activation::Sigmoid && classes == 2 && scores.width == Some(1) {
         let positive = scores.floats(1)?.into_iter().map(sigmoid);
         return Ok(positive.flat_map(|score| [1.0 - score, score]).collect());
@@ -395,7 +398,7 @@ fn probabilities(scores: Collector, classes: usize, activation: Activation) -> R
     Ok(values)
 }
 
-fn softmax(row: &mut [f32]) {
+pub(super) fn softmax(row: &mut [f32]) {
     let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     row.iter_mut().for_each(|value| *value = (*value - largest).exp());
     let sum: f32 = row.iter().sum();

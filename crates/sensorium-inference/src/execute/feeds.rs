@@ -95,6 +95,7 @@ impl Batch<'_> {
                 let column = self.column(input)?;
                 numbers(port, self.flat_shape(port, 1), self.rows().map(|row| f64::from(u8::from(column.is_present(row)))))
             }
+            Source::Constant { value, shape } => numbers(port, shape.clone(), (0..shape.iter().product()).map(|_| *value)),
             Source::Output(reference) => {
                 let values = earlier.get(reference).ok_or_else(|| failed(port, &"its stage did not run"))?;
                 let width = values.len() / self.positions.len().max(1);

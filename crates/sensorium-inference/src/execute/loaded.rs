@@ -1,14 +1,18 @@
 //! A model in memory, and what one engine session has seen of it.
 
+use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
-use super::opened::Opened;
+use super::limits::Limits;
+use super::opened;
 use super::sessions::Sessions;
 use super::stats::Stats;
+use crate::error::Result;
 use crate::modality::TextEncoder;
-use crate::package::Manifest;
+use crate::package::{Manifest, Modality};
 
 /// Rows after which their mean time is worth more than an estimate from the model's size.
 const ENOUGH_ROWS: u64 = 256;
@@ -23,21 +27,30 @@ pub(crate) struct LoadedModel {
     pub(super) totals: Stats,
     /// Batches that run at this moment.
     pub(crate) running: AtomicUsize,
-    opened: Arc<Opened>,
+    sessions: Arc<Sessions>,
+    text: HashMap<String, Arc<TextEncoder>>,
 }
 
 impl LoadedModel {
-    pub(super) fn new(manifest: &Arc<Manifest>, opened: Arc<Opened>) -> Self {
+    /// Opens what nobody in the process has open. The model's files lie in `folder`.
+    pub(super) fn open(manifest: &Arc<Manifest>, folder: &Path, limits: &Limits) -> Result<Self> {
         let (rows, running) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Self { manifest: Arc::clone(manifest), rows, totals: Stats::default(), running, opened }
+        let mut text = HashMap::new();
+        for input in &manifest.inputs {
+            if let Modality::Text(spec) = &input.modality {
+                text.insert(input.name.clone(), opened::tokenizer(manifest, spec, folder)?);
+            }
+        }
+        let sessions = opened::sessions(manifest, folder, limits)?;
+        Ok(Self { manifest: Arc::clone(manifest), rows, totals: Stats::default(), running, sessions, text })
     }
 
     pub(super) fn sessions(&self) -> &Sessions {
-        &self.opened.sessions
+        &self.sessions
     }
 
     pub(crate) fn text_encoder(&self, input: &str) -> Option<&TextEncoder> {
-        self.opened.text.get(input)
+        self.text.get(input).map(AsRef::as_ref)
     }
 
     /// What a row has taken so far, once enough of them were seen for a mean.
@@ -47,11 +60,11 @@ impl LoadedModel {
     }
 
     pub(crate) fn is_on_cpu(&self) -> bool {
-        matches!(self.opened.sessions, Sessions::Shared(_))
+        matches!(*self.sessions, Sessions::Shared(_))
     }
 
     /// Bytes of weights, all copies together.
     pub(crate) fn bytes(&self) -> u64 {
-        self.manifest.files.values().map(|file| file.bytes).sum::<u64>() * self.opened.sessions.copies()
+        self.manifest.files.values().map(|file| file.bytes).sum::<u64>() * self.sessions.copies()
     }
 }

@@ -27,6 +27,7 @@ mod trial;
 mod values;
 mod windows;
 mod workers;
+mod zero_shot;
 
 pub use answer::{Wanted, result_bytes, result_type};
 pub use cancel::Cancel;
@@ -38,5 +39,6 @@ pub use trial::try_out;
 pub use values::Values;
 pub use windows::{Windows, windows};
 pub use workers::on_workers;
+pub use zero_shot::{LabelSet, zero_shot, zero_shot_type};
 
 pub use crate::modality::input_accepts;

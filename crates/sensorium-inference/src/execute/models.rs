@@ -7,13 +7,13 @@ use std::time::Duration;
 use super::limits::Limits;
 use super::loaded::LoadedModel;
 use super::memo::{Caches, run_different};
-use super::opened::{Key, Opened, Shared};
 use super::run::{Answer, Request};
 use crate::catalog::{Catalog, ModelVersion};
 use crate::error::Result;
+use crate::runtime::{Device, GpuOptions};
 
-/// The models of the process, which its sessions share.
-static OPENED: Shared<Key, Opened> = Shared::new();
+/// A model by its SHA-256, and how it is run.
+type Key = (String, Device, GpuOptions);
 
 type Cell = Arc<OnceLock<Result<Arc<LoadedModel>>>>;
 
@@ -78,8 +78,7 @@ impl Models {
         let cell = self.cell(&key, &version.pinned());
         let loaded = cell.get_or_init(|| {
             let folder = catalog.materialise(version)?;
-            let opened = OPENED.get_or_make(&key, || Opened::open(&version.manifest, &folder, limits))?;
-            Ok(Arc::new(LoadedModel::new(&version.manifest, opened)))
+            Ok(Arc::new(LoadedModel::open(&version.manifest, &folder, limits)?))
         });
         match loaded {
             Ok(model) => {

@@ -1,6 +1,5 @@
 //! What of a model is the same for every session of the process: its graphs on a device and its tokenizers.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -8,30 +7,25 @@ use super::limits::Limits;
 use super::sessions::Sessions;
 use crate::error::Result;
 use crate::modality::TextEncoder;
-use crate::package::{Manifest, Modality};
+use crate::package::{Manifest, TextSpec};
 use crate::runtime::{Device, GpuOptions, Provider};
 
-/// A model by its SHA-256, and how it is run.
-pub(super) type Key = (String, Device, GpuOptions);
+/// Graphs by their content, and how they are run. The two sides of a joint graph are one.
+static GRAPHS: Shared<(String, Device, GpuOptions), Sessions> = Shared::new();
 
-/// A model on one device, ready to run.
-#[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) sessions: Sessions,
-    pub(super) text: HashMap<String, TextEncoder>,
+/// Tokenizers by the content of their file, and how they cut.
+static TOKENIZERS: Shared<(String, TextSpec), TextEncoder> = Shared::new();
+
+/// The sessions of a model's graphs, whose files lie in `folder`.
+pub(super) fn sessions(manifest: &Manifest, folder: &Path, limits: &Limits) -> Result<Arc<Sessions>> {
+    let key = (manifest.graphs_sha256(), limits.device, limits.gpu);
+    GRAPHS.get_or_make(&key, || Sessions::open(manifest, folder, &Provider::choose(limits.device)?, limits.gpu))
 }
 
-impl Opened {
-    pub(super) fn open(manifest: &Manifest, folder: &Path, limits: &Limits) -> Result<Self> {
-        let sessions = Sessions::open(manifest, folder, &Provider::choose(limits.device)?, limits.gpu)?;
-        let mut text = HashMap::new();
-        for input in &manifest.inputs {
-            if let Modality::Text(spec) = &input.modality {
-                text.insert(input.name.clone(), TextEncoder::load(folder, spec)?);
-            }
-        }
-        Ok(Self { sessions, text })
-    }
+/// The tokenizer of a text input.
+pub(super) fn tokenizer(manifest: &Manifest, spec: &TextSpec, folder: &Path) -> Result<Arc<TextEncoder>> {
+    let content = manifest.files.get(&spec.tokenizer).map(|file| file.sha256.clone()).unwrap_or_default();
+    TOKENIZERS.get_or_make(&(content, spec.clone()), || TextEncoder::load(folder, spec))
 }
 
 /// One thing for each key, made by the first who asks and gone with the last who holds it.

@@ -275,12 +275,18 @@ fn sizes(model: &LoadedModel, limits: &Limits) -> Sizes {
 fn plan(model: &LoadedModel, encoded: &Encoded, usable: Vec<usize>, limits: &Limits, workers: usize) -> Vec<Vec<usize>> {
     let manifest = &*model.manifest;
     let sizes = sizes(model, limits);
-    let equal_lengths = manifest.inputs.iter().any(|input| matches!(&input.modality, Modality::Text(spec) if !spec.masked));
+    let equal_lengths =
+        manifest.inputs.iter().any(|input| matches!(&input.modality, Modality::Text(spec) if !spec.masked && spec.fixed_tokens.is_none()));
     // Lengths of several texts are compared by their sum, which does not make each of them equal.
     let alone = equal_lengths && encoded.tokens.len() > 1;
     let max_rows = if alone { 1 } else { sizes.rows(manifest) };
     let rule = BatchRule { max_rows, max_tokens: sizes.tokens, equal_lengths };
-    let length = |position: usize| encoded.tokens.values().map(|tokens| tokens[position].ids.len()).sum::<usize>();
+    let fixed = |input: &str| match manifest.input(input).map(|input| &input.modality) {
+        Some(Modality::Text(spec)) => spec.fixed_tokens,
+        _ => None,
+    };
+    let texts: Vec<_> = encoded.tokens.iter().map(|(input, tokens)| (fixed(input), tokens)).collect();
+    let length = |position: usize| texts.iter().map(|(fixed, tokens)| fixed.unwrap_or(tokens[position].ids.len())).sum::<usize>();
     let lengths = (!encoded.tokens.is_empty()).then_some(&length as &dyn Fn(usize) -> usize);
     cut(usable, lengths, rule, if model.is_on_cpu() { workers } else { 1 })
 }

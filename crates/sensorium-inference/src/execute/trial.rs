@@ -1,6 +1,7 @@
 //! A model's first run, on rows that were made up: what cannot run at all is refused when it is created.
 
 use std::io::Cursor;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, BooleanArray, FixedSizeListArray, Float32Array, Float64Array, Int64Array, StringArray};
@@ -11,7 +12,6 @@ use super::answer::{Wanted, is_not_finite, result_type};
 use super::cancel::Cancel;
 use super::limits::Limits;
 use super::loaded::LoadedModel;
-use super::opened::Opened;
 use super::run::{Request, run};
 use super::stats::Stats;
 use crate::error::{Error, Kind, Result};
@@ -28,10 +28,14 @@ const ROWS: usize = 2;
 /// Whatever would stop every query: outputs of another shape than the package says, a tokenizer that cannot be read,
 /// an encoder whose vector does not fit. NaN and infinity are forgiven, as the rows are made up.
 pub fn try_out(draft: &Draft) -> Result<()> {
-    let manifest = Arc::new(draft.manifest.clone());
-    result_type(&manifest, Wanted::Prediction)?;
+    try_model(&draft.manifest, &draft.root)?;
+    draft.manifest.joint.keys().filter_map(|input| draft.manifest.side(input)).try_for_each(|side| try_model(&side, &draft.root))
+}
+
+fn try_model(manifest: &Manifest, folder: &Path) -> Result<()> {
+    result_type(manifest, Wanted::Prediction)?;
     let limits = Limits { device: Device::Cpu, ..Limits::default() };
-    let model = LoadedModel::new(&manifest, Arc::new(Opened::open(&manifest, &draft.root, &limits)?));
+    let model = LoadedModel::open(&Arc::new(manifest.clone()), folder, &limits)?;
     let inputs = manifest.inputs.iter().map(|input| Ok(vec![made_up(input)?])).collect::<Result<Vec<_>>>()?;
     try_once(&model, &inputs, Wanted::Prediction, &limits)?;
     if manifest.embedding.is_some() { try_once(&model, &inputs, Wanted::Embedding, &limits) } else { Ok(()) }

@@ -32,10 +32,14 @@ pub(super) fn count() -> Result<usize> {
     Ok(workers()?.current_num_threads())
 }
 
-/// Runs `one` for each item, in about their order, and waits.
+/// Runs `one` for each item, in about their order, and waits. A worker that calls it does all itself.
 pub(super) fn for_each<T: Send>(items: impl IntoIterator<Item = T>, one: impl Fn(T) + Sync) -> Result<()> {
-    let one = &one;
-    workers()?.in_place_scope(|scope| items.into_iter().for_each(|item| scope.spawn(move |_| one(item))));
+    let (one, workers) = (&one, workers()?);
+    if workers.current_thread_index().is_some() {
+        items.into_iter().for_each(one);
+    } else {
+        workers.in_place_scope(|scope| items.into_iter().for_each(|item| scope.spawn(move |_| one(item))));
+    }
     Ok(())
 }
 
@@ -75,14 +79,14 @@ mod tests {
     #[test]
     fn lists_keep_their_order() {
         for count in [0, 1, 2, 63, 64, 65, 1_000] {
-            assert_eq!(map(count, 3, |number| number * 2).unwrap(), (0..count).map(|number| number * 2).collect::<Vec<_>>());
+            assert_eq!(map(count, 3, |number| number * 2).expect("workers"), (0..count).map(|number| number * 2).collect::<Vec<_>>());
         }
     }
 
     #[test]
     fn each_item_is_run_once() {
         let sum = AtomicUsize::new(0);
-        for_each(0..1_000, |item| _ = sum.fetch_add(item, Ordering::Relaxed)).unwrap();
+        for_each(0..1_000, |item| _ = sum.fetch_add(item, Ordering::Relaxed)).expect("workers");
         assert_eq!(sum.into_inner(), 499_500);
     }
 }

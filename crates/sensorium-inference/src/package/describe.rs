@@ -1,6 +1,7 @@
 //! One line per input and output, for `DESCRIBE MODEL`.
 
 use super::image_spec::{ImageSpec, Resize};
+use super::joint::Matching;
 use super::manifest::{Input, Manifest, Missing, Modality, OutputRef, Prediction};
 use super::text_spec::TextSpec;
 
@@ -47,6 +48,15 @@ impl OutputRef {
         let pooling = self.pooling.map_or(String::new(), |pooling| format!(", {} pooling", format!("{pooling:?}").to_lowercase()));
         let normalize = if self.normalize { ", L2-normalised" } else { "" };
         format!("{}{pooling}{normalize}", self.output)
+    }
+}
+
+impl Matching {
+    /// How a cosine becomes a probability, in one line.
+    pub fn describe(&self) -> String {
+        let bias = if self.logit_bias == 0.0 { String::new() } else { format!(" {:+}", self.logit_bias) };
+        let prompt = self.prompt.as_ref().map_or(String::new(), |prompt| format!(", prompt '{prompt}'"));
+        format!("{} of cosine * {}{bias}{prompt}", format!("{:?}", self.activation).to_lowercase(), self.logit_scale)
     }
 }
 

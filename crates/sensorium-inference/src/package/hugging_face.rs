@@ -1,14 +1,13 @@
 //! Export folders as Hugging Face Optimum and sentence-transformers write them: text encoders and classifiers,
 //! image encoders and classifiers.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
 use super::feeds::{token_feeds, token_part};
+use super::hugging_face_joint;
 use super::image_spec::ImageSpec;
 use super::import::{ImportOptions, distinct};
-use super::manifest::{Activation, Feed, Input, MANIFEST_FORMAT, Manifest, Modality, OutputRef, Pooling, Prediction, Source, Stage};
+use super::manifest::{Activation, Feed, Input, Manifest, Modality, OutputRef, Pooling, Prediction, Source, Stage};
 use super::onnx_file::ONLY_STAGE;
 use super::port::{Port, Signature};
 use super::source::{Files, read_json};
@@ -23,6 +22,9 @@ pub(super) fn read(files: &mut Files, options: &ImportOptions) -> Result<Manifes
             .with_hint("leave the option out, or write `sensorium.toml` into the folder"));
     }
     let config = read_json(&files.root.join("config.json"))?.unwrap_or_default();
+    if let Some(joint) = hugging_face_joint::read(files, &config, options)? {
+        return Ok(joint);
+    }
     let graph = graph(files, options.variant.as_deref())?;
     let (path, _) = files.use_graph(&graph)?;
     let signature = Signature::read(&path)?;
@@ -34,20 +36,29 @@ pub(super) fn read(files: &mut Files, options: &ImportOptions) -> Result<Manifes
     let embedding = embedding(files, &signature.outputs, &input.modality)?;
     let prediction = prediction(&config, &signature.outputs, embedding.as_ref(), options)?;
     let stage = Stage { name: ONLY_STAGE.into(), graph, feeds, outputs: signature.outputs };
-    Ok(Manifest { format: MANIFEST_FORMAT, inputs: vec![input], stages: vec![stage], prediction, embedding, files: BTreeMap::new() })
+    Ok(Manifest::new(vec![input], vec![stage], prediction, embedding))
 }
 
 /// `model.onnx`, or another of the graphs that exporters put beside it: `model_fp16.onnx`, `model_quantized.onnx`.
-fn graph(files: &Files, variant: Option<&str>) -> Result<String> {
-    if let Some(wrong) = variant.filter(|variant| !variant.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')) {
-        return Err(Error::new(Kind::Setting, format!("variant: not a usable value: '{wrong}'")).with_hint("'fp16' for model_fp16.onnx"));
-    }
-    let name = variant.map_or("model.onnx".to_string(), |variant| format!("model_{variant}.onnx"));
-    let found = [format!("onnx/{name}"), name.clone()].into_iter().find(|graph| files.root.join(graph).is_file());
-    found.ok_or_else(|| {
+pub(super) fn graph(files: &Files, variant: Option<&str>) -> Result<String> {
+    let name = file_name("model", variant)?;
+    graph_if_there(files, "model", variant)?.ok_or_else(|| {
         let message = format!("no graph in the export folder: neither onnx/{name} nor {name} in {}", files.root.display());
         Error::new(Kind::Package, message).with_hint("export the model with `optimum-cli export onnx`")
     })
+}
+
+/// The graph called `name` in the folder, if it has one.
+pub(super) fn graph_if_there(files: &Files, name: &str, variant: Option<&str>) -> Result<Option<String>> {
+    let name = file_name(name, variant)?;
+    Ok([format!("onnx/{name}"), name].into_iter().find(|graph| files.root.join(graph).is_file()))
+}
+
+fn file_name(name: &str, variant: Option<&str>) -> Result<String> {
+    if let Some(wrong) = variant.filter(|variant| !variant.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')) {
+        return Err(Error::new(Kind::Setting, format!("variant: not a usable value: '{wrong}'")).with_hint("'fp16' for model_fp16.onnx"));
+    }
+    Ok(variant.map_or(format!("{name}.onnx"), |variant| format!("{name}_{variant}.onnx")))
 }
 
 fn text_input(files: &mut Files, ports: &[Port], options: &ImportOptions) -> Result<(Input, Vec<Feed>)> {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::manifest::{FileRecord, Manifest, Modality, Prediction, hex};
+use super::joint::Matching;
+use super::manifest::{Activation, FileRecord, Manifest, Modality, Prediction, hex};
 use super::source::Files;
 use super::{hugging_face, onnx_file, sensorium_toml};
 use crate::error::{Error, Kind, Result};
@@ -26,11 +27,17 @@ pub struct ImportOptions {
     pub max_tokens: Option<usize>,
     /// `variant`: of several graphs in an export folder, 'fp16' for `model_fp16.onnx` and so on.
     pub variant: Option<String>,
+    /// `logit_scale`: factor on the cosine with a label, for [`super::Matching`].
+    pub logit_scale: Option<f32>,
+    /// `logit_bias`: what is added to that.
+    pub logit_bias: Option<f32>,
+    /// `prompt`: the sentence that a label is put into, at `{}`.
+    pub prompt: Option<String>,
 }
 
 impl ImportOptions {
     /// Names of the options, as `OPTIONS (...)` takes them.
-    pub const NAMES: [&'static str; 5] = ["task", "labels", "activation", "max_tokens", "variant"];
+    pub const NAMES: [&'static str; 8] = ["task", "labels", "activation", "max_tokens", "variant", "logit_scale", "logit_bias", "prompt"];
 }
 
 /// A package that was read but is not in a catalog yet.
@@ -49,6 +56,10 @@ pub struct Draft {
 /// [`Kind::Package`] when something is missing, ambiguous, damaged or unsafe; [`Kind::Runtime`] without ONNX Runtime.
 pub fn import(path: &Path, options: &ImportOptions) -> Result<Draft> {
     let (mut manifest, files) = read(path, options)?;
+    if manifest.joint.is_empty() && manifest.embedding.is_some() {
+        // Labels are compared with a text by the text's own model.
+        manifest.matching = Matching::from_options(options, None, Activation::Softmax)?;
+    }
     check_options(&manifest, options)?;
     check_classes(&manifest.prediction)?;
     let root = files.root.clone();
@@ -60,10 +71,14 @@ pub fn import(path: &Path, options: &ImportOptions) -> Result<Draft> {
 fn check_options(manifest: &Manifest, options: &ImportOptions) -> Result<()> {
     let is_classifier = matches!(manifest.prediction, Prediction::Classification { .. });
     let has_text = manifest.inputs.iter().any(|input| matches!(input.modality, Modality::Text(_)));
+    let compares = manifest.matching.is_some() || !manifest.joint.is_empty();
     let idle = [
         ("labels", options.labels.is_some() && !is_classifier, "the model is no classifier"),
         ("activation", options.activation.is_some() && !is_classifier, "the model is no classifier"),
         ("max_tokens", options.max_tokens.is_some() && !has_text, "the model has no text input of its own"),
+        ("logit_scale", options.logit_scale.is_some() && !compares, "the model gives no vectors that labels could be compared with"),
+        ("logit_bias", options.logit_bias.is_some() && !compares, "the model gives no vectors that labels could be compared with"),
+        ("prompt", options.prompt.is_some() && !compares, "the model gives no vectors that labels could be compared with"),
     ];
     match idle.into_iter().find(|(_, is_idle, _)| *is_idle) {
         None => Ok(()),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::image_spec::ImageSpec;
+use super::joint::Matching;
 use super::port::{Element, Port};
 use super::text_spec::TextSpec;
 use crate::error::{Error, Kind, Result};
@@ -34,6 +35,12 @@ pub struct Manifest {
     pub prediction: Prediction,
     /// What `mm_embed` returns, if the model has a vector to give.
     pub embedding: Option<OutputRef>,
+    /// The vectors of a model that puts texts and pictures into one space, by the input that each belongs to.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub joint: BTreeMap<String, OutputRef>,
+    /// How its vectors are compared with those of labels, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matching: Option<Matching>,
     /// Every file the model needs, by its path inside the package.
     pub files: BTreeMap<String, FileRecord>,
 }
@@ -182,6 +189,13 @@ pub enum Source {
     },
     /// A vector that an earlier stage returned: `[rows, width]`.
     Output(OutputRef),
+    /// One number everywhere, whatever the rows: for the other side of a joint graph, which must have something.
+    Constant {
+        /// The number.
+        value: f64,
+        /// Shape of the tensor.
+        shape: Vec<usize>,
+    },
 }
 
 /// The tensors that a tokenizer gives.
@@ -278,11 +292,24 @@ pub enum Activation {
 }
 
 impl Manifest {
+    /// A model that is no joint one; its files are added when it is complete.
+    pub(crate) fn new(inputs: Vec<Input>, stages: Vec<Stage>, prediction: Prediction, embedding: Option<OutputRef>) -> Self {
+        let (joint, files) = (BTreeMap::new(), BTreeMap::new());
+        Self { format: MANIFEST_FORMAT, inputs, stages, prediction, embedding, joint, matching: None, files }
+    }
+
     /// SHA-256 over everything that decides the output, in hexadecimal: the digests of all files and each
     /// decision on preprocessing, pooling and labels.
     pub fn sha256(&self) -> String {
         let text = serde_json::to_vec(self).unwrap_or_default();
         hex(&Sha256::digest(text))
+    }
+
+    /// SHA-256 over the graphs and all files that they may read, in hexadecimal: the same for models that differ only in
+    /// what is put in and taken out.
+    pub(crate) fn graphs_sha256(&self) -> String {
+        let graphs: Vec<&String> = self.stages.iter().map(|stage| &stage.graph).collect();
+        hex(&Sha256::digest(serde_json::to_vec(&(graphs, &self.files)).unwrap_or_default()))
     }
 
     /// An estimate of what one row takes on one core before it was measured: the bytes of weights, times the tokens or

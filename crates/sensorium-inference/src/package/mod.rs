@@ -5,8 +5,11 @@
 mod describe;
 mod feeds;
 mod hugging_face;
+mod hugging_face_joint;
 mod image_spec;
 mod import;
+mod joint;
+mod logit_scale;
 mod manifest;
 mod onnx_file;
 mod port;
@@ -18,6 +21,7 @@ mod text_spec;
 pub use image_spec::{Filter, ImageSpec, Layout, Resize, Size};
 pub(crate) use import::digest;
 pub use import::{Draft, ImportOptions, file_sha256, import};
+pub use joint::Matching;
 pub(crate) use manifest::hex;
 pub use manifest::{
     Activation, ClassNames, Feed, FileRecord, Input, MANIFEST_FORMAT, Manifest, Missing, Modality, OutputRef, Pooling, Prediction, Source,

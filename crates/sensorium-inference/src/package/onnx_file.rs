@@ -1,10 +1,8 @@
 //! One `.onnx` file: the signature comes from the graph, the meaning of its outputs from ONNX-ML operators or OPTIONS.
 
-use std::collections::BTreeMap;
-
 use super::feeds::{plain_feed, plain_input};
 use super::import::ImportOptions;
-use super::manifest::{MANIFEST_FORMAT, Manifest, Stage};
+use super::manifest::{Manifest, Stage};
 use super::port::Signature;
 use super::source::Files;
 use super::tasks::{Task, TaskFacts, output};
@@ -23,12 +21,7 @@ pub(super) fn read(files: &mut Files, name: &str, options: &ImportOptions) -> Re
     let is_embedding = task.task == Some(Task::Embedding);
     let prediction = task.prediction(ONLY_STAGE, &signature.outputs, &facts)?;
     let vector = signature.outputs.iter().find(|port| port.name == "embedding").or(signature.outputs.first().filter(|_| is_embedding));
-    Ok(Manifest {
-        format: MANIFEST_FORMAT,
-        inputs,
-        embedding: vector.map(|port| output(ONLY_STAGE, port)),
-        stages: vec![Stage { name: ONLY_STAGE.into(), graph: name.to_string(), feeds, outputs: signature.outputs }],
-        prediction,
-        files: BTreeMap::new(),
-    })
+    let embedding = vector.map(|port| output(ONLY_STAGE, port));
+    let stage = Stage { name: ONLY_STAGE.into(), graph: name.to_string(), feeds, outputs: signature.outputs };
+    Ok(Manifest::new(inputs, vec![stage], prediction, embedding))
 }

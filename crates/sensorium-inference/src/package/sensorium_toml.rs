@@ -9,7 +9,7 @@ use super::feeds::{plain_feed, plain_input, token_part};
 use super::hugging_face::check_pixels;
 use super::image_spec::ImageSpec;
 use super::import::{ImportOptions, distinct, only_graph};
-use super::manifest::{Feed, Input, MANIFEST_FORMAT, Manifest, Missing, Modality, OutputRef, Pooling, Source, Stage};
+use super::manifest::{Feed, Input, Manifest, Missing, Modality, OutputRef, Pooling, Source, Stage};
 use super::onnx_file::ONLY_STAGE;
 use super::port::{Port, Signature};
 use super::source::{Files, is_inside, read_json, read_text};
@@ -105,7 +105,7 @@ pub(super) fn read(files: &mut Files, options: &ImportOptions) -> Result<Manifes
     let embedding = description.embedding(&signature.outputs)?;
     let prediction = description.facts(options)?.prediction(ONLY_STAGE, &signature.outputs, &facts)?;
     plan.stages.push(Stage { name: ONLY_STAGE.into(), graph, feeds, outputs: signature.outputs });
-    Ok(Manifest { format: MANIFEST_FORMAT, inputs: plan.inputs, stages: plan.stages, prediction, embedding, files: BTreeMap::new() })
+    Ok(Manifest::new(plan.inputs, plan.stages, prediction, embedding))
 }
 
 impl Description {
@@ -320,6 +320,7 @@ fn rename(source: &mut Source, name: &str) {
             *input = name.to_string()
         }
         Source::Output(vector) => vector.stage = format!("{name}.{}", vector.stage),
+        Source::Constant { .. } => {}
     }
 }
 

@@ -17,9 +17,10 @@ pub struct TextSpec {
     pub max_tokens: usize,
     /// Token that fills shorter texts of a batch.
     pub pad_token: u32,
-    /// Segment of the padding, always 0 where the model has segments.
+    /// What every text is padded to, where the graph or the model's training wants that.
     pub fixed_tokens: Option<usize>,
-    /// Whether the graph is told which tokens are padding; if not, only texts of equal length share a batch.
+    /// Whether padding leaves answers as they are, because the graph is told of it or never looks ahead; if not, only
+    /// texts of equal length share a batch.
     pub masked: bool,
 }
 
@@ -42,7 +43,7 @@ impl TextSpec {
         }
         let json = |name: &str| read_json(&root.join(file(name)));
         let (tokens, config) = (json("tokenizer.json")?.unwrap_or_default(), json("config.json")?.unwrap_or_default());
-        let positions = config["max_position_embeddings"].as_u64();
+        let positions = [&config, &config["text_config"]].iter().find_map(|config| config["max_position_embeddings"].as_u64());
         let declared = json("sentence_bert_config.json")?
             .and_then(|value| value["max_seq_length"].as_u64())
             .or(json("tokenizer_config.json")?.and_then(|value| value["model_max_length"].as_u64()).filter(|length| *length < NO_LENGTH))
@@ -66,6 +67,7 @@ impl TextSpec {
 
 /// Padding is masked, so its id only has to exist: 0 where neither file names one.
 fn pad_token(tokenizer: &Value, config: &Value) -> u32 {
-    let id = tokenizer["padding"]["pad_id"].as_u64().or_else(|| config["pad_token_id"].as_u64());
+    let of_config = || [config, &config["text_config"]].iter().find_map(|config| config["pad_token_id"].as_u64());
+    let id = tokenizer["padding"]["pad_id"].as_u64().or_else(of_config);
     id.and_then(|id| u32::try_from(id).ok()).unwrap_or(0)
 }
