@@ -4,16 +4,17 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use libtest_mimic::Failed;
 
-use crate::support::{Fresh, ensure};
+use crate::support::{Fresh, cached, ensure};
 use crate::{Outcome, Test};
 
 pub(crate) const TESTS: &[Test] = &[
     ("answers_and_rows", answers_and_rows),
     ("predicates_by_what_was_seen", learned_order),
+    ("predicates_seen_behind_partitions", learned_behind_partitions),
     ("predicates_in_written_order", written_order),
     ("statements", statements),
 ];
@@ -197,6 +198,23 @@ fn learned_order() -> Outcome {
     fresh.rows("SET mm.keep_predicate_order = true")?;
     let kept = through(&fresh, &query)?;
     ensure(kept == (1_000, 1_000), || format!("{kept:?} rows through the models in written order"))
+}
+
+/// A predicate is seen also where its rows are handed to other partitions first. One that rejects nothing then goes behind
+/// a model that takes thousands of times as long.
+fn learned_behind_partitions() -> Outcome {
+    let fresh = table()?;
+    fresh.rows(&format!("CREATE MODEL minilm FROM '{}'", cached("models/minilm")))?;
+    let plan = |query: &str| -> Result<String, Failed> {
+        let plan = fresh.rows(&format!("EXPLAIN {query}"))?;
+        Ok(plan.column(1).as_string::<i32>().value(1).to_string())
+    };
+    let cheap = format!("SELECT id FROM data t WHERE {LIN} > -1");
+    ensure(plan(&cheap)?.contains("RepartitionExec"), || "no partitions to see behind".into())?;
+    fresh.rows(&cheap)?;
+    let both = plan(&format!("{cheap} AND mm_similarity(mm_embed('minilm', CAST(id AS VARCHAR)), [1.0]) > 2"))?;
+    let place = |model: &str| both.find(model).ok_or_else(|| Failed::from(both.clone()));
+    ensure(place("(lin@1")? < place("(minilm@1")?, || both.clone())
 }
 
 fn written_order() -> Outcome {

@@ -10,6 +10,7 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
 
 use crate::infer::InferExec;
@@ -40,10 +41,15 @@ fn observe(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn Execution
     }
 }
 
-/// `input` with its operator observed by `predicate`, which a projection in between may have been given other columns.
+/// `input` with its operator observed by `predicate`. In between may stand a projection, which gives it other columns, and
+/// what only hands rows to other partitions.
 fn observed(input: &Arc<dyn ExecutionPlan>, predicate: Arc<dyn PhysicalExpr>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     if let Some(infer) = input.downcast_ref::<InferExec>().filter(|infer| infer.decides()) {
         return Ok(Some(Arc::new(infer.observed_by(predicate))));
+    }
+    if let Some(repartition) = input.downcast_ref::<RepartitionExec>() {
+        let below = observed(repartition.input(), predicate)?;
+        return below.map(|below| with_input(Arc::clone(input), below)).transpose();
     }
     let Some(projection) = input.downcast_ref::<ProjectionExec>() else { return Ok(None) };
     let stands_for = |expr: Arc<dyn PhysicalExpr>| match expr.downcast_ref::<Column>() {
