@@ -6,6 +6,7 @@ use std::path::Path;
 use libtest_mimic::Failed;
 use sensorium_inference::{ImportOptions, Limits, Modality, import, picture_to_tensor};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::largest_difference;
 use crate::Outcome;
@@ -26,21 +27,21 @@ pub(super) fn siglip() -> Outcome {
     check("siglip", "siglip", "")
 }
 
-/// Without the graph of both sides nothing says how cosines become probabilities.
-pub(super) fn unknown_scale() -> Outcome {
-    let folder = tempfile::TempDir::new()?;
-    for file in [
-        "config.json",
-        "preprocessor_config.json",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "onnx/text_model.onnx",
-        "onnx/vision_model.onnx",
-    ] {
+/// SigLIP's folder without the graph of both sides.
+fn two_graphs() -> Result<TempDir, Failed> {
+    let folder = TempDir::new()?;
+    let graphs = ["onnx/text_model.onnx", "onnx/vision_model.onnx"];
+    for file in ["config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"].into_iter().chain(graphs) {
         let target = folder.path().join(file);
         std::fs::create_dir_all(target.parent().ok_or("a folder")?)?;
         std::fs::copy(format!("tests/fixtures/joint/siglip/{file}"), target)?;
     }
+    Ok(folder)
+}
+
+/// Nothing in it says how cosines become probabilities.
+pub(super) fn unknown_scale() -> Outcome {
+    let folder = two_graphs()?;
     let package = folder.path().to_string_lossy().into_owned();
     let fresh = Fresh::with_models(&[("m", &package)])?;
     let picture = "tests/fixtures/pictures/photo_chelsea.jpg";
@@ -53,6 +54,22 @@ pub(super) fn unknown_scale() -> Outcome {
     let measured = whole.column(&format!("SELECT mm_classify('m', '{picture}', ['a cat', 'a dog']).score"))?;
     let difference = largest_difference(&numbers(&given)?, &numbers(&measured)?)?;
     ensure(difference < 1e-5, || format!("differs by {difference}"))
+}
+
+/// What would give scores that are silently wrong: padding that the model sees and nobody names, and vectors of CLIP that
+/// its projection heads have not brought into one space.
+pub(super) fn refused() -> Outcome {
+    let cases = [("pad_", "unused_", "unknown padding"), ("\"siglip\"", "\"clip\"", "gives no vector")];
+    for (from, to, message) in cases {
+        let folder = two_graphs()?;
+        for file in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+            let path = folder.path().join(file);
+            std::fs::write(&path, std::fs::read_to_string(&path)?.replace(from, to))?;
+        }
+        let error = fresh().error(&format!("CREATE MODEL m FROM '{}'", folder.path().display()))?;
+        ensure(error.contains(message), || error)?;
+    }
+    Ok(())
 }
 
 /// Photographs prepared here, beside those that the model's own processor prepared: at most one level of 255 apart.

@@ -17,6 +17,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("clip_of_one_graph", joint::clip_of_one_graph),
     ("siglip", joint::siglip),
     ("siglip_of_unknown_scale", joint::unknown_scale),
+    ("joint_models_that_are_refused", joint::refused),
     ("fused_model_with_encoders_in_front", fused::with_encoders),
     ("gradient_boosting_pipeline", sklearn::gradient_boosting),
     ("gradient_boosting_pipeline_with_zipmap", sklearn::zipmap),

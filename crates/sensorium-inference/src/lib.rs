@@ -12,6 +12,7 @@ mod nearest;
 mod onnx;
 mod package;
 mod runtime;
+mod vectors;
 
 pub use catalog::{Catalog, CreateMode, ModelReference, ModelSummary, ModelVersion, environment_options};
 pub use error::{Error, Kind, Result};
@@ -26,3 +27,4 @@ pub use package::*;
 pub use runtime::{
     Device, GpuOptions, LIBRARY_FILE, ONNXRUNTIME_VERSION, RuntimeInfo, cache_dir, environment, initialise, library_cache_dir, runtime_info,
 };
+pub use vectors::cosine;

@@ -159,3 +159,20 @@ fn embed(engine: &Engine, bound: &Bound, arguments: &Arguments<'_>, settings: &M
     let list = vectors.as_fixed_size_list();
     Ok((0..list.len()).map(|row| Arc::from(&list.value(row).as_primitive::<Float32Type>().values()[..])).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_embedded_once_and_not_kept_without_end() {
+        let labels = LabelVectors::default();
+        let texts = |numbers: std::ops::Range<usize>| numbers.map(|number| number.to_string()).collect::<Vec<_>>();
+        let made = |missing: &[&String]| Ok(missing.iter().map(|_| Arc::from(vec![1.0])).collect());
+        labels.of(&texts(0..3), made).expect("vectors");
+        let again = labels.of(&texts(0..3), |missing| Err(datafusion::error::DataFusionError::Plan(format!("{missing:?}"))));
+        assert_eq!(again.expect("known").len(), 3);
+        (0..3).for_each(|part| _ = labels.of(&texts(part * MAX_LABELS..(part + 1) * MAX_LABELS), made).expect("vectors"));
+        assert!(labels.0.lock().is_ok_and(|known| known.len() <= MAX_LABELS));
+    }
+}

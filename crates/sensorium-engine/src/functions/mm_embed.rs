@@ -14,7 +14,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
         "mm_embed(model, input)",
     )
     .with_argument("model", "Name of a model as a literal: 'credit', 'credit@3' or 'credit@champion'")
-    .with_argument("input", "A text, a URI or encoded bytes of a picture, or whatever the model takes")
+    .with_argument("input", "A text, a URI or encoded bytes of a picture, or whatever the model takes; {text: note} or {image: uri} for an image-text model, which takes both")
     .with_sql_example("SELECT id, mm_embed('minilm', note) FROM loans")
     .build()
 });

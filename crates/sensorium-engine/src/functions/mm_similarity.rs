@@ -8,7 +8,7 @@ use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::functions::core::expr_fn::named_struct;
 use datafusion::logical_expr::{DocSection, Documentation, Expr, ScalarUDF, lit};
-use sensorium_inference::{Answer, Error, Failure, Input, Kind, Modality, Step};
+use sensorium_inference::{Answer, Error, Failure, Input, Kind, Modality, Step, cosine};
 
 use super::mm_embed;
 
@@ -102,13 +102,4 @@ fn compute(arguments: &[ArrayRef], _: &DataType) -> Result<Answer> {
     };
     let values: Float64Array = (0..rows).map(&mut cosine_of).collect();
     Ok(Answer::new(Arc::new(values), failures))
-}
-
-/// Sums in double precision; `None` for a vector without direction.
-fn cosine(u: &[f32], v: &[f32]) -> Option<f64> {
-    let sum = |pairs: &mut dyn Iterator<Item = (f32, f32)>| pairs.map(|(a, b)| f64::from(a) * f64::from(b)).sum::<f64>();
-    let dot = sum(&mut u.iter().copied().zip(v.iter().copied()));
-    let squares = |w: &[f32]| sum(&mut w.iter().copied().zip(w.iter().copied()));
-    let length = (squares(u) * squares(v)).sqrt();
-    (length != 0.0).then(|| (dot / length).clamp(-1.0, 1.0))
 }

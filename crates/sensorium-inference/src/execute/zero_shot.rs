@@ -14,6 +14,7 @@ use arrow::datatypes::{DataType, Float32Type};
 use super::answer::{class_fields, entry_fields, sigmoid, softmax};
 use crate::error::{Error, Kind, Result};
 use crate::package::{Activation, ClassNames, Matching};
+use crate::vectors::dot;
 
 /// Labels and their vectors.
 #[derive(Debug, Clone)]
@@ -89,21 +90,6 @@ fn probabilities(vector: &[f32], labels: &LabelSet, matching: &Matching) -> Resu
     Ok(values)
 }
 
-/// Sums that one instruction can add at once.
-const LANES: usize = 16;
-
-/// The inner product, in an order of additions that compilers turn into vector instructions.
-pub(crate) fn dot(u: &[f32], v: &[f32]) -> f32 {
-    let (mut sums, whole) = ([0.0_f32; LANES], u.len().min(v.len()) / LANES * LANES);
-    for (a, b) in u[..whole].chunks_exact(LANES).zip(v[..whole].chunks_exact(LANES)) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
-        }
-    }
-    let rest: f32 = u[whole..].iter().zip(&v[whole..]).map(|(a, b)| a * b).sum();
-    sums.iter().sum::<f32>() + rest
-}
-
 #[cfg(test)]
 mod tests {
     use arrow::datatypes::Field;
@@ -143,13 +129,5 @@ mod tests {
         let nulls = NullBuffer::from(vec![false, true]);
         let found = zero_shot(&vectors(vec![1.0; 4], Some(nulls)), &[Some(labels()), None], &matching).expect("an answer");
         assert_eq!(found.null_count(), 2);
-    }
-
-    #[test]
-    fn inner_products_have_no_gaps() {
-        for width in [0, 1, 15, 16, 17, 100] {
-            let numbers: Vec<f32> = (0..width).map(|number| number as f32).collect();
-            assert_eq!(dot(&numbers, &vec![1.0; width]), numbers.iter().sum::<f32>());
-        }
     }
 }

@@ -60,8 +60,8 @@ pub(super) fn read(files: &mut Files, config: &Value, options: &ImportOptions) -
     let text = text_spec(files, family, options)?;
     let image = image_spec(files)?;
     let mut manifest = match graphs {
-        Graphs::Two(texts, pictures) => two(files, &texts, &pictures, text, image)?,
-        Graphs::One(both) => one(files, &both, text, image)?,
+        Graphs::Two(texts, pictures) => two(files, family, &texts, &pictures, text, image)?,
+        Graphs::One(both) => one(files, family, &both, text, image)?,
     };
     check_widths(&manifest)?;
     let activation = if family == Family::Clip { Activation::Softmax } else { Activation::Sigmoid };
@@ -72,6 +72,13 @@ pub(super) fn read(files: &mut Files, config: &Value, options: &ImportOptions) -
 fn text_spec(files: &mut Files, family: Family, options: &ImportOptions) -> Result<TextSpec> {
     let spec = TextSpec::from_folder(&files.root, "", options.max_tokens)?;
     files.use_file(&spec.tokenizer)?;
+    if family == Family::Siglip && TextSpec::known_pad_token(&files.root, "")?.is_none() {
+        return Err(Error::new(
+            Kind::Package,
+            "unknown padding: neither tokenizer nor configuration names a pad token, which this model sees",
+        )
+        .with_hint("add `\"pad_token\": \"</s>\"` to tokenizer_config.json, as the model was trained"));
+    }
     Ok(match family {
         // A causal model does not look at padding, which stands behind the text.
         Family::Clip => TextSpec { masked: true, ..spec },
@@ -88,7 +95,7 @@ fn image_spec(files: &Files) -> Result<ImageSpec> {
     ImageSpec::from_preprocessor(&config)
 }
 
-fn two(files: &mut Files, texts: &str, pictures: &str, text: TextSpec, image: ImageSpec) -> Result<Manifest> {
+fn two(files: &mut Files, family: Family, texts: &str, pictures: &str, text: TextSpec, image: ImageSpec) -> Result<Manifest> {
     let (text_graph, _) = files.use_graph(texts)?;
     let (vision_graph, _) = files.use_graph(pictures)?;
     let (text_side, vision_side) = (Signature::read(&text_graph)?, Signature::read(&vision_graph)?);
@@ -96,17 +103,17 @@ fn two(files: &mut Files, texts: &str, pictures: &str, text: TextSpec, image: Im
         Stage { name: TEXT.into(), graph: texts.into(), feeds: text_feeds(&text_side.inputs, &text)?, outputs: text_side.outputs };
     let feeds = pixel_feeds(&vision_side.inputs, &image)?;
     let vision_stage = Stage { name: IMAGE.into(), graph: pictures.into(), feeds, outputs: vision_side.outputs };
-    let vectors = [vector(&text_stage, &["text_embeds"])?, vector(&vision_stage, &["image_embeds"])?];
+    let vectors = [vector(&text_stage, "text_embeds", family)?, vector(&vision_stage, "image_embeds", family)?];
     Ok(manifest(text, image, vec![text_stage, vision_stage], vectors))
 }
 
-fn one(files: &mut Files, graph: &str, text: TextSpec, image: ImageSpec) -> Result<Manifest> {
+fn one(files: &mut Files, family: Family, graph: &str, text: TextSpec, image: ImageSpec) -> Result<Manifest> {
     let (path, _) = files.use_graph(graph)?;
     let signature = Signature::read(&path)?;
     let (tokens, others): (Vec<Port>, Vec<Port>) = signature.inputs.into_iter().partition(|port| token_part(&port.name).is_some());
     let feeds = text_feeds(&tokens, &text)?.into_iter().chain(pixel_feeds(&others, &image)?).collect();
     let stage = Stage { name: "model".into(), graph: graph.into(), feeds, outputs: signature.outputs };
-    let vectors = [vector(&stage, &["text_embeds"])?, vector(&stage, &["image_embeds"])?];
+    let vectors = [vector(&stage, "text_embeds", family)?, vector(&stage, "image_embeds", family)?];
     Ok(manifest(text, image, vec![stage], vectors))
 }
 
@@ -131,10 +138,12 @@ fn pixel_feeds(ports: &[Port], spec: &ImageSpec) -> Result<Vec<Feed>> {
     Ok(vec![Feed { port: port.clone(), source: Source::Pixels { input: IMAGE.into() } }])
 }
 
-/// The output that lies in the common space: projected for CLIP, pooled for SigLIP, which has no projection.
-fn vector(stage: &Stage, names: &[&str]) -> Result<OutputRef> {
-    let pooled = ["pooler_output"];
-    let found = names.iter().chain(&pooled).find_map(|name| stage.outputs.iter().find(|port| port.name == **name && port.shape.len() == 2));
+/// The output that lies in the common space. SigLIP has no projection head, so that a side alone calls it `pooler_output`;
+/// CLIP's output of that name lies in another space.
+fn vector(stage: &Stage, name: &str, family: Family) -> Result<OutputRef> {
+    let names = [name, "pooler_output"];
+    let names = if family == Family::Siglip { &names[..] } else { &names[..1] };
+    let found = names.iter().find_map(|name| stage.outputs.iter().find(|port| port.name == **name && port.shape.len() == 2));
     let port = found.ok_or_else(|| {
         let names: Vec<&str> = stage.outputs.iter().map(|port| port.name.as_str()).collect();
         Error::new(Kind::Package, format!("graph {} gives no vector: outputs {}", stage.graph, names.join(", ")))

@@ -13,6 +13,7 @@ use super::manifest::{Manifest, Modality, TokenPart};
 use super::port::{Port, Signature};
 use crate::error::{Error, Kind, Result};
 use crate::runtime::{GpuOptions, Provider, open_session};
+use crate::vectors::cosine;
 
 /// Made-up rows of each side.
 const ROWS: usize = 4;
@@ -33,8 +34,9 @@ pub(super) fn measure(graph: &Path, manifest: &Manifest, vocabulary: u64, has_bi
         .map_err(|error| Error::new(Kind::Package, format!("{} failed on made-up rows: {error}", graph.display())))?;
     let [logits, texts, pictures] = &outputs;
     let width = texts.len() / ROWS;
-    let cosine =
-        |picture: usize, text: usize| cosine(&pictures[picture * width..(picture + 1) * width], &texts[text * width..(text + 1) * width]);
+    let cosine = |picture: usize, text: usize| {
+        cosine(&pictures[picture * width..(picture + 1) * width], &texts[text * width..(text + 1) * width]).unwrap_or(0.0)
+    };
     let points: Vec<(f64, f64)> = (0..ROWS * ROWS).map(|place| (cosine(place / ROWS, place % ROWS), f64::from(logits[place]))).collect();
     let (scale, bias) = line(&points, has_bias);
     let largest = points.iter().map(|(_, logit)| logit.abs()).fold(1.0, f64::max);
@@ -94,11 +96,6 @@ impl Noise {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         self.0 >> 33
     }
-}
-
-fn cosine(u: &[f32], v: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-    dot(u, v) / (dot(u, u) * dot(v, v)).sqrt().max(f64::MIN_POSITIVE)
 }
 
 /// Least squares: slope and intercept, or a slope through the origin.

@@ -60,14 +60,28 @@ impl TextSpec {
                 "write `max_tokens = 512` under the input in `sensorium.toml`, or add `model_max_length` to tokenizer_config.json",
             ));
         };
-        let pad_token = pad_token(&tokens, &config);
+        // Masked padding only has to exist.
+        let pad_token = pad_token(&tokens, &config, &json("tokenizer_config.json")?.unwrap_or_default()).unwrap_or(0);
         Ok(Self { tokenizer, max_tokens, pad_token, fixed_tokens: None, masked: true })
+    }
+
+    /// The token that fills shorter texts, where the files in `folder` name one.
+    pub(crate) fn known_pad_token(root: &Path, folder: &str) -> Result<Option<u32>> {
+        let json = |name: &str| read_json(&root.join(folder).join(name)).map(Option::unwrap_or_default);
+        Ok(pad_token(&json("tokenizer.json")?, &json("config.json")?, &json("tokenizer_config.json")?))
     }
 }
 
-/// Padding is masked, so its id only has to exist: 0 where neither file names one.
-fn pad_token(tokenizer: &Value, config: &Value) -> u32 {
+/// From the tokenizer's own padding, the model's configuration, or the name of the token in `tokenizer_config.json`, whose
+/// number the tokenizer knows.
+fn pad_token(tokenizer: &Value, config: &Value, tokenizer_config: &Value) -> Option<u32> {
     let of_config = || [config, &config["text_config"]].iter().find_map(|config| config["pad_token_id"].as_u64());
-    let id = tokenizer["padding"]["pad_id"].as_u64().or_else(of_config);
-    id.and_then(|id| u32::try_from(id).ok()).unwrap_or(0)
+    let by_name = || {
+        let name = &tokenizer_config["pad_token"];
+        let name = name.as_str().or(name["content"].as_str())?;
+        let added = tokenizer["added_tokens"].as_array()?;
+        added.iter().find(|token| token["content"] == name)?["id"].as_u64()
+    };
+    let id = tokenizer["padding"]["pad_id"].as_u64().or_else(of_config).or_else(by_name)?;
+    u32::try_from(id).ok()
 }
