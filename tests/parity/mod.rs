@@ -5,6 +5,7 @@ mod joint;
 mod pictures;
 mod seed_net;
 mod sklearn;
+mod sounds;
 mod texts;
 
 use libtest_mimic::Failed;
@@ -15,6 +16,7 @@ use crate::support::ensure;
 pub(crate) const TESTS: &[Test] = &[
     ("clip_of_two_graphs", joint::clip),
     ("clip_of_one_graph", joint::clip_of_one_graph),
+    ("ast", sounds::ast),
     ("siglip", joint::siglip),
     ("siglip_of_unknown_scale", joint::unknown_scale),
     ("joint_models_that_are_refused", joint::refused),
@@ -27,8 +29,15 @@ pub(crate) const TESTS: &[Test] = &[
     ("minilm_on_texts_of_all_lengths", texts::minilm),
     ("pictures_of_all_formats", pictures::committed),
     ("seed_net_on_vector_columns", seed_net::on_vectors),
+    ("sounds_of_all_formats", sounds::formats),
     ("textile_head_on_pictures", pictures::textile_head),
     ("textile_pictures", pictures::textile),
+    ("wav2vec2", sounds::wav2vec2),
+    ("wav2vec2_of_group_norm", sounds::wav2vec2_of_group_norm),
+    ("whisper_of_merged_decoder", sounds::whisper_of_merged_decoder),
+    ("whisper_of_two_decoders", sounds::whisper_of_two_decoders),
+    ("whisper_without_cache", sounds::whisper_without_cache),
+    ("xvector", sounds::xvector),
 ];
 
 /// Largest distance of two lists of numbers; an error if they are not of one length.

@@ -84,7 +84,7 @@ fn truth(value: &str) -> Result<bool, Error> {
 const GIB: usize = 1 << 30;
 
 /// All settings, by name.
-pub(crate) const SETTINGS: [Setting; 23] = [
+pub(crate) const SETTINGS: [Setting; 24] = [
     Setting {
         name: "allowed_roots",
         description: "Folders and URL prefixes, separated by commas, that media may be read from besides the table's own folder and the current one",
@@ -197,6 +197,12 @@ pub(crate) const SETTINGS: [Setting; 23] = [
         set: |settings, value| truth(value).map(|truth| settings.keep_predicate_order = truth),
     },
     Setting {
+        name: "max_audio_seconds",
+        description: "Longest sound, in seconds, checked while it is decoded",
+        get: |settings| settings.limits.max_audio_seconds.to_string(),
+        set: |settings, value| number(value, 1, 604_800).map(|number| settings.limits.max_audio_seconds = number),
+    },
+    Setting {
         name: "max_errors",
         description: "Failed rows that mm_errors() lists; further ones are only counted",
         get: |settings| settings.max_errors.to_string(),
@@ -210,7 +216,7 @@ pub(crate) const SETTINGS: [Setting; 23] = [
     },
     Setting {
         name: "max_media_bytes",
-        description: "Largest encoded picture, in bytes",
+        description: "Largest encoded picture or sound, in bytes",
         get: |settings| settings.limits.max_media_bytes.to_string(),
         set: |settings, value| number(value, 1, 16 * GIB).map(|number| settings.limits.max_media_bytes = number),
     },

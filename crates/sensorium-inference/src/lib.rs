@@ -21,7 +21,7 @@ pub use execute::{
     batch_plan, input_accepts, on_workers, result_bytes, result_type, try_out, windows, zero_shot, zero_shot_type,
 };
 pub use media::MediaAccess;
-pub use modality::picture_to_tensor;
+pub use modality::{picture_to_tensor, sound_to_tensor};
 pub use nearest::nearest;
 pub use package::*;
 pub use runtime::{

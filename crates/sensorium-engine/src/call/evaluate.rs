@@ -85,6 +85,8 @@ pub(crate) enum Asked {
     Prediction,
     /// Its vector.
     Embedding,
+    /// What is said in a sound.
+    Transcript,
     /// The best of the labels that the call names, by their vectors.
     Classes,
 }
@@ -93,7 +95,7 @@ impl Asked {
     /// What the model itself must give for that.
     pub(crate) fn wanted(self) -> Wanted {
         match self {
-            Self::Prediction => Wanted::Prediction,
+            Self::Prediction | Self::Transcript => Wanted::Prediction,
             Self::Embedding | Self::Classes => Wanted::Embedding,
         }
     }
@@ -115,7 +117,7 @@ pub(crate) struct Arguments<'a> {
 pub(crate) fn evaluate(engine: &Engine, kind: Kind, bound: &Bound, arguments: &Arguments<'_>, settings: &MmSettings) -> Result<Values> {
     let answer = match kind.asked {
         Asked::Classes => classify(engine, kind, bound, arguments, settings)?,
-        Asked::Prediction | Asked::Embedding => answer(engine, kind, bound, arguments, settings)?,
+        Asked::Prediction | Asked::Embedding | Asked::Transcript => answer(engine, kind, bound, arguments, settings)?,
     };
     settle(engine, kind.function, Some(&bound.version.pinned()), answer, kind.policy, settings, arguments.number)
 }

@@ -18,6 +18,7 @@ pub(super) type Options = Vec<(String, OptionValue)>;
 pub(crate) enum OptionValue {
     Text(String),
     Number(String),
+    Truth(bool),
     List(Vec<String>),
 }
 
@@ -48,6 +49,8 @@ fn import_options(options: Options) -> Result<ImportOptions, Error> {
             ("activation", OptionValue::Text(activation)) => import.activation = Some(activation),
             ("variant", OptionValue::Text(variant)) => import.variant = Some(variant),
             ("prompt", OptionValue::Text(prompt)) => import.prompt = Some(prompt),
+            ("language", OptionValue::Text(language)) => import.language = Some(language),
+            ("timestamps", OptionValue::Truth(truth)) => import.timestamps = Some(truth),
             ("logit_scale", OptionValue::Number(number)) => import.logit_scale = Some(number_of("logit_scale", &number)?),
             ("logit_bias", OptionValue::Number(number)) => import.logit_bias = Some(number_of("logit_bias", &number)?),
             ("labels", OptionValue::List(labels)) => import.labels = Some(labels),
@@ -62,7 +65,7 @@ fn import_options(options: Options) -> Result<ImportOptions, Error> {
             }
             (known, _) if ImportOptions::NAMES.contains(&known) => {
                 return Err(Error::new(Kind::Setting, format!("option {known}: a value of the wrong kind")).with_hint(
-                    "task = 'classification', labels = ['good', 'bad'], activation = 'softmax', max_tokens = 256, variant = 'fp16', logit_scale = 100, prompt = 'a photo of a {}'",
+                    "task = 'classification', labels = ['good', 'bad'], activation = 'softmax', max_tokens = 256, variant = 'fp16', logit_scale = 100, prompt = 'a photo of a {}', language = 'de', timestamps = false",
                 ));
             }
             (other, _) => {

@@ -2,6 +2,7 @@
 
 use datafusion::error::{DataFusionError, Result};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 use sensorium_inference::CreateMode;
@@ -121,6 +122,8 @@ fn value(parser: &mut Parser<'_>) -> Parsed<OptionValue> {
     match parser.next_token().token {
         Token::SingleQuotedString(text) => Ok(OptionValue::Text(text)),
         Token::Number(number, _) => Ok(OptionValue::Number(number)),
+        Token::Word(word) if word.keyword == Keyword::TRUE => Ok(OptionValue::Truth(true)),
+        Token::Word(word) if word.keyword == Keyword::FALSE => Ok(OptionValue::Truth(false)),
         Token::Minus => match parser.next_token().token {
             Token::Number(number, _) => Ok(OptionValue::Number(format!("-{number}"))),
             other => Err(ParserError::ParserError(format!("expected a number behind `-`, found `{other}`"))),
@@ -130,6 +133,6 @@ fn value(parser: &mut Parser<'_>) -> Parsed<OptionValue> {
             parser.expect_token(&Token::RBracket)?;
             Ok(OptionValue::List(list))
         }
-        other => Err(ParserError::ParserError(format!("expected a string, a number or a list of strings, found `{other}`"))),
+        other => Err(ParserError::ParserError(format!("expected a string, a number, true, false or a list of strings, found `{other}`"))),
     }
 }

@@ -9,11 +9,13 @@ mod mm_models;
 mod mm_predict;
 mod mm_predict_table;
 mod mm_similarity;
+mod mm_transcribe;
 mod mm_try_classify;
 mod mm_try_embed;
 mod mm_try_fuse;
 mod mm_try_predict;
 mod mm_try_similarity;
+mod mm_try_transcribe;
 mod vectors;
 
 use std::sync::Arc;
@@ -35,11 +37,13 @@ pub(crate) fn scalar_functions(engine: &Arc<Engine>) -> Vec<ScalarUDF> {
         mm_fuse::function(engine),
         mm_predict::function(engine),
         mm_similarity::function(engine),
+        mm_transcribe::function(engine),
         mm_try_classify::function(engine),
         mm_try_embed::function(engine),
         mm_try_fuse::function(engine),
         mm_try_predict::function(engine),
         mm_try_similarity::function(engine),
+        mm_try_transcribe::function(engine),
     ]
 }
 

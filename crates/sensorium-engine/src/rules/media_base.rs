@@ -7,7 +7,7 @@ use datafusion::common::Column;
 use datafusion::datasource::listing::{ListingTable, ListingTableUrl};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
-use sensorium_inference::{Error, Kind, Manifest, Modality};
+use sensorium_inference::{Error, Kind, Manifest};
 
 use crate::errors::to_datafusion;
 
@@ -17,7 +17,7 @@ use crate::errors::to_datafusion;
 /// When an argument comes from tables in several folders, so that a relative URI could mean several files.
 pub(super) fn media_bases(manifest: &Manifest, arguments: &[Expr], sources: &[LogicalPlan]) -> Result<BTreeMap<String, String>> {
     let mut bases = BTreeMap::new();
-    for (index, input) in manifest.inputs.iter().enumerate().filter(|(_, input)| matches!(input.modality, Modality::Image(_))) {
+    for (index, input) in manifest.inputs.iter().enumerate().filter(|(_, input)| input.modality.is_media()) {
         let Some(argument) = argument_of(index, &input.name, arguments) else { continue };
         let found: BTreeSet<String> =
             argument.column_refs().into_iter().flat_map(|column| sources.iter().flat_map(|plan| column_bases(column, plan))).collect();

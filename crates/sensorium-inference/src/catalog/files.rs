@@ -13,7 +13,7 @@ use super::store::{Catalog, store_error};
 use super::version::ModelVersion;
 use crate::error::{Error, Kind, Result};
 use crate::onnx::GraphFacts;
-use crate::package::{Draft, FileRecord, Modality, digest, hex, is_inside};
+use crate::package::{Draft, FileRecord, Modality, Prediction, digest, hex, is_inside};
 use crate::runtime::cache_dir;
 
 /// Pieces in which files travel.
@@ -137,6 +137,9 @@ fn check_graphs(folder: &Path, version: &ModelVersion) -> Result<()> {
         if let Modality::Text(spec) = &input.modality {
             own(&spec.tokenizer)?;
         }
+    }
+    if let Prediction::Transcript { speech } = &manifest.prediction {
+        own(&speech.tokenizer)?;
     }
     for stage in &manifest.stages {
         own(&stage.graph)?;

@@ -1,4 +1,4 @@
-//! Tokens and pixels of some rows.
+//! Tokens, pixels and sounds of some rows.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -12,8 +12,8 @@ use super::run::{Failure, Request, Step, places};
 use super::workers;
 use crate::error::{Error, Kind, Result};
 use crate::media::{Place, fetch_local};
-use crate::modality::{Column, Tokens, picture_to_tensor};
-use crate::package::{ImageSpec, Input, Modality};
+use crate::modality::{Column, Tokens, picture_to_tensor, samples, sound_features};
+use crate::package::{AudioSpec, ImageSpec, Input, Modality};
 
 /// What a call works on.
 pub(super) struct Work<'a> {
@@ -28,11 +28,13 @@ pub(super) struct Encoded {
     pub(super) tokens: HashMap<String, Vec<Tokens>>,
     /// Empty for a picture that is absent.
     pub(super) pixels: HashMap<String, Vec<Vec<f32>>>,
+    /// Empty for a sound that is absent.
+    pub(super) sounds: HashMap<String, Vec<Vec<f32>>>,
 }
 
-type Outcome<T> = Result<T, (Step, Error)>;
+pub(super) type Outcome<T> = Result<T, (Step, Error)>;
 
-/// Encodes every text and image input for `rows`, on all workers or on the calling one. Positions whose row failed are
+/// Encodes every text and medium for `rows`, on all workers or on the calling one. Positions whose row failed are
 /// left out of the returned list.
 pub(super) fn encode(
     work: &Work<'_>,
@@ -58,6 +60,10 @@ pub(super) fn encode(
                 let one = |row: usize| pixels(work, input, spec, column, row, fetched);
                 encoded.pixels.insert(input.name.clone(), sort_out(all(rows, one, on_all_workers), &mut keep));
             }
+            Modality::Audio(spec) => {
+                let one = |row: usize| sound(work, input, spec, column, row, fetched);
+                encoded.sounds.insert(input.name.clone(), sort_out(all(rows, one, on_all_workers), &mut keep));
+            }
             _ => {}
         }
     }
@@ -82,8 +88,8 @@ fn sort_out<T: Default>(outcomes: Vec<Outcome<T>>, keep: &mut impl FnMut(usize, 
 }
 
 /// Only media have one: a text is nobody's business in an error list.
-fn uri(input: &Input, column: &Column, row: usize) -> Option<String> {
-    if !matches!(input.modality, Modality::Image(_)) {
+pub(super) fn uri(input: &Input, column: &Column, row: usize) -> Option<String> {
+    if !input.modality.is_media() {
         return None;
     }
     column.values.as_string_opt::<i32>().map(|uris| uris.value(row).chars().take(200).collect())
@@ -107,10 +113,43 @@ fn tokens(work: &Work<'_>, input: &str, column: &Column, row: usize) -> Outcome<
 }
 
 fn pixels(work: &Work<'_>, input: &Input, spec: &ImageSpec, column: &Column, row: usize, fetched: &Fetched) -> Outcome<Vec<f32>> {
+    let Some(bytes) = medium(work, input, column, row, fetched)? else { return Ok(Vec::new()) };
+    let start = Instant::now();
+    let tensor = picture_to_tensor(&bytes, spec, work.request.limits).map_err(|error| (Step::Decode, error));
+    work.request.stats.decode_time.since(start);
+    tensor
+}
+
+fn sound(work: &Work<'_>, input: &Input, spec: &AudioSpec, column: &Column, row: usize, fetched: &Fetched) -> Outcome<Vec<f32>> {
+    let Some(samples) = sound_samples(work, input, spec, column, row, fetched)? else { return Ok(Vec::new()) };
+    let start = Instant::now();
+    let features = sound_features(samples, spec);
+    work.request.stats.feature_time.since(start);
+    Ok(features)
+}
+
+/// The samples of a row's sound; `None` where it is absent.
+pub(super) fn sound_samples(
+    work: &Work<'_>,
+    input: &Input,
+    spec: &AudioSpec,
+    column: &Column,
+    row: usize,
+    fetched: &Fetched,
+) -> Outcome<Option<Vec<f32>>> {
+    let Some(bytes) = medium(work, input, column, row, fetched)? else { return Ok(None) };
+    let start = Instant::now();
+    let samples = samples(bytes, spec, work.request.limits).map_err(|error| (Step::Decode, error));
+    work.request.stats.decode_time.since(start);
+    samples.map(Some)
+}
+
+/// The bytes of a row's medium; `None` where it is absent.
+fn medium(work: &Work<'_>, input: &Input, column: &Column, row: usize, fetched: &Fetched) -> Outcome<Option<Bytes>> {
     let (limits, stats) = (work.request.limits, work.request.stats);
     work.request.cancel.check().map_err(|error| (Step::Fetch, error))?;
     if !column.is_present(row) || column.values.is_null(row) {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let start = Instant::now();
     let bytes = match column.values.as_binary_opt::<i64>() {
@@ -122,10 +161,7 @@ fn pixels(work: &Work<'_>, input: &Input, spec: &ImageSpec, column: &Column, row
         let error = Error::new(Kind::Limit, format!("{} bytes are over the limit of {}", bytes.len(), limits.max_media_bytes));
         return Err((Step::Fetch, error.with_hint("SET mm.max_media_bytes")));
     }
-    let start = Instant::now();
-    let tensor = picture_to_tensor(&bytes, spec, limits).map_err(|error| (Step::Decode, error));
-    stats.decode_time.since(start);
-    tensor
+    Ok(Some(bytes))
 }
 
 fn read(work: &Work<'_>, input: &Input, uri: &str, row: usize, fetched: &Fetched) -> Result<Bytes> {

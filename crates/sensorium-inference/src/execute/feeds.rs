@@ -67,7 +67,7 @@ fn numbers(port: &Port, shape: Vec<usize>, values: impl Iterator<Item = f64>) ->
 }
 
 /// 32-bit values, which are the graph's type in nearly all cases.
-fn floats(port: &Port, shape: Vec<usize>, values: Vec<f32>) -> Result<DynValue> {
+pub(super) fn floats(port: &Port, shape: Vec<usize>, values: Vec<f32>) -> Result<DynValue> {
     match port.element {
         Element::Float32 => tensor(port, shape, values),
         _ => numbers(port, shape, values.into_iter().map(f64::from)),
@@ -96,6 +96,11 @@ impl Batch<'_> {
                 numbers(port, self.flat_shape(port, 1), self.rows().map(|row| f64::from(u8::from(column.is_present(row)))))
             }
             Source::Constant { value, shape } => numbers(port, shape.clone(), (0..shape.iter().product()).map(|_| *value)),
+            Source::Sound { input } => self.sound(port, input),
+            Source::SoundMask { input } => self.sound_mask(port, input),
+            Source::States { .. } | Source::Written | Source::WrittenPositions | Source::Carried { .. } | Source::UsesCache => {
+                Err(failed(port, &"a decoder runs step by step"))
+            }
             Source::Output(reference) => {
                 let values = earlier.get(reference).ok_or_else(|| failed(port, &"its stage did not run"))?;
                 let width = values.len() / self.positions.len().max(1);
@@ -234,6 +239,45 @@ impl Batch<'_> {
             Element::Int64 => tensor(port, shape, values),
             _ => numbers(port, shape, values.into_iter().map(|value| value as f64)),
         }
+    }
+
+    /// Samples of each sound, and of the longest of the batch.
+    fn sound_lengths(&self, port: &Port, input: &str) -> Result<(Vec<&[f32]>, usize)> {
+        let sounds = self.encoded.sounds.get(input).ok_or_else(|| failed(port, &"not a sound"))?;
+        let sounds: Vec<&[f32]> = self.positions.iter().map(|position| sounds[*position].as_slice()).collect();
+        let longest = sounds.iter().map(|sound| sound.len()).max().unwrap_or(0);
+        // A graph still needs something where all are absent.
+        Ok((sounds, longest.max(1)))
+    }
+
+    fn sound(&self, port: &Port, input: &str) -> Result<DynValue> {
+        let Some(Modality::Audio(spec)) = self.manifest.input(input).map(|input| &input.modality) else {
+            return Err(failed(port, &"not a sound"));
+        };
+        let (sounds, longest) = self.sound_lengths(port, input)?;
+        let shape: Vec<usize> = match spec.fixed_shape() {
+            Some(fixed) => [sounds.len()].into_iter().chain(fixed).collect(),
+            None => vec![sounds.len(), longest],
+        };
+        let place = |values: &mut [f32]| {
+            let width = values.len() / sounds.len().max(1);
+            for (sound, padded) in sounds.iter().zip(values.chunks_exact_mut(width.max(1))) {
+                padded[..sound.len()].copy_from_slice(sound);
+                padded[sound.len()..].fill(0.0);
+            }
+        };
+        if port.element == Element::Float32 {
+            return filled(port, &shape, place);
+        }
+        let mut values = vec![0.0; shape.iter().product()];
+        place(&mut values);
+        floats(port, shape, values)
+    }
+
+    fn sound_mask(&self, port: &Port, input: &str) -> Result<DynValue> {
+        let (sounds, longest) = self.sound_lengths(port, input)?;
+        let mask = sounds.iter().flat_map(|sound| (0..longest).map(|place| f64::from(u8::from(place < sound.len()))));
+        numbers(port, vec![sounds.len(), longest], mask)
     }
 
     fn pixels(&self, port: &Port, input: &str) -> Result<DynValue> {

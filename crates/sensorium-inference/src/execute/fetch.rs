@@ -12,7 +12,6 @@ use super::limits::Limits;
 use crate::error::Result;
 use crate::io::{self, Pending};
 use crate::media::{Place, fetch_remote};
-use crate::package::Modality;
 
 /// Rows whose remote files are read before the first of them is decoded, for each fetch that may be under way.
 const ROWS_PER_FETCH: usize = 4;
@@ -62,7 +61,7 @@ impl<'a> Fetches<'a> {
     fn read_ahead(&mut self, work: &Work<'_>) -> Result<()> {
         let group = &self.rows[..self.group.min(self.rows.len())];
         let mut wanted: Vec<Wanted> = Vec::new();
-        for input in work.model.manifest.inputs.iter().filter(|input| matches!(input.modality, Modality::Image(_))) {
+        for input in work.model.manifest.inputs.iter().filter(|input| input.modality.is_media()) {
             let Some(uris) = work.columns.get(&input.name).and_then(|column| column.values.as_string_opt::<i32>()) else { continue };
             for (place, row) in group.iter().enumerate().filter(|(_, row)| uris.is_valid(**row)) {
                 if let Ok(Place::Remote(url)) = work.request.access.locate(&input.name, uris.value(*row)) {
@@ -96,7 +95,7 @@ async fn read(wanted: Vec<Wanted>, rows: usize, limits: Limits) -> Result<(usize
 /// A look at the texts only; what they mean is decided row by row.
 fn may_be_remote(work: &Work<'_>) -> bool {
     let is_url = |text: &str| text.contains("://") && !text.starts_with("file:");
-    work.model.manifest.inputs.iter().filter(|input| matches!(input.modality, Modality::Image(_))).any(|input| {
+    work.model.manifest.inputs.iter().filter(|input| input.modality.is_media()).any(|input| {
         let Some(uris) = work.columns.get(&input.name).and_then(|column| column.values.as_string_opt::<i32>()) else { return false };
         work.request.access.bases.get(&input.name).is_some_and(|base| is_url(base)) || uris.iter().flatten().any(is_url)
     })

@@ -1,6 +1,7 @@
 //! One batch through the graphs of a model.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use ort::value::DynValue;
@@ -28,7 +29,7 @@ pub(super) fn run_batch(
     let mut wanted: Vec<Option<HostTensor>> = vec![None; references.len()];
     for (index, stage) in manifest.stages.iter().enumerate() {
         let filling = Instant::now();
-        let feeds = stage.feeds.iter().map(|feed| Ok((feed.port.name.clone(), batch.feed(feed, &vectors)?)));
+        let feeds = stage.feeds.iter().map(|feed| Ok((feed.port.name.clone(), Arc::new(batch.feed(feed, &vectors)?))));
         let feeds = feeds.collect::<Result<Vec<_>>>()?;
         stats.scatter_time.since(filling);
         let outputs = cancel.guard(|options| sessions.run(index, feeds, options, stats)).map_err(|error| failed(error, stage))?;

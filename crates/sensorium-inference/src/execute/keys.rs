@@ -12,7 +12,7 @@ use super::run::Request;
 use super::workers;
 use crate::error::{Error, Kind, Result};
 use crate::media::{Place, fetch_local};
-use crate::package::{Manifest, Modality, hex};
+use crate::package::{Manifest, hex};
 
 /// Fewer rows are not worth a change of threads, where no files are read for them.
 const ROWS_OF_A_TASK: usize = 64;
@@ -30,7 +30,7 @@ pub(super) type RowKey = [u8; 32];
 
 /// The keys of all rows.
 ///
-/// A picture is told by its file's size and time of change, or for a cache on disk by its bytes; a remote one by its URI
+/// A medium is told by its file's size and time of change, or for a cache on disk by its bytes; a remote one by its URI
 /// within one statement: what lies behind may change while the session lives. Keys with such a URI are not durable: in
 /// another process they would mean something else.
 pub(super) fn row_keys(model: &str, manifest: &Manifest, request: &Request<'_>) -> Result<RowKeys> {
@@ -77,10 +77,10 @@ enum Known {
     InStatement,
 }
 
-/// For each picture given by URI, what its bytes are known by.
+/// For each medium given by URI, what its bytes are known by.
 fn places<'a>(manifest: &'a Manifest, request: &'a Request<'_>) -> Vec<impl Fn(usize) -> Known + Sync + 'a> {
-    let pictures = manifest.inputs.iter().zip(request.inputs).filter(|(input, _)| matches!(input.modality, Modality::Image(_)));
-    let by_uri = pictures.filter_map(|(input, columns)| {
+    let media = manifest.inputs.iter().zip(request.inputs).filter(|(input, _)| input.modality.is_media());
+    let by_uri = media.filter_map(|(input, columns)| {
         let uris = arrow::compute::cast(columns.first()?, &arrow::datatypes::DataType::Utf8).ok()?;
         let is_text = !matches!(
             columns.first()?.data_type(),

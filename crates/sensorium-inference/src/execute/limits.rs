@@ -15,10 +15,12 @@ pub struct Limits {
     pub batch_rows: usize,
     /// Tokens of one batch, padding included; 0 lets the device decide.
     pub batch_tokens: usize,
-    /// Largest encoded picture, in bytes.
+    /// Largest encoded picture or sound, in bytes.
     pub max_media_bytes: usize,
     /// Largest decoded picture, in pixels.
     pub max_image_pixels: usize,
+    /// Longest sound, in seconds.
+    pub max_audio_seconds: usize,
     /// Longest text, in bytes.
     pub max_text_bytes: usize,
     /// Time for one fetch with its retries.
@@ -62,6 +64,7 @@ impl Default for Limits {
             batch_tokens: 0,
             max_media_bytes: 64 << 20,
             max_image_pixels: 89_478_485,
+            max_audio_seconds: 3_600,
             max_text_bytes: 1_000_000,
             fetch_timeout_ms: 30_000,
             fetch_retries: 3,

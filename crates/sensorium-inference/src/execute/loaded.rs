@@ -11,8 +11,8 @@ use super::opened;
 use super::sessions::Sessions;
 use super::stats::Stats;
 use crate::error::Result;
-use crate::modality::TextEncoder;
-use crate::package::{Manifest, Modality};
+use crate::modality::{TextDecoder, TextEncoder};
+use crate::package::{Manifest, Modality, Prediction};
 
 /// Rows after which their mean time is worth more than an estimate from the model's size.
 const ENOUGH_ROWS: u64 = 256;
@@ -29,6 +29,7 @@ pub(crate) struct LoadedModel {
     pub(crate) running: AtomicUsize,
     sessions: Arc<Sessions>,
     text: HashMap<String, Arc<TextEncoder>>,
+    written: Option<Arc<TextDecoder>>,
 }
 
 impl LoadedModel {
@@ -41,8 +42,12 @@ impl LoadedModel {
                 text.insert(input.name.clone(), opened::tokenizer(manifest, spec, folder)?);
             }
         }
+        let written = match &manifest.prediction {
+            Prediction::Transcript { speech } => Some(opened::text_decoder(manifest, &speech.tokenizer, folder)?),
+            _ => None,
+        };
         let sessions = opened::sessions(manifest, folder, limits)?;
-        Ok(Self { manifest: Arc::clone(manifest), rows, totals: Stats::default(), running, sessions, text })
+        Ok(Self { manifest: Arc::clone(manifest), rows, totals: Stats::default(), running, sessions, text, written })
     }
 
     pub(super) fn sessions(&self) -> &Sessions {
@@ -51,6 +56,11 @@ impl LoadedModel {
 
     pub(crate) fn text_encoder(&self, input: &str) -> Option<&TextEncoder> {
         self.text.get(input).map(AsRef::as_ref)
+    }
+
+    /// What turns the tokens of a model that writes into text.
+    pub(super) fn text_decoder(&self) -> Option<&TextDecoder> {
+        self.written.as_deref()
     }
 
     /// What a row has taken so far, once enough of them were seen for a mean.

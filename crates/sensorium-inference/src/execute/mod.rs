@@ -21,6 +21,7 @@ mod results;
 mod rows;
 mod run;
 mod sessions;
+mod speech;
 mod stats;
 mod tensor;
 mod trial;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use super::limits::Limits;
 use super::sessions::Sessions;
 use crate::error::Result;
-use crate::modality::TextEncoder;
+use crate::modality::{TextDecoder, TextEncoder};
 use crate::package::{Manifest, TextSpec};
 use crate::runtime::{Device, GpuOptions, Provider};
 
@@ -15,6 +15,9 @@ static GRAPHS: Shared<(String, Device, GpuOptions), Sessions> = Shared::new();
 
 /// Tokenizers by the content of their file, and how they cut.
 static TOKENIZERS: Shared<(String, TextSpec), TextEncoder> = Shared::new();
+
+/// Tokenizers that turn tokens into text, by the content of their file.
+static TEXT_DECODERS: Shared<String, TextDecoder> = Shared::new();
 
 /// The sessions of a model's graphs, whose files lie in `folder`.
 pub(super) fn sessions(manifest: &Manifest, folder: &Path, limits: &Limits) -> Result<Arc<Sessions>> {
@@ -26,6 +29,12 @@ pub(super) fn sessions(manifest: &Manifest, folder: &Path, limits: &Limits) -> R
 pub(super) fn tokenizer(manifest: &Manifest, spec: &TextSpec, folder: &Path) -> Result<Arc<TextEncoder>> {
     let content = manifest.files.get(&spec.tokenizer).map(|file| file.sha256.clone()).unwrap_or_default();
     TOKENIZERS.get_or_make(&(content, spec.clone()), || TextEncoder::load(folder, spec))
+}
+
+/// The tokenizer of what a model writes, whose file is `tokenizer`.
+pub(super) fn text_decoder(manifest: &Manifest, tokenizer: &str, folder: &Path) -> Result<Arc<TextDecoder>> {
+    let content = manifest.files.get(tokenizer).map(|file| file.sha256.clone()).unwrap_or_default();
+    TEXT_DECODERS.get_or_make(&content, || TextDecoder::load(folder, tokenizer))
 }
 
 /// One thing for each key, made by the first who asks and gone with the last who holds it.

@@ -18,13 +18,14 @@ use super::graph::run_batch;
 use super::limits::Limits;
 use super::loaded::LoadedModel;
 use super::results::Results;
+use super::speech;
 use super::stats::Stats;
 use super::values::Values;
 use super::workers;
 use crate::error::{Error, Kind, Result};
 use crate::media::MediaAccess;
 use crate::modality::prepare;
-use crate::package::{Manifest, Modality, OutputRef, Stage};
+use crate::package::{Input, Manifest, Modality, OutputRef, Prediction, Stage};
 
 /// Rows that go to a model together with what bounds the work.
 #[derive(Debug)]
@@ -85,7 +86,7 @@ pub enum Step {
     Input,
     /// Reading of the bytes.
     Fetch,
-    /// Decoding and preparation of the picture.
+    /// Decoding and preparation of the picture or sound.
     Decode,
     /// Cutting of the text.
     Tokenize,
@@ -110,8 +111,8 @@ const WINDOW_ROWS: usize = 65_536;
 /// Sizes of batches that one device does best, found by trying powers of two.
 #[derive(Debug, Clone, Copy)]
 struct Sizes {
-    /// Rows with pictures.
-    pictures: usize,
+    /// Rows with media.
+    media: usize,
     /// Rows of numbers, and of texts that are shorter than that.
     numbers: usize,
     /// Tokens of texts, padding included.
@@ -121,9 +122,9 @@ struct Sizes {
 }
 
 /// A core works out of its caches: more rows at once only push each other out.
-const CORE: Sizes = Sizes { pictures: 4, numbers: 4_096, tokens: 512, token_multiple: 1 };
+const CORE: Sizes = Sizes { media: 4, numbers: 4_096, tokens: 512, token_multiple: 1 };
 /// A GPU needs enough rows to fill all its multiprocessors.
-const GPU: Sizes = Sizes { pictures: 64, numbers: 65_536, tokens: 16_384, token_multiple: 8 };
+const GPU: Sizes = Sizes { media: 64, numbers: 65_536, tokens: 16_384, token_multiple: 8 };
 
 pub(super) fn run(model: &LoadedModel, request: &Request<'_>) -> Result<Answer> {
     let manifest = &*model.manifest;
@@ -140,12 +141,15 @@ pub(super) fn run(model: &LoadedModel, request: &Request<'_>) -> Result<Answer> 
         }
     }
     let rows = places(&active);
+    let work = Work { model, columns: &columns, request };
+    if let Prediction::Transcript { speech } = &manifest.prediction {
+        return speech::run(&work, speech, &rows, failures);
+    }
     let references = request.wanted.references(manifest)?;
     let collectors = references.iter().map(|reference| Collector::new(manifest, reference, request.rows)).collect::<Result<_>>()?;
-    let work = Work { model, columns: &columns, request };
     let results = Results::new(request, collectors, failures);
-    if has_image(manifest) {
-        run_pictures(&work, &rows, &references, &results)?;
+    if has_media(manifest) {
+        run_media(&work, &rows, &references, &results)?;
     } else {
         run_windows(&work, &rows, &references, &results)?;
     }
@@ -168,13 +172,13 @@ pub(super) fn places(flags: &[bool]) -> Vec<usize> {
     (0..flags.len()).filter(|place| flags[*place]).collect()
 }
 
-fn has_image(manifest: &Manifest) -> bool {
-    manifest.inputs.iter().any(|input| matches!(input.modality, Modality::Image(_)))
+fn has_media(manifest: &Manifest) -> bool {
+    manifest.inputs.iter().any(|input| input.modality.is_media())
 }
 
-/// Each worker decodes a batch and runs it at once: no more pictures are in memory than workers have in hand, and
-/// nobody waits for the slowest picture of many.
-fn run_pictures(work: &Work<'_>, rows: &[usize], references: &[OutputRef], results: &Results<'_>) -> Result<()> {
+/// Each worker decodes a batch and runs it at once: no more media are in memory than workers have in hand, and
+/// nobody waits for the slowest of many.
+fn run_media(work: &Work<'_>, rows: &[usize], references: &[OutputRef], results: &Results<'_>) -> Result<()> {
     let manifest = &*work.model.manifest;
     let size = sizes(work.model, work.request.limits).rows(manifest);
     // Small calls are shared among all workers.
@@ -238,12 +242,12 @@ fn run_windows(work: &Work<'_>, rows: &[usize], references: &[OutputRef], result
 }
 
 impl Sizes {
-    /// What the limits say, or else what the device does best. `pictures` and `numbers` are the same then.
+    /// What the limits say, or else what the device does best. `media` and `numbers` are the same then.
     fn of(is_gpu: bool, limits: &Limits) -> Self {
         let own = if is_gpu { GPU } else { CORE };
         let or = |limit: usize, own: usize| if limit == 0 { own } else { limit };
         Self {
-            pictures: or(limits.batch_rows, own.pictures),
+            media: or(limits.batch_rows, own.media),
             numbers: or(limits.batch_rows, own.numbers),
             tokens: or(limits.batch_tokens, own.tokens),
             token_multiple: own.token_multiple,
@@ -251,7 +255,7 @@ impl Sizes {
     }
 
     fn rows(self, manifest: &Manifest) -> usize {
-        let own = if has_image(manifest) { self.pictures } else { self.numbers };
+        let own = if has_media(manifest) { self.media } else { self.numbers };
         manifest.stages.iter().find_map(Stage::fixed_batch).unwrap_or(own)
     }
 }
@@ -260,34 +264,67 @@ impl Sizes {
 pub fn batch_plan(manifest: &Manifest, limits: &Limits) -> String {
     let sizes = Sizes::of(limits.device.may_be_gpu(), limits);
     let is_text = manifest.inputs.iter().any(|input| matches!(input.modality, Modality::Text(_)));
-    match (is_text, has_image(manifest)) {
+    match (is_text, has_media(manifest)) {
         (true, true) => format!("{} rows, {} tokens", sizes.rows(manifest), sizes.tokens),
         (true, false) => format!("{} tokens, sorted by length", sizes.tokens),
         _ => format!("{} rows", sizes.rows(manifest)),
     }
 }
 
+/// Rows that one worker has in hand at once.
+pub(super) fn batch_rows(model: &LoadedModel, limits: &Limits) -> usize {
+    sizes(model, limits).rows(&model.manifest)
+}
+
 fn sizes(model: &LoadedModel, limits: &Limits) -> Sizes {
     Sizes::of(!model.is_on_cpu(), limits)
+}
+
+/// How long an input of variable length is in each row.
+struct Length<'a> {
+    of: Box<dyn Fn(usize) -> usize + 'a>,
+    /// So much of it takes about as long as a token of text.
+    unit: usize,
+    must_be_equal: bool,
+}
+
+/// Steps of models that read samples, a second: wav2vec2 and its kin have strides of 20 ms.
+const SOUND_STEPS: u32 = 50;
+
+fn lengths<'a>(manifest: &'a Manifest, encoded: &'a Encoded) -> Vec<Length<'a>> {
+    let length = |input: &'a Input| match &input.modality {
+        Modality::Text(spec) => {
+            let tokens = encoded.tokens.get(&input.name)?;
+            let of = Box::new(move |position: usize| spec.fixed_tokens.unwrap_or(tokens[position].ids.len()));
+            Some(Length { of, unit: 1, must_be_equal: !spec.masked && spec.fixed_tokens.is_none() })
+        }
+        Modality::Audio(spec) if spec.fixed_shape().is_none() => {
+            let sounds = encoded.sounds.get(&input.name)?;
+            let unit = (spec.sampling_rate / SOUND_STEPS).max(1) as usize;
+            Some(Length { of: Box::new(move |position| sounds[position].len()), unit, must_be_equal: spec.needs_equal_lengths() })
+        }
+        _ => None,
+    };
+    manifest.inputs.iter().filter_map(length).collect()
 }
 
 /// Batches for `workers` that have nothing else to do; a GPU takes what it is given.
 fn plan(model: &LoadedModel, encoded: &Encoded, usable: Vec<usize>, limits: &Limits, workers: usize) -> Vec<Vec<usize>> {
     let manifest = &*model.manifest;
     let sizes = sizes(model, limits);
-    let equal_lengths =
-        manifest.inputs.iter().any(|input| matches!(&input.modality, Modality::Text(spec) if !spec.masked && spec.fixed_tokens.is_none()));
-    // Lengths of several texts are compared by their sum, which does not make each of them equal.
-    let alone = equal_lengths && encoded.tokens.len() > 1;
+    let lengths = lengths(manifest, encoded);
+    let equal_lengths = lengths.iter().any(|length| length.must_be_equal);
+    // Lengths of several inputs are compared by their sum, which does not make each of them equal.
+    let alone = equal_lengths && lengths.len() > 1;
     let max_rows = if alone { 1 } else { sizes.rows(manifest) };
-    let rule = BatchRule { max_rows, max_tokens: sizes.tokens, equal_lengths };
-    let fixed = |input: &str| match manifest.input(input).map(|input| &input.modality) {
-        Some(Modality::Text(spec)) => spec.fixed_tokens,
-        _ => None,
+    // A single sound is measured in samples, so that equal means equal.
+    let unit = if let [only] = lengths.as_slice() { only.unit } else { 1 };
+    let rule = BatchRule { max_rows, max_tokens: sizes.tokens.saturating_mul(unit), equal_lengths };
+    let sum = |position: usize| match lengths.as_slice() {
+        [only] => (only.of)(position),
+        several => several.iter().map(|length| (length.of)(position).div_ceil(length.unit)).sum(),
     };
-    let texts: Vec<_> = encoded.tokens.iter().map(|(input, tokens)| (fixed(input), tokens)).collect();
-    let length = |position: usize| texts.iter().map(|(fixed, tokens)| fixed.unwrap_or(tokens[position].ids.len())).sum::<usize>();
-    let lengths = (!encoded.tokens.is_empty()).then_some(&length as &dyn Fn(usize) -> usize);
+    let lengths = (!lengths.is_empty()).then_some(&sum as &dyn Fn(usize) -> usize);
     cut(usable, lengths, rule, if model.is_on_cpu() { workers } else { 1 })
 }
 

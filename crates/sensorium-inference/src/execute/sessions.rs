@@ -16,6 +16,9 @@ use crate::runtime::{GpuOptions, Provider, SharedSession, open_session};
 /// Tensors by the name of their graph input or output.
 pub(super) type Tensors = Vec<(String, DynValue)>;
 
+/// Tensors that a graph is given; several runs may be given the same.
+pub(super) type Feeds = Vec<(String, Arc<DynValue>)>;
+
 /// One session for each stage of a model.
 #[derive(Debug)]
 pub(super) enum Sessions {
@@ -28,7 +31,7 @@ pub(super) enum Sessions {
 /// One batch through the graph of one stage.
 pub(super) struct Job {
     stage: usize,
-    feeds: Tensors,
+    feeds: Feeds,
     options: Arc<RunOptions<NoSelectedOutputs>>,
 }
 
@@ -49,11 +52,11 @@ impl Sessions {
     }
 
     /// Runs the graph of stage number `stage`; outputs are in host memory.
-    pub(super) fn run(&self, stage: usize, feeds: Tensors, options: &Arc<RunOptions<NoSelectedOutputs>>, stats: &Stats) -> Result<Tensors> {
+    pub(super) fn run(&self, stage: usize, feeds: Feeds, options: &Arc<RunOptions<NoSelectedOutputs>>, stats: &Stats) -> Result<Tensors> {
         match self {
             Self::Shared(sessions) => {
                 let start = Instant::now();
-                let outputs = sessions[stage].with(|session| run(session, feeds, options));
+                let outputs = sessions[stage].with(|session| run(session, &feeds, options));
                 stats.device_time.since(start);
                 outputs
             }
@@ -72,11 +75,12 @@ impl Sessions {
 
 fn own(graphs: &[PathBuf], device: Provider, options: GpuOptions) -> Result<Worker<Job, Result<Tensors>>> {
     let mut sessions = graphs.iter().map(|graph| open_session(graph, device, options)).collect::<Result<Vec<_>>>()?;
-    Ok(Box::new(move |Job { stage, feeds, options }| run(&mut sessions[stage], feeds, &options)))
+    Ok(Box::new(move |Job { stage, feeds, options }| run(&mut sessions[stage], &feeds, &options)))
 }
 
-fn run(session: &mut Session, feeds: Tensors, options: &RunOptions<NoSelectedOutputs>) -> Result<Tensors> {
+fn run(session: &mut Session, feeds: &Feeds, options: &RunOptions<NoSelectedOutputs>) -> Result<Tensors> {
     let failed = |error: ort::Error| Error::new(Kind::Model, error.to_string()).retryable();
+    let feeds: Vec<(&str, &DynValue)> = feeds.iter().map(|(name, value)| (name.as_str(), &**value)).collect();
     let outputs = session.run_with_options(feeds, options).map_err(failed)?;
     Ok(outputs.into_iter().map(|(name, value)| (name.to_string(), value)).collect())
 }

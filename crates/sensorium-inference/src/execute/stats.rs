@@ -49,18 +49,24 @@ stats! {
     tokens,
     /// Tokens that the model saw, padding included.
     padded_tokens,
+    /// Tokens that the model wrote.
+    generated_tokens,
     /// Bytes that were read from files and object stores.
     fetched_bytes,
     /// Reading media.
     fetch_time,
-    /// Decoding and preparing pictures.
+    /// Decoding sounds, and decoding and preparing pictures.
     decode_time,
+    /// Making spectrograms and other features of sounds.
+    feature_time,
     /// Cutting texts into tokens.
     tokenize_time,
     /// Waiting for a device that others use.
     queue_time,
     /// Running graphs.
     device_time,
+    /// Of that, writing texts token by token.
+    generate_time,
     /// Filling and reading tensors, and putting results where their rows are.
     scatter_time,
 }
@@ -68,7 +74,7 @@ stats! {
 impl Stats {
     /// All work of the call, summed over workers; waiting is none.
     pub(super) fn work(&self) -> Duration {
-        let times = [&self.fetch_time, &self.decode_time, &self.tokenize_time, &self.device_time, &self.scatter_time];
+        let times = [&self.fetch_time, &self.decode_time, &self.feature_time, &self.tokenize_time, &self.device_time, &self.scatter_time];
         times.into_iter().map(Count::time).sum()
     }
 }

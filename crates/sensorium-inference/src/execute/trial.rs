@@ -16,11 +16,13 @@ use super::run::{Request, run};
 use super::stats::Stats;
 use crate::error::{Error, Kind, Result};
 use crate::media::MediaAccess;
-use crate::package::{Draft, Element, Input, Manifest, Modality};
+use crate::package::{Draft, Element, Input, Manifest, Modality, Prediction};
 use crate::runtime::Device;
 
 /// Two, so that a graph that works on the whole batch instead of row by row is noticed.
 const ROWS: usize = 2;
+/// Tokens that a model writes at most: some with a cache.
+const WRITTEN_TOKENS: usize = 4;
 
 /// Loads the draft and runs it on made-up rows: zeros, ones, empty categories, a word, a grey picture.
 ///
@@ -34,11 +36,22 @@ pub fn try_out(draft: &Draft) -> Result<()> {
 
 fn try_model(manifest: &Manifest, folder: &Path) -> Result<()> {
     result_type(manifest, Wanted::Prediction)?;
+    let manifest = &written_shortly(manifest);
     let limits = Limits { device: Device::Cpu, ..Limits::default() };
     let model = LoadedModel::open(&Arc::new(manifest.clone()), folder, &limits)?;
     let inputs = manifest.inputs.iter().map(|input| Ok(vec![made_up(input)?])).collect::<Result<Vec<_>>>()?;
     try_once(&model, &inputs, Wanted::Prediction, &limits)?;
     if manifest.embedding.is_some() { try_once(&model, &inputs, Wanted::Embedding, &limits) } else { Ok(()) }
+}
+
+/// A model that writes is not kept writing.
+fn written_shortly(manifest: &Manifest) -> Manifest {
+    let mut manifest = manifest.clone();
+    if let Prediction::Transcript { speech } = &mut manifest.prediction {
+        let prompt = speech.prompt(speech.languages.keys().next().map(String::as_str)).len();
+        speech.max_tokens = speech.max_tokens.min(prompt + WRITTEN_TOKENS);
+    }
+    manifest
 }
 
 fn try_once(model: &LoadedModel, inputs: &[Vec<ArrayRef>], wanted: Wanted, limits: &Limits) -> Result<()> {
@@ -82,6 +95,7 @@ fn made_up(input: &Input) -> Result<ArrayRef> {
             Arc::new(FixedSizeListArray::new(item, size, Arc::new(Float32Array::from(vec![0.0; ROWS * width])), None))
         }
         Modality::Text(_) => Arc::new(StringArray::from(vec!["word", "two words"])),
+        Modality::Audio(spec) => Arc::new(BinaryArray::from_vec(vec![&tone(spec.sampling_rate); ROWS])),
         Modality::Image(_) => Arc::new(BinaryArray::from_vec(vec![&grey_picture()?; ROWS])),
     })
 }
@@ -91,4 +105,25 @@ fn grey_picture() -> Result<Vec<u8>> {
     let written = RgbImage::from_pixel(8, 8, image::Rgb([128; 3])).write_to(&mut bytes, ImageFormat::Bmp);
     written.map_err(|error| Error::new(Kind::Media, format!("cannot make a picture up: {error}")))?;
     Ok(bytes.into_inner())
+}
+
+/// A second of a tone of 440 Hz, as a WAV file of 16 bits.
+fn tone(rate: u32) -> Vec<u8> {
+    let sample = |place: u32| (f64::from(place) * 440.0 * std::f64::consts::TAU / f64::from(rate)).sin() * 8_000.0;
+    let samples: Vec<u8> = (0..rate).flat_map(|place| (sample(place) as i16).to_le_bytes()).collect();
+    let bytes = samples.len() as u32;
+    let mut file = Vec::with_capacity(samples.len() + 44);
+    file.extend(b"RIFF");
+    file.extend((bytes + 36).to_le_bytes());
+    file.extend(b"WAVEfmt ");
+    file.extend(16_u32.to_le_bytes());
+    // PCM, one channel.
+    file.extend([1, 0, 1, 0]);
+    file.extend(rate.to_le_bytes());
+    file.extend((rate * 2).to_le_bytes());
+    file.extend([2, 0, 16, 0]);
+    file.extend(b"data");
+    file.extend(bytes.to_le_bytes());
+    file.extend(samples);
+    file
 }

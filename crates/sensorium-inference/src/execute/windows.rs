@@ -9,7 +9,7 @@ use crate::package::{Input, Manifest, Modality};
 pub enum Windows {
     /// Nothing, and they wait for nobody either: numbers on the CPU that are not told apart.
     Single,
-    /// No more than busy cores: pictures, each of which is worked off alone and whose results may be long.
+    /// No more than busy cores: media, each of which is worked off alone and whose results may be long.
     Short,
     /// The more texts are sorted together, the less of a batch is padding; the more rows are told apart together, the
     /// fewer are run.
@@ -19,7 +19,7 @@ pub enum Windows {
 /// Which windows suit the calls of a model.
 pub fn windows(manifest: &Manifest, limits: &Limits) -> Windows {
     let has = |is: fn(&Input) -> bool| manifest.inputs.iter().any(is);
-    if has(|input| matches!(input.modality, Modality::Image(_))) {
+    if has(|input| input.modality.is_media()) {
         return Windows::Short;
     }
     let is_text = has(|input| matches!(input.modality, Modality::Text(_)));

@@ -98,8 +98,9 @@ pub fn input_accepts(input: &Input, data_type: &DataType) -> Result<()> {
         Modality::Number { .. } => refuse("a column of integers; round and CAST(.. AS BIGINT) where that is meant"),
         Modality::Category { .. } | Modality::Text(_) if is_text(data_type) => Ok(()),
         Modality::Category { .. } | Modality::Text(_) => refuse("a column of text; CAST(.. AS VARCHAR) where that is meant"),
-        Modality::Image(_) if is_text(data_type) || is_bytes(data_type) => Ok(()),
+        Modality::Image(_) | Modality::Audio(_) if is_text(data_type) || is_bytes(data_type) => Ok(()),
         Modality::Image(_) => refuse("a column of URIs, or of encoded pictures as bytes"),
+        Modality::Audio(_) => refuse("a column of URIs, or of encoded sound as bytes"),
         Modality::Vector { width, element } => match data_type {
             DataType::FixedSizeList(item, length)
                 if is_number(item.data_type(), *element) && usize::try_from(*length).is_ok_and(|length| length == *width) =>
@@ -128,8 +129,8 @@ pub(crate) fn prepare(input: &Input, arguments: &[ArrayRef], rows: usize, failur
         Modality::Number { element, missing } => number(input, &array, *element, missing.as_ref(), failures),
         Modality::Category { missing } => category(&array, missing.as_ref()),
         Modality::Text(_) => strings(&array),
-        Modality::Image(_) if is_bytes(array.data_type()) => binary(&array),
-        Modality::Image(_) => strings(&array),
+        Modality::Image(_) | Modality::Audio(_) if is_bytes(array.data_type()) => binary(&array),
+        Modality::Image(_) | Modality::Audio(_) => strings(&array),
         Modality::Vector { width, element } => vector(input, &array, *width, *element, failures),
     }
 }

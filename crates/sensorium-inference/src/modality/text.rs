@@ -21,12 +21,30 @@ pub(crate) struct Tokens {
     pub(crate) segments: Vec<u32>,
 }
 
+/// A tokenizer that turns tokens into text.
+#[derive(Debug)]
+pub(crate) struct TextDecoder {
+    tokenizer: Tokenizer,
+}
+
+fn unreadable(file: &str, error: &dyn std::fmt::Display) -> Error {
+    Error::new(Kind::Package, format!("cannot read {file}: {error}")).with_hint("export the tokenizer again as tokenizer.json")
+}
+
+impl TextDecoder {
+    pub(crate) fn load(folder: &Path, file: &str) -> Result<Self> {
+        Tokenizer::from_file(folder.join(file)).map(|tokenizer| Self { tokenizer }).map_err(|error| unreadable(file, &error))
+    }
+
+    /// The text of `ids`, without the tokens that steer.
+    pub(crate) fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.tokenizer.decode(ids, true).map_err(|error| Error::new(Kind::Model, format!("tokens cannot be read: {error}")))
+    }
+}
+
 impl TextEncoder {
     pub(crate) fn load(folder: &Path, spec: &TextSpec) -> Result<Self> {
-        let failed = |error: &dyn std::fmt::Display| {
-            Error::new(Kind::Package, format!("cannot read {}: {error}", spec.tokenizer))
-                .with_hint("export the tokenizer again as tokenizer.json")
-        };
+        let failed = |error: &dyn std::fmt::Display| unreadable(&spec.tokenizer, error);
         let mut tokenizer = Tokenizer::from_file(folder.join(&spec.tokenizer)).map_err(|error| failed(&error))?;
         let truncation = TruncationParams { max_length: spec.max_tokens, ..tokenizer.get_truncation().cloned().unwrap_or_default() };
         tokenizer.with_truncation(Some(truncation)).map_err(|error| failed(&error))?;

@@ -1,5 +1,6 @@
 //! One line per input and output, for `DESCRIBE MODEL`.
 
+use super::audio_spec::{AudioFeatures, AudioSpec};
 use super::image_spec::{ImageSpec, Resize};
 use super::joint::Matching;
 use super::manifest::{Input, Manifest, Missing, Modality, OutputRef, Prediction};
@@ -14,6 +15,7 @@ impl Input {
             Modality::Vector { width, element } => format!("{width} x {element}"),
             Modality::Text(spec) => describe_text(spec),
             Modality::Image(spec) => describe_image(spec),
+            Modality::Audio(spec) => describe_sound(spec),
         };
         if self.optional { format!("{detail}, optional") } else { detail }
     }
@@ -42,6 +44,17 @@ fn describe_image(spec: &ImageSpec) -> String {
     format!("{resize}{crop}, {} channels", spec.channels())
 }
 
+fn describe_sound(spec: &AudioSpec) -> String {
+    let rate = spec.sampling_rate;
+    let seconds = |samples: usize| samples as f64 / f64::from(rate);
+    match &spec.features {
+        AudioFeatures::Waveform { normalize: true, .. } => format!("{rate} Hz, normalised samples"),
+        AudioFeatures::Waveform { normalize: false, .. } => format!("{rate} Hz, samples"),
+        AudioFeatures::LogMel { mels, window, .. } => format!("{rate} Hz, {mels} mel bands, windows of {} s", seconds(*window)),
+        AudioFeatures::FilterBank { mels, frames, .. } => format!("{rate} Hz, {mels} mel bands, the first {frames} frames of 10 ms"),
+    }
+}
+
 impl OutputRef {
     /// Where the value comes from and what is done to it.
     pub fn describe(&self) -> String {
@@ -68,6 +81,14 @@ impl Manifest {
                 format!("{} classes from {}, {}", classes.len(), scores.output, format!("{activation:?}").to_lowercase())
             }
             Prediction::Regression { value } => value.describe(),
+            Prediction::Transcript { speech } => {
+                let language = match (&speech.language, speech.languages.len()) {
+                    (Some(language), _) => language.clone(),
+                    (None, 0) => "one language".into(),
+                    (None, count) => format!("one of {count} languages"),
+                };
+                format!("text in {language}, {}", if speech.timestamps { "segments with times" } else { "without times" })
+            }
             Prediction::Outputs { fields } => fields.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", "),
         }
     }

@@ -3,8 +3,9 @@
 
 use serde_json::Value;
 
+use super::audio_spec::AudioSpec;
 use super::feeds::{token_feeds, token_part};
-use super::hugging_face_joint;
+use super::{hugging_face_joint, hugging_face_speech};
 use super::image_spec::ImageSpec;
 use super::import::{ImportOptions, distinct};
 use super::manifest::{Activation, Feed, Input, Manifest, Modality, OutputRef, Pooling, Prediction, Source, Stage};
@@ -17,18 +18,23 @@ use crate::error::{Error, Kind, Result};
 
 /// Reads the folder; `config.json` is known to be there.
 pub(super) fn read(files: &mut Files, options: &ImportOptions) -> Result<Manifest> {
+    let config = read_json(&files.root.join("config.json"))?.unwrap_or_default();
+    if let Some(speech) = hugging_face_speech::read(files, &config, options)? {
+        return Ok(speech);
+    }
     if options.task.is_some() {
         return Err(Error::new(Kind::Setting, "option task has no effect: config.json says what the model is for")
             .with_hint("leave the option out, or write `sensorium.toml` into the folder"));
     }
-    let config = read_json(&files.root.join("config.json"))?.unwrap_or_default();
     if let Some(joint) = hugging_face_joint::read(files, &config, options)? {
         return Ok(joint);
     }
     let graph = graph(files, options.variant.as_deref())?;
     let (path, _) = files.use_graph(&graph)?;
     let signature = Signature::read(&path)?;
-    let (input, feeds) = if signature.inputs.iter().any(|port| token_part(&port.name).is_some()) {
+    let (input, feeds) = if signature.inputs.iter().any(|port| SOUND_PORTS.contains(&port.name.as_str())) {
+        sound_input(files, &signature.inputs)?
+    } else if signature.inputs.iter().any(|port| token_part(&port.name).is_some()) {
         text_input(files, &signature.inputs, options)?
     } else {
         image_input(files, &signature.inputs)?
@@ -86,6 +92,42 @@ fn image_input(files: &Files, ports: &[Port]) -> Result<(Input, Vec<Feed>)> {
     Ok((Input { name: "image".into(), optional: false, modality: Modality::Image(spec) }, vec![feed]))
 }
 
+/// What exporters call the features of sound.
+const SOUND_PORTS: [&str; 2] = ["input_values", "input_features"];
+
+fn sound_input(files: &Files, ports: &[Port]) -> Result<(Input, Vec<Feed>)> {
+    let config = read_json(&files.root.join("preprocessor_config.json"))?.ok_or_else(|| {
+        Error::new(Kind::Package, "sound model without preprocessor_config.json: rate and features cannot be known")
+            .with_hint("export it with the model, or write them in `sensorium.toml`")
+    })?;
+    let spec = AudioSpec::from_preprocessor(&config, ports.iter().any(|port| port.name == "attention_mask"))?;
+    let input = || "audio".to_string();
+    let feed = |port: &Port| match port.name.as_str() {
+        name if SOUND_PORTS.contains(&name) => {
+            check_sound(port, &spec)?;
+            Ok(Feed { port: port.clone(), source: Source::Sound { input: input() } })
+        }
+        "attention_mask" if spec.fixed_shape().is_none() => Ok(Feed { port: port.clone(), source: Source::SoundMask { input: input() } }),
+        _ => Err(Error::new(Kind::Package, format!("unknown input of a sound model: {port}")).with_hint("describe the inputs in `sensorium.toml`")),
+    };
+    let feeds = ports.iter().map(feed).collect::<Result<Vec<_>>>()?;
+    Ok((Input { name: input(), optional: false, modality: Modality::Audio(spec) }, feeds))
+}
+
+/// Refuses features of another shape than the graph takes.
+pub(super) fn check_sound(port: &Port, spec: &AudioSpec) -> Result<()> {
+    let trailing = port.shape.get(1..).unwrap_or_default();
+    let fits = match spec.fixed_shape() {
+        None => trailing.len() == 1,
+        Some(wanted) => trailing.len() == 2 && trailing.iter().zip(wanted).all(|(size, wanted)| size.is_none_or(|size| size == wanted)),
+    };
+    if fits && port.element.is_float() {
+        return Ok(());
+    }
+    let features = spec.fixed_shape().map_or("samples".to_string(), |shape| format!("features of {shape:?}"));
+    Err(Error::new(Kind::Package, format!("{features} for graph input {port}")).with_hint("the preprocessor must give what the graph takes"))
+}
+
 /// Refuses a picture size that the graph does not take.
 pub(super) fn check_pixels(port: &Port, spec: &ImageSpec) -> Result<()> {
     let size = spec.size()?;
@@ -107,7 +149,9 @@ fn embedding(files: &Files, ports: &[Port], modality: &Modality) -> Result<Optio
     check_modules(files)?;
     // A text model's pooler_output is trained for something else than comparison.
     let last = if matches!(modality, Modality::Text(_)) { "text_embeds" } else { "pooler_output" };
-    let ready = ["sentence_embedding", "embedding", "image_embeds", "text_embeds", last];
+    // A speaker model's `embeddings` are what it is for; those of others may be of tokens.
+    let speaker = if matches!(modality, Modality::Audio(_)) { "embeddings" } else { "embedding" };
+    let ready = ["sentence_embedding", "embedding", speaker, "image_embeds", "text_embeds", last];
     let named = |name: &&str| ports.iter().find(|port| port.name == **name && port.shape.len() == 2);
     let tokens = ports.iter().find(|port| port.name == "last_hidden_state" || port.name == "token_embeddings");
     let pooling = read_json(&files.root.join("1_Pooling/config.json"))?;
@@ -168,7 +212,8 @@ fn pooling_mode(config: &Value) -> Result<Pooling> {
 /// Classification and regression heads say so in `config.json`; anything else returns its vector or its outputs.
 fn prediction(config: &Value, ports: &[Port], embedding: Option<&OutputRef>, options: &ImportOptions) -> Result<Prediction> {
     let architecture = config["architectures"][0].as_str().unwrap_or("");
-    let is_classifier = architecture.ends_with("ForSequenceClassification") || architecture.ends_with("ForImageClassification");
+    let kinds = ["ForSequenceClassification", "ForImageClassification", "ForAudioClassification"];
+    let is_classifier = kinds.iter().any(|kind| architecture.ends_with(kind));
     let logits = ports.iter().find(|port| port.name == "logits");
     if let (true, Some(port)) = (is_classifier, logits) {
         let labels = match &options.labels {

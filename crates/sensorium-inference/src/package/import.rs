@@ -31,13 +31,28 @@ pub struct ImportOptions {
     pub logit_scale: Option<f32>,
     /// `logit_bias`: what is added to that.
     pub logit_bias: Option<f32>,
+    /// `language`: what is spoken, for a speech model that knows several.
+    pub language: Option<String>,
+    /// `timestamps`: whether a speech model writes segments with times.
+    pub timestamps: Option<bool>,
     /// `prompt`: the sentence that a label is put into, at `{}`.
     pub prompt: Option<String>,
 }
 
 impl ImportOptions {
     /// Names of the options, as `OPTIONS (...)` takes them.
-    pub const NAMES: [&'static str; 8] = ["task", "labels", "activation", "max_tokens", "variant", "logit_scale", "logit_bias", "prompt"];
+    pub const NAMES: [&'static str; 10] = [
+        "task",
+        "labels",
+        "activation",
+        "max_tokens",
+        "variant",
+        "logit_scale",
+        "logit_bias",
+        "prompt",
+        "language",
+        "timestamps",
+    ];
 }
 
 /// A package that was read but is not in a catalog yet.
@@ -71,8 +86,11 @@ pub fn import(path: &Path, options: &ImportOptions) -> Result<Draft> {
 fn check_options(manifest: &Manifest, options: &ImportOptions) -> Result<()> {
     let is_classifier = matches!(manifest.prediction, Prediction::Classification { .. });
     let has_text = manifest.inputs.iter().any(|input| matches!(input.modality, Modality::Text(_)));
+    let is_speech = matches!(manifest.prediction, Prediction::Transcript { .. });
     let compares = manifest.matching.is_some() || !manifest.joint.is_empty();
     let idle = [
+        ("language", options.language.is_some() && !is_speech, "the model writes nothing down"),
+        ("timestamps", options.timestamps.is_some() && !is_speech, "the model writes nothing down"),
         ("labels", options.labels.is_some() && !is_classifier, "the model is no classifier"),
         ("activation", options.activation.is_some() && !is_classifier, "the model is no classifier"),
         ("max_tokens", options.max_tokens.is_some() && !has_text, "the model has no text input of its own"),

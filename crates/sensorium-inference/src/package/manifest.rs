@@ -8,9 +8,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::audio_spec::AudioSpec;
 use super::image_spec::ImageSpec;
 use super::joint::Matching;
 use super::port::{Element, Port};
+use super::speech::Speech;
 use super::text_spec::TextSpec;
 use crate::error::{Error, Kind, Result};
 pub use crate::onnx::ClassNames;
@@ -93,6 +95,8 @@ pub enum Modality {
     Text(TextSpec),
     /// A picture, by URI or as encoded bytes.
     Image(ImageSpec),
+    /// Sound, by URI or as encoded bytes.
+    Audio(AudioSpec),
 }
 
 impl Modality {
@@ -104,7 +108,13 @@ impl Modality {
             Self::Vector { .. } => "vector",
             Self::Text(_) => "text",
             Self::Image(_) => "image",
+            Self::Audio(_) => "audio",
         }
+    }
+
+    /// Whether its values are files or their bytes.
+    pub fn is_media(&self) -> bool {
+        matches!(self, Self::Image(_) | Self::Audio(_))
     }
 }
 
@@ -182,6 +192,16 @@ pub enum Source {
         /// Name of the input.
         input: String,
     },
+    /// Features of a sound input: `[rows, samples]`, or the two dimensions that its spectrogram has.
+    Sound {
+        /// Name of the input.
+        input: String,
+    },
+    /// 1 for samples, 0 for padding: `[rows, samples]`.
+    SoundMask {
+        /// Name of the input.
+        input: String,
+    },
     /// 1 where an optional input is present, else 0: `[rows]` or `[rows, 1]`.
     Present {
         /// Name of the input.
@@ -189,6 +209,24 @@ pub enum Source {
     },
     /// A vector that an earlier stage returned: `[rows, width]`.
     Output(OutputRef),
+    /// An output of an earlier stage as it is, whatever its shape.
+    States {
+        /// Name of the stage.
+        stage: String,
+        /// Name of the graph output.
+        output: String,
+    },
+    /// Tokens that a decoder wrote: all so far, or with a cache those that it has not seen: `[rows, tokens]`.
+    Written,
+    /// The places of these tokens: `[tokens]`.
+    WrittenPositions,
+    /// What the step before returned as `output`: a decoder's cache, `[rows, heads, tokens, width]`.
+    Carried {
+        /// Name of the graph output.
+        output: String,
+    },
+    /// Whether there was a step before: `[1]`.
+    UsesCache,
     /// One number everywhere, whatever the rows: for the other side of a joint graph, which must have something.
     Constant {
         /// The number.
@@ -261,6 +299,11 @@ pub enum Prediction {
         /// Output that holds it.
         value: OutputRef,
     },
+    /// `{text, segments, language}`, written token by token.
+    Transcript {
+        /// How the decoder is steered.
+        speech: Box<Speech>,
+    },
     /// A struct with a field per entry.
     Outputs {
         /// Field names and what fills them.
@@ -274,6 +317,7 @@ impl Prediction {
         match self {
             Self::Classification { .. } => "classification",
             Self::Regression { .. } => "regression",
+            Self::Transcript { .. } => "transcription",
             Self::Outputs { .. } => "outputs",
         }
     }
@@ -319,6 +363,7 @@ impl Manifest {
         let times = |input: &Input| match &input.modality {
             Modality::Text(_) => 32,
             Modality::Image(_) => 200,
+            Modality::Audio(_) => 500,
             _ => 1,
         };
         let met = bytes.max(1).saturating_mul(self.inputs.iter().map(times).max().unwrap_or(1));

@@ -2,10 +2,12 @@
 //!
 //! Whatever cannot be known from the files is an error that says what to write; nothing is guessed.
 
+mod audio_spec;
 mod describe;
 mod feeds;
 mod hugging_face;
 mod hugging_face_joint;
+mod hugging_face_speech;
 mod image_spec;
 mod import;
 mod joint;
@@ -15,9 +17,12 @@ mod onnx_file;
 mod port;
 mod sensorium_toml;
 mod source;
+mod speech;
 mod tasks;
 mod text_spec;
 
+pub use audio_spec::{AudioFeatures, AudioSpec};
+pub(crate) use hugging_face_speech::{DECODER, DECODER_WITH_PAST, ENCODER};
 pub use image_spec::{Filter, ImageSpec, Layout, Resize, Size};
 pub(crate) use import::digest;
 pub use import::{Draft, ImportOptions, file_sha256, import};
@@ -29,4 +34,5 @@ pub use manifest::{
 };
 pub use port::{Element, Port};
 pub(crate) use source::is_inside;
+pub use speech::Speech;
 pub use text_spec::TextSpec;

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::audio_spec::{AudioFeatures, AudioSpec};
 use super::feeds::{plain_feed, plain_input, token_part};
-use super::hugging_face::check_pixels;
+use super::hugging_face::{check_pixels, check_sound};
 use super::image_spec::ImageSpec;
 use super::import::{ImportOptions, distinct, only_graph};
 use super::manifest::{Feed, Input, Manifest, Missing, Modality, OutputRef, Pooling, Source, Stage};
@@ -53,6 +54,7 @@ struct InputEntry {
     max_tokens: Option<usize>,
     preprocessor: Option<String>,
     image: Option<ImageSpec>,
+    audio: Option<AudioSpec>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -221,15 +223,43 @@ impl Plan {
                 self.feed(port.name.clone(), Source::Pixels { input: name.to_string() })?;
                 image(files, name, entry, port)?
             }
+            Some("audio") => {
+                let port = find(ports, entry.graph_input.as_deref().unwrap_or("input_values"))?;
+                self.feed(port.name.clone(), Source::Sound { input: name.to_string() })?;
+                self.audio(files, name, entry, port, ports)?
+            }
             None | Some("number" | "category" | "vector") => self.add_plain(name, entry, find(ports, &port_name)?)?,
             Some(other) => {
-                let names = ["number", "category", "vector", "text", "image"];
+                let names = ["number", "category", "vector", "text", "image", "audio"];
                 return Err(wrong(format!("[inputs.{name}]: unknown modality '{other}'")).with_nearest(other, names, "modalities"));
             }
         };
         check_optional(name, entry, &modality)?;
         self.inputs.push(Input { name: name.to_string(), optional: entry.optional, modality });
         Ok(())
+    }
+
+    /// The graph is told of padding through its `attention_mask`, where that does not belong to a text.
+    fn audio(&mut self, files: &Files, name: &str, entry: &InputEntry, port: &Port, ports: &[Port]) -> Result<Modality> {
+        let mask = ports.iter().find(|port| port.name == "attention_mask" && !self.sources.contains_key("attention_mask"));
+        let mut spec = match (&entry.audio, &entry.preprocessor) {
+            (Some(spec), _) => spec.clone().check()?,
+            (None, Some(file)) => {
+                let config = read_json(&files.root.join(file))?.ok_or_else(|| wrong(format!("no such file: {file}")))?;
+                AudioSpec::from_preprocessor(&config, mask.is_some())?
+            }
+            (None, None) => {
+                return Err(wrong(format!("[inputs.{name}]: sound needs its preprocessing"))
+                    .with_hint("write `preprocessor = \"preprocessor_config.json\"` or the table `audio = { sampling_rate = .., features = .., .. }`"));
+            }
+        };
+        check_sound(port, &spec)?;
+        match (&mut spec.features, mask) {
+            (AudioFeatures::Waveform { .. }, Some(mask)) => self.feed(mask.name.clone(), Source::SoundMask { input: name.to_string() })?,
+            (AudioFeatures::Waveform { masked: masked @ true, .. }, None) => *masked = false,
+            _ => {}
+        }
+        Ok(Modality::Audio(spec))
     }
 
     fn add_plain(&mut self, name: &str, entry: &InputEntry, port: &Port) -> Result<Modality> {
@@ -319,8 +349,10 @@ fn rename(source: &mut Source, name: &str) {
         Source::Vector { input } | Source::Tokens { input, .. } | Source::Pixels { input } | Source::Present { input } => {
             *input = name.to_string()
         }
+        Source::Sound { input } | Source::SoundMask { input } => *input = name.to_string(),
         Source::Output(vector) => vector.stage = format!("{name}.{}", vector.stage),
-        Source::Constant { .. } => {}
+        Source::Constant { .. } | Source::Written | Source::WrittenPositions | Source::Carried { .. } | Source::UsesCache => {}
+        Source::States { stage, .. } => *stage = format!("{name}.{stage}"),
     }
 }
 
