@@ -10,6 +10,7 @@ use crate::{Outcome, Test};
 
 pub(crate) const TESTS: &[Test] = &[
     ("broken_pictures", broken_pictures),
+    ("broken_sounds", broken_sounds),
     ("corrupt_graphs", corrupt_graphs),
     ("hanging_server", hanging_server),
     ("long_text", long_text),
@@ -80,6 +81,59 @@ fn broken_pictures() -> Outcome {
     ];
     let cases: Vec<(&str, &str, &str)> = cases.iter().map(|(uri, step, message)| (uri.as_str(), *step, *message)).collect();
     check_rows(&fresh, "effnet", &cases, "tests/fixtures/pictures/photo_coffee.jpg")
+}
+
+/// A WAV file of 16 bits whose header promises `promised` bytes of samples.
+fn wav(channels: u16, rate: u32, promised: u32, samples: &[u8]) -> Vec<u8> {
+    let format = [&1_u16.to_le_bytes()[..], &channels.to_le_bytes(), &rate.to_le_bytes(), &(rate * u32::from(channels) * 2).to_le_bytes()];
+    let format = [format.concat(), (channels * 2).to_le_bytes().to_vec(), 16_u16.to_le_bytes().to_vec()].concat();
+    let whole = promised.saturating_add(36).to_le_bytes();
+    [b"RIFF", &whole[..], b"WAVEfmt ", &16_u32.to_le_bytes(), &format, b"data", &promised.to_le_bytes(), samples].concat()
+}
+
+/// Files cut short, headers that lie, no samples, endless ones, and what is no sound; a model of sounds and one that writes.
+fn broken_sounds() -> Outcome {
+    let fresh = Fresh::with_models(&[("mood", "tests/fixtures/sound/wav2vec2_group"), ("whisper", "tests/fixtures/sound/whisper")])?;
+    let folder = tempfile::TempDir::new()?;
+    fresh.rows(&format!("SET mm.allowed_roots = '{}'", folder.path().display()))?;
+    fresh.rows("SET mm.max_audio_seconds = 3")?;
+    let file = |name: &str, bytes: &[u8]| -> Result<String, Failed> {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes)?;
+        Ok(path.to_string_lossy().into_owned())
+    };
+    let read = |name: &str| std::fs::read(format!("tests/fixtures/sounds/{name}"));
+    let (mp3, flac, ogg, m4a) = (read("stereo.mp3")?, read("voice_1.flac")?, read("clip.ogg")?, read("clip_aac.m4a")?);
+    let second = vec![0_u8; 32_000];
+    let mut damaged = flac.clone();
+    damaged[6_000..6_200].fill(0x55);
+    let cases = [
+        (file("cut.mp3", &mp3[..mp3.len() / 3])?, "the file ends at second"),
+        (file("cut.flac", &flac[..flac.len() / 2])?, "second"),
+        (file("damaged.flac", &damaged)?, "second"),
+        (file("cut.ogg", &ogg[..ogg.len() / 3])?, ""),
+        (file("cut.m4a", &m4a[..m4a.len() / 3])?, ""),
+        (file("lying.wav", &wav(1, 16_000, 4_000_000_000, &second))?, "the file ends at second 1.0 of the 125000.0"),
+        (file("silent.wav", &wav(1, 16_000, 0, &[]))?, "no samples"),
+        (file("slow.wav", &wav(1, 1, 32_000, &second))?, "1 samples a second"),
+        (file("endless.wav", &wav(1, 16_000, u32::MAX, &second.repeat(10)))?, "more than 3 seconds of sound"),
+        (file("long.wav", &wav(8, 192_000, 192_000 * 16 * 4, &vec![0; 192_000 * 16 * 4]))?, "more than 3 seconds of sound"),
+        (file("empty.wav", &[])?, "the file is empty"),
+        (file("page.wav", b"<html>no sound</html>")?, "not a sound"),
+    ];
+    let good = "tests/fixtures/sounds/clip_16.wav";
+    let rows: Vec<(&str, &str, &str)> = cases.iter().map(|(uri, message)| (uri.as_str(), "decode", *message)).collect();
+    check_rows(&fresh, "mood", &rows, good)?;
+    fresh.rows("SET mm.on_error = 'null'")?;
+    let values: Vec<String> = cases.iter().map(|(uri, _)| format!("('{uri}'), ('{good}')")).collect();
+    let query = format!("SELECT mm_transcribe('whisper', uri).text IS NULL AS is_null FROM (VALUES {}) AS t(uri)", values.join(", "));
+    let nulls = fresh.rows(&query)?;
+    let nulls = nulls.column(0).as_boolean();
+    ensure((0..nulls.len()).all(|row| nulls.value(row) == (row % 2 == 0)), || format!("{nulls:?}"))?;
+    // 8 channels at 192 kHz are a sound like any other.
+    let fine = file("wide.wav", &wav(8, 192_000, 192_000 * 16, &vec![0; 192_000 * 16]))?;
+    fresh.rows("SET mm.on_error = 'fail'")?;
+    fresh.rows(&format!("SELECT mm_predict('mood', '{fine}')")).map(|_| ())
 }
 
 /// A JPEG without its last bytes whose header holds the end marker of a thumbnail.

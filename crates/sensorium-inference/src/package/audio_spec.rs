@@ -80,7 +80,9 @@ impl AudioSpec {
         }
         let is_size = |size: usize| (1..=MAX_EDGE).contains(&size);
         match self.features {
-            AudioFeatures::LogMel { mels, n_fft, hop, window } if !(is_size(mels) && n_fft > 1 && is_size(n_fft) && is_size(hop)) || window < n_fft => {
+            AudioFeatures::LogMel { mels, n_fft, hop, window }
+                if !(is_size(mels) && n_fft > 1 && is_size(n_fft) && is_size(hop)) || window < n_fft =>
+            {
                 wrong("mels, n_fft and hop must be positive, and a window no shorter than n_fft")
             }
             AudioFeatures::FilterBank { mels, frames, mean, std }
@@ -145,7 +147,12 @@ fn log_mel(config: &Value) -> Result<AudioFeatures> {
         Some(samples) => usize::try_from(samples).unwrap_or(0),
         None => number(config, "chunk_length")?.saturating_mul(rate),
     };
-    Ok(AudioFeatures::LogMel { mels: number(config, "feature_size")?, n_fft: number(config, "n_fft")?, hop: number(config, "hop_length")?, window })
+    Ok(AudioFeatures::LogMel {
+        mels: number(config, "feature_size")?,
+        n_fft: number(config, "n_fft")?,
+        hop: number(config, "hop_length")?,
+        window,
+    })
 }
 
 /// transformers divides by twice the deviation, and pads before that.

@@ -5,7 +5,6 @@ use serde_json::Value;
 
 use super::audio_spec::AudioSpec;
 use super::feeds::{token_feeds, token_part};
-use super::{hugging_face_joint, hugging_face_speech};
 use super::image_spec::ImageSpec;
 use super::import::{ImportOptions, distinct};
 use super::manifest::{Activation, Feed, Input, Manifest, Modality, OutputRef, Pooling, Prediction, Source, Stage};
@@ -14,6 +13,7 @@ use super::port::{Port, Signature};
 use super::source::{Files, read_json};
 use super::tasks::output;
 use super::text_spec::TextSpec;
+use super::{hugging_face_joint, hugging_face_speech};
 use crate::error::{Error, Kind, Result};
 
 /// Reads the folder; `config.json` is known to be there.
@@ -108,7 +108,8 @@ fn sound_input(files: &Files, ports: &[Port]) -> Result<(Input, Vec<Feed>)> {
             Ok(Feed { port: port.clone(), source: Source::Sound { input: input() } })
         }
         "attention_mask" if spec.fixed_shape().is_none() => Ok(Feed { port: port.clone(), source: Source::SoundMask { input: input() } }),
-        _ => Err(Error::new(Kind::Package, format!("unknown input of a sound model: {port}")).with_hint("describe the inputs in `sensorium.toml`")),
+        _ => Err(Error::new(Kind::Package, format!("unknown input of a sound model: {port}"))
+            .with_hint("describe the inputs in `sensorium.toml`")),
     };
     let feeds = ports.iter().map(feed).collect::<Result<Vec<_>>>()?;
     Ok((Input { name: input(), optional: false, modality: Modality::Audio(spec) }, feeds))
@@ -125,7 +126,8 @@ pub(super) fn check_sound(port: &Port, spec: &AudioSpec) -> Result<()> {
         return Ok(());
     }
     let features = spec.fixed_shape().map_or("samples".to_string(), |shape| format!("features of {shape:?}"));
-    Err(Error::new(Kind::Package, format!("{features} for graph input {port}")).with_hint("the preprocessor must give what the graph takes"))
+    Err(Error::new(Kind::Package, format!("{features} for graph input {port}"))
+        .with_hint("the preprocessor must give what the graph takes"))
 }
 
 /// Refuses a picture size that the graph does not take.

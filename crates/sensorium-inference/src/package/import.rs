@@ -41,18 +41,8 @@ pub struct ImportOptions {
 
 impl ImportOptions {
     /// Names of the options, as `OPTIONS (...)` takes them.
-    pub const NAMES: [&'static str; 10] = [
-        "task",
-        "labels",
-        "activation",
-        "max_tokens",
-        "variant",
-        "logit_scale",
-        "logit_bias",
-        "prompt",
-        "language",
-        "timestamps",
-    ];
+    pub const NAMES: [&'static str; 10] =
+        ["task", "labels", "activation", "max_tokens", "variant", "logit_scale", "logit_bias", "prompt", "language", "timestamps"];
 }
 
 /// A package that was read but is not in a catalog yet.

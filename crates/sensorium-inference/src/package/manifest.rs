@@ -122,6 +122,9 @@ impl Modality {
     /// The word with its article, for sentences.
     pub fn article(&self) -> String {
         let name = self.name();
+        if matches!(self, Self::Audio(_)) {
+            return name.to_string();
+        }
         if name.starts_with(['a', 'e', 'i', 'o', 'u']) { format!("an {name}") } else { format!("a {name}") }
     }
 }

@@ -249,8 +249,9 @@ impl Plan {
                 AudioSpec::from_preprocessor(&config, mask.is_some())?
             }
             (None, None) => {
-                return Err(wrong(format!("[inputs.{name}]: sound needs its preprocessing"))
-                    .with_hint("write `preprocessor = \"preprocessor_config.json\"` or the table `audio = { sampling_rate = .., features = .., .. }`"));
+                return Err(wrong(format!("[inputs.{name}]: sound needs its preprocessing")).with_hint(
+                    "write `preprocessor = \"preprocessor_config.json\"` or the table `audio = { sampling_rate = .., features = .., .. }`",
+                ));
             }
         };
         check_sound(port, &spec)?;

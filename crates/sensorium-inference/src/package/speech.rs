@@ -64,9 +64,9 @@ impl Speech {
             .collect();
         let start = token(generation, "decoder_start_token_id").or_else(|| token(config, "decoder_start_token_id"));
         let end = token(generation, "eos_token_id").or_else(|| token(config, "eos_token_id"));
-        let positions = config["max_target_positions"].as_u64().ok_or_else(|| {
-            Error::new(Kind::Package, "speech model of unknown length: config.json does not say 'max_target_positions'")
-        })?;
+        let positions = config["max_target_positions"]
+            .as_u64()
+            .ok_or_else(|| Error::new(Kind::Package, "speech model of unknown length: config.json does not say 'max_target_positions'"))?;
         let own = Self {
             tokenizer: "tokenizer.json".into(),
             start: start.ok_or_else(|| missing("decoder_start_token_id"))?,
@@ -89,11 +89,16 @@ impl Speech {
     fn language_of(&self, asked: Option<&str>) -> Result<Option<String>> {
         match asked {
             Some(_) if self.languages.is_empty() => {
-                Err(Error::new(Kind::Setting, "option language has no effect: the model knows one language").with_hint("leave the option out"))
+                Err(Error::new(Kind::Setting, "option language has no effect: the model knows one language")
+                    .with_hint("leave the option out"))
             }
             Some(language) if !self.languages.contains_key(language) => {
                 let names = self.languages.keys().map(String::as_str);
-                Err(Error::new(Kind::Setting, format!("language: the model does not know '{language}'")).with_nearest(language, names, "languages"))
+                Err(Error::new(Kind::Setting, format!("language: the model does not know '{language}'")).with_nearest(
+                    language,
+                    names,
+                    "languages",
+                ))
             }
             asked => Ok(asked.map(str::to_string)),
         }

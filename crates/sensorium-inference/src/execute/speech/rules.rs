@@ -61,11 +61,8 @@ fn keep_times_in_order(scores: &mut [f32], written: &[u32], speech: &Speech) {
     // Both on the scale of the whole distribution, whose sum cancels out.
     let (words, times) = scores.split_at(first);
     let most = times.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let all_times = if most == f32::NEG_INFINITY {
-        f32::NEG_INFINITY
-    } else {
-        most + times.iter().map(|score| (score - most).exp()).sum::<f32>().ln()
-    };
+    let all_times =
+        if most == f32::NEG_INFINITY { f32::NEG_INFINITY } else { most + times.iter().map(|score| (score - most).exp()).sum::<f32>().ln() };
     if all_times > words.iter().copied().fold(f32::NEG_INFINITY, f32::max) {
         forbid(&mut scores[..first]);
     }

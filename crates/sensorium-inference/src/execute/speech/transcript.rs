@@ -58,7 +58,8 @@ pub(super) fn assemble(transcripts: &[Option<Transcript>]) -> Result<ArrayRef> {
     let DataType::List(item) = fields[1].data_type() else { return Err(Error::new(Kind::Model, "segments are not a list")) };
     let is_there: Vec<bool> = transcripts.iter().map(Option::is_some).collect();
     let nulls = is_there.contains(&false).then(|| NullBuffer::from(is_there));
-    let segments = ListArray::try_new(Arc::clone(item), OffsetBuffer::from_lengths(lengths), Arc::new(items), nulls.clone()).map_err(failed)?;
+    let segments =
+        ListArray::try_new(Arc::clone(item), OffsetBuffer::from_lengths(lengths), Arc::new(items), nulls.clone()).map_err(failed)?;
     let columns: Vec<ArrayRef> = vec![Arc::new(texts.finish()), Arc::new(segments), Arc::new(languages.finish())];
     StructArray::try_new(fields, columns, nulls).map(|array| Arc::new(array) as ArrayRef).map_err(failed)
 }

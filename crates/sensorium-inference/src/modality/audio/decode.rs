@@ -21,8 +21,8 @@ use crate::execute::Limits;
 
 /// Rates of a file that can be meant.
 const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
-/// Encoders state lengths to a frame or two of theirs.
-const LENGTH_TOLERANCE: u64 = 4_608;
+/// Lengths are stated to a frame or two of MP3, whose decoders differ in what they cut off.
+const LENGTH_TOLERANCE: u64 = 2_304;
 
 /// Samples from -1 to 1 at `rate` samples a second.
 pub(super) fn decode(bytes: Bytes, rate: u32, limits: &Limits) -> Result<Vec<f32>> {
@@ -48,17 +48,18 @@ impl Clip {
         let start: String = String::from_utf8_lossy(&bytes[..bytes.len().min(16)]).escape_debug().collect();
         let stream = MediaSourceStream::new(Box::new(Cursor::new(bytes)), Default::default());
         let (options, metadata) = (FormatOptions::default(), MetadataOptions::default());
-        let format = symphonia::default::get_probe().probe(&Hint::new(), stream, options, metadata).map_err(|error| {
-            Error::new(Kind::Media, format!("not a sound: it starts with \"{start}\" ({error})"))
+        let format = symphonia::default::get_probe().probe(&Hint::new(), stream, options, metadata).map_err(|_| {
+            Error::new(Kind::Media, format!("not a sound: it starts with \"{start}\""))
                 .with_hint("WAV, AIFF, FLAC, MP3, Ogg/Vorbis, M4A/AAC, ALAC and Matroska are read")
         })?;
         let track = format.default_track(TrackType::Audio).ok_or_else(|| Error::new(Kind::Media, "the file has no sound track"))?;
         let parameters = track.codec_params.as_ref().and_then(|parameters| parameters.audio());
         let parameters = parameters.ok_or_else(|| Error::new(Kind::Media, "the codec of the sound track is not known"))?;
-        let decoder = symphonia::default::get_codecs().make_audio_decoder(parameters, &AudioDecoderOptions::default()).map_err(|error| {
-            Error::new(Kind::Media, format!("the codec of the sound track is not read: {error}"))
-                .with_hint("convert it to FLAC: `ffmpeg -i in.opus out.flac`")
-        })?;
+        let decoder =
+            symphonia::default::get_codecs().make_audio_decoder(parameters, &AudioDecoderOptions::default()).map_err(|error| {
+                Error::new(Kind::Media, format!("the codec of the sound track is not read: {error}"))
+                    .with_hint("convert it to FLAC: `ffmpeg -i in.opus out.flac`")
+            })?;
         let (track, promised) = (track.id, track.num_frames);
         Ok(Self { format, decoder, track, promised })
     }

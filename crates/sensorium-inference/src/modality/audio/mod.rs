@@ -25,8 +25,12 @@ pub fn sound_to_tensor(bytes: Bytes, spec: &AudioSpec, limits: &Limits) -> Resul
 pub(crate) fn sound_features(samples: Vec<f32>, spec: &AudioSpec) -> Vec<f32> {
     match spec.features {
         AudioFeatures::Waveform { normalize, .. } => features::waveform(samples, normalize),
-        AudioFeatures::LogMel { mels, n_fft, hop, window } => features::log_mel_window(samples, spec.sampling_rate, mels, n_fft, hop, window),
-        AudioFeatures::FilterBank { mels, frames, mean, std } => features::filter_bank(&samples, spec.sampling_rate, mels, frames, mean, std),
+        AudioFeatures::LogMel { mels, n_fft, hop, window } => {
+            features::log_mel_window(samples, spec.sampling_rate, mels, n_fft, hop, window)
+        }
+        AudioFeatures::FilterBank { mels, frames, mean, std } => {
+            features::filter_bank(&samples, spec.sampling_rate, mels, frames, mean, std)
+        }
     }
 }
 
