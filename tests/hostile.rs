@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use arrow::array::{Array, AsArray};
 use libtest_mimic::Failed;
 
-use crate::support::{Fresh, cached, ensure, fresh};
+use crate::support::{Fresh, cached, ensure, fresh, wav};
 use crate::{Outcome, Test};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -81,14 +81,6 @@ fn broken_pictures() -> Outcome {
     ];
     let cases: Vec<(&str, &str, &str)> = cases.iter().map(|(uri, step, message)| (uri.as_str(), *step, *message)).collect();
     check_rows(&fresh, "effnet", &cases, "tests/fixtures/pictures/photo_coffee.jpg")
-}
-
-/// A WAV file of 16 bits whose header promises `promised` bytes of samples.
-fn wav(channels: u16, rate: u32, promised: u32, samples: &[u8]) -> Vec<u8> {
-    let format = [&1_u16.to_le_bytes()[..], &channels.to_le_bytes(), &rate.to_le_bytes(), &(rate * u32::from(channels) * 2).to_le_bytes()];
-    let format = [format.concat(), (channels * 2).to_le_bytes().to_vec(), 16_u16.to_le_bytes().to_vec()].concat();
-    let whole = promised.saturating_add(36).to_le_bytes();
-    [b"RIFF", &whole[..], b"WAVEfmt ", &16_u32.to_le_bytes(), &format, b"data", &promised.to_le_bytes(), samples].concat()
 }
 
 /// Files cut short, headers that lie, no samples, endless ones, and what is no sound; a model of sounds and one that writes.

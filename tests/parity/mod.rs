@@ -36,6 +36,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("wav2vec2_of_group_norm", sounds::wav2vec2_of_group_norm),
     ("whisper_of_merged_decoder", sounds::whisper_of_merged_decoder),
     ("whisper_of_two_decoders", sounds::whisper_of_two_decoders),
+    ("whisper_tiny_en", sounds::whisper_tiny_en),
     ("whisper_without_cache", sounds::whisper_without_cache),
     ("xvector", sounds::xvector),
 ];

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::largest_difference;
 use crate::Outcome;
-use crate::support::{Fresh, ensure, fresh, numbers};
+use crate::support::{Fresh, cached, ensure, fresh, numbers, wav};
 
 const TOLERANCE: f64 = 1e-4;
 const SOUNDS: &str = "tests/fixtures/sounds";
@@ -185,4 +185,64 @@ fn check_whisper(package: &str) -> Outcome {
         }
     }
     Ok(())
+}
+
+const SPEECH: &str = "tests/fixtures/speech";
+
+/// Words as they are said: letters and digits only, all small.
+fn words(text: &str) -> Vec<String> {
+    let plain = text.to_lowercase().replace(|letter: char| !letter.is_alphanumeric(), " ");
+    plain.split_whitespace().map(str::to_string).collect()
+}
+
+/// Real weights on real speech, beside transformers' Whisper: the same text for each clip, and the same segments where
+/// windows follow each other.
+pub(super) fn whisper_tiny_en() -> Outcome {
+    let answers: Value = serde_json::from_str(&std::fs::read_to_string("tests/fixtures/speech.json")?)?;
+    let package = cached("models/whisper-tiny.en");
+    let fresh = Fresh::with_models(&[("whisper", &package)])?;
+    fresh.rows(&format!("CREATE MODEL plain FROM '{package}' OPTIONS (timestamps = false)"))?;
+    let clips: Vec<(&String, &Value)> = answers.as_object().ok_or("answers")?.iter().filter(|(_, clip)| clip.is_object()).collect();
+    let uris: Vec<String> = clips.iter().map(|(name, _)| format!("{SPEECH}/{name}.flac")).collect();
+    let rows = fresh.rows(&format!(
+        "SELECT mm_transcribe('plain', uri).text AS plain, mm_transcribe('whisper', uri).text AS timed, number FROM {} ORDER BY number",
+        table(&uris)
+    ))?;
+    let (mut wrong, mut all) = (0, 0);
+    for (row, (name, clip)) in clips.iter().enumerate() {
+        let text = |column: usize| rows.column(column).as_string::<i32>().value(row).to_string();
+        ensure(Some(text(0).as_str()) == clip["written"].as_str(), || format!("{name}: {}, expected {}", text(0), clip["written"]))?;
+        // With times the model may choose other words, about as good ones.
+        let (timed, said) = (words(&text(1)), words(clip["said"].as_str().ok_or("said")?));
+        wrong += said.iter().filter(|word| !timed.contains(word)).count();
+        all += said.len();
+    }
+    ensure(wrong * 10 <= all, || format!("{wrong} of {all} words are missing"))?;
+    let folder = TempDir::new_in("tests/fixtures")?;
+    let book = folder.path().join("book.wav");
+    std::fs::write(&book, book_twice()?)?;
+    let query = format!("SELECT unnest(mm_transcribe('whisper', '{}').segments) AS s", book.display());
+    let rows = fresh.rows(&format!("SELECT s['start'] AS a, s['end'] AS b, s['text'] AS t FROM ({query})"))?;
+    let expected = answers["book_twice"].as_array().ok_or("segments")?;
+    let texts: Vec<&str> = rows.column(2).as_string::<i32>().iter().flatten().collect();
+    let wanted: Vec<&str> = expected.iter().filter_map(|segment| segment["text"].as_str()).collect();
+    ensure(texts == wanted, || format!("{texts:?}, expected {wanted:?}"))?;
+    for (column, key) in [(0, "start"), (1, "end")] {
+        let times: Vec<f64> = expected.iter().filter_map(|segment| segment[key].as_f64()).collect();
+        let difference = largest_difference(&numbers(rows.column(column))?, &times)?;
+        ensure(difference < 1e-6, || format!("{key} differs by {difference}"))?;
+    }
+    Ok(())
+}
+
+/// 49 seconds of a book: its five clips, and these again.
+fn book_twice() -> Result<Vec<u8>, Failed> {
+    let spec = AudioSpec { sampling_rate: 16_000, features: AudioFeatures::Waveform { normalize: false, masked: false } };
+    let mut samples = Vec::new();
+    for number in ["0870", "0880", "0890", "0920", "0930"] {
+        let clip = std::fs::read(format!("{SPEECH}/sense_{number}.flac"))?;
+        samples.extend(sound_to_tensor(clip.into(), &spec, &Limits::default())?);
+    }
+    let bytes: Vec<u8> = samples.repeat(2).into_iter().flat_map(|sample| ((sample * 32_768.0) as i16).to_le_bytes()).collect();
+    Ok(wav(1, 16_000, u32::try_from(bytes.len())?, &bytes))
 }

@@ -171,3 +171,11 @@ fn copy_folder(from: &Path, to: &Path) -> Result<(), Failed> {
     }
     Ok(())
 }
+/// A WAV file of 16 bits whose header promises `promised` bytes of samples.
+pub(crate) fn wav(channels: u16, rate: u32, promised: u32, samples: &[u8]) -> Vec<u8> {
+    let format = [&1_u16.to_le_bytes()[..], &channels.to_le_bytes(), &rate.to_le_bytes(), &(rate * u32::from(channels) * 2).to_le_bytes()];
+    let format = [format.concat(), (channels * 2).to_le_bytes().to_vec(), 16_u16.to_le_bytes().to_vec()].concat();
+    let whole = promised.saturating_add(36).to_le_bytes();
+    [b"RIFF", &whole[..], b"WAVEfmt ", &16_u32.to_le_bytes(), &format, b"data", &promised.to_le_bytes(), samples].concat()
+}
+

