@@ -178,4 +178,3 @@ pub(crate) fn wav(channels: u16, rate: u32, promised: u32, samples: &[u8]) -> Ve
     let whole = promised.saturating_add(36).to_le_bytes();
     [b"RIFF", &whole[..], b"WAVEfmt ", &16_u32.to_le_bytes(), &format, b"data", &promised.to_le_bytes(), samples].concat()
 }
-

@@ -13,6 +13,7 @@ mod learned;
 mod ledger;
 mod listing;
 mod reference;
+mod rewrite;
 mod rules;
 mod session;
 mod settings;

@@ -13,9 +13,9 @@ use sensorium_inference::{Catalog, ModelProgress};
 
 use crate::engine::{Engine, one_statement};
 use crate::errors::to_datafusion;
-use crate::field_access::rewrite_dots;
-use crate::functions::{PredictTable, scalar_functions, table_functions};
+use crate::functions::{PredictTable, Search, scalar_functions, table_functions};
 use crate::infer::{MmQueryPlanner, PlanCodec};
+use crate::rewrite::rewrite;
 use crate::rules::{BindCalls, Binding, DelayCalls, HurryLimits, LiftCalls, ObservePredicates, PruneCalls, bind_calls};
 use crate::settings::{self, MmSettings};
 use crate::{ddl, listing};
@@ -49,7 +49,7 @@ impl Session {
             .with_physical_optimizer_rule(Arc::new(ObservePredicates))
             .with_physical_optimizer_rule(Arc::new(HurryLimits))
             .with_query_planner(Arc::new(MmQueryPlanner))
-            .with_relation_planners(vec![Arc::new(PredictTable)])
+            .with_relation_planners(vec![Arc::new(PredictTable), Arc::new(Search)])
             .build();
         let context = SessionContext::new_with_state(state).enable_url_table();
         for function in scalar_functions(&engine) {
@@ -79,7 +79,7 @@ impl Session {
     async fn plan(&self, sql: &str) -> Result<DataFrame> {
         let state = self.context.state();
         let mut statement = state.sql_to_statement(sql, &state.config_options().sql_parser.dialect)?;
-        rewrite_dots(&mut statement);
+        rewrite(&mut statement);
         let plan = state.statement_to_plan(statement).await?;
         // Here and not only while it runs, so that a view or a frame does not change its meaning later.
         let plan = bind_calls(plan, Binding::Statement, state.config_options())?;

@@ -27,4 +27,4 @@ pub use package::*;
 pub use runtime::{
     Device, GpuOptions, LIBRARY_FILE, ONNXRUNTIME_VERSION, RuntimeInfo, cache_dir, environment, initialise, library_cache_dir, runtime_info,
 };
-pub use vectors::cosine;
+pub use vectors::{Direction, cosine};

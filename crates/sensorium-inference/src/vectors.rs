@@ -1,7 +1,9 @@
 //! Inner products and cosines.
 
-/// Sums that one instruction can add at once.
+/// Sums that are kept beside each other, so that compilers turn additions into vector instructions.
 const LANES: usize = 16;
+/// The same for double precision, twice at once.
+const WIDE_LANES: usize = 8;
 
 /// The inner product, in an order of additions that compilers turn into vector instructions.
 pub(crate) fn dot(u: &[f32], v: &[f32]) -> f32 {
@@ -17,9 +19,51 @@ pub(crate) fn dot(u: &[f32], v: &[f32]) -> f32 {
 
 /// The cosine of the angle between two vectors, in double precision; `None` where one has no direction.
 pub fn cosine(u: &[f32], v: &[f32]) -> Option<f64> {
-    let sum = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-    let length = (sum(u, u) * sum(v, v)).sqrt();
-    (length != 0.0).then(|| (sum(u, v) / length).clamp(-1.0, 1.0))
+    Direction::of(u).cosine(v)
+}
+
+/// A vector that is compared with others.
+#[derive(Debug)]
+pub struct Direction {
+    values: Vec<f64>,
+    /// Its inner product with itself.
+    square: f64,
+}
+
+impl Direction {
+    /// The direction of `values`.
+    pub fn of(values: &[f32]) -> Self {
+        let wide: Vec<f64> = values.iter().map(|value| f64::from(*value)).collect();
+        // In the order of additions in which others are compared with it, so that its cosine with itself is 1.
+        let (square, _) = products(&wide, values);
+        Self { values: wide, square }
+    }
+
+    /// The cosine of the angle to another vector of the same width, in double precision; `None` where one has no direction.
+    pub fn cosine(&self, other: &[f32]) -> Option<f64> {
+        let (product, square) = products(&self.values, other);
+        let length = (self.square * square).sqrt();
+        (length != 0.0).then(|| (product / length).clamp(-1.0, 1.0))
+    }
+}
+
+/// The inner product of both, and of `other` with itself.
+fn products(values: &[f64], other: &[f32]) -> (f64, f64) {
+    let whole = values.len().min(other.len()) / WIDE_LANES * WIDE_LANES;
+    let (mut products, mut squares) = ([0.0_f64; WIDE_LANES], [0.0_f64; WIDE_LANES]);
+    for (a, b) in values[..whole].chunks_exact(WIDE_LANES).zip(other[..whole].chunks_exact(WIDE_LANES)) {
+        for lane in 0..WIDE_LANES {
+            let b = f64::from(b[lane]);
+            products[lane] += a[lane] * b;
+            squares[lane] += b * b;
+        }
+    }
+    let (mut product, mut square) = (products.iter().sum::<f64>(), squares.iter().sum::<f64>());
+    for (a, b) in values[whole..].iter().zip(&other[whole..]) {
+        product += a * f64::from(*b);
+        square += f64::from(*b) * f64::from(*b);
+    }
+    (product, square)
 }
 
 #[cfg(test)]
@@ -31,6 +75,11 @@ mod tests {
         for width in [0, 1, 15, 16, 17, 100] {
             let numbers: Vec<f32> = (0..width).map(|number| number as f32).collect();
             assert_eq!(dot(&numbers, &vec![1.0; width]), numbers.iter().sum::<f32>());
+            if width > 1 {
+                let square: f32 = numbers.iter().map(|number| number * number).sum();
+                let expected = f64::from(numbers.iter().sum::<f32>()) / (f64::from(square) * width as f64).sqrt();
+                assert!((cosine(&numbers, &vec![1.0; width]).expect("a direction") - expected).abs() < 1e-12, "{width}");
+            }
         }
     }
 

@@ -30,7 +30,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
 });
 
 /// Type check and computation, shared with the `mm_try_` twin.
-pub(super) const KERNEL: Kernel = Kernel { result_type, compute };
+pub(super) const KERNEL: Kernel = Kernel { result_type, compute, takes_single: false };
 
 pub(super) fn function(engine: &Arc<Engine>) -> ScalarUDF {
     ScalarUDF::new_from_impl(VectorFunction::new("mm_fuse", KERNEL, Policy::Setting, engine, &DOCUMENTATION))
@@ -64,7 +64,7 @@ fn early_type(parts: &[FieldRef]) -> Result<DataType, Error> {
     Ok(DataType::FixedSizeList(Arc::new(Field::new_list_field(DataType::Float32, true)), width))
 }
 
-fn compute(arguments: &[ArrayRef], data_type: &DataType) -> Result<Answer> {
+fn compute(arguments: &[ArrayRef], _: usize, data_type: &DataType) -> Result<Answer> {
     match data_type {
         DataType::FixedSizeList(item, width) => early(&arguments[1..], item, *width),
         other => late_answer(&arguments[1..], other),

@@ -1,13 +1,12 @@
 //! `mm_predict_table`: every column of a query and its prediction.
 
-use datafusion::common::{DataFusionError, plan_err};
+use datafusion::common::plan_err;
 use datafusion::error::Result;
-use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
-use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, ObjectName, Query, TableAlias, TableFactor, Value};
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::logical_expr::planner::{RelationPlanner, RelationPlannerContext, RelationPlanning};
+use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, Query, TableFactor, Value};
 
 use super::TableFunctionEntry;
+use super::table_call::{call_of, plan_as};
 
 const NAME: &str = "mm_predict_table";
 
@@ -27,7 +26,7 @@ pub(crate) struct PredictTable;
 
 impl RelationPlanner for PredictTable {
     fn plan_relation(&self, relation: TableFactor, context: &mut dyn RelationPlannerContext) -> Result<RelationPlanning> {
-        let Some((arguments, alias)) = call(&relation) else {
+        let Some((arguments, alias)) = call_of(&relation, NAME) else {
             return Ok(RelationPlanning::Original(Box::new(relation)));
         };
         let [
@@ -42,24 +41,11 @@ impl RelationPlanner for PredictTable {
         let Value::SingleQuotedString(model) = &model.value else {
             return plan_err!("mm_predict_table: the model must be a string literal");
         };
-        let plan =
-            context.plan(TableFactor::Derived { lateral: false, subquery: Box::new(rewrite(model, query)?), alias: None, sample: None })?;
-        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+        plan_as(&rewrite(model, query), alias, context)
     }
 }
 
-fn call(relation: &TableFactor) -> Option<(Vec<FunctionArg>, Option<TableAlias>)> {
-    let is_ours = |name: &ObjectName| name.to_string().eq_ignore_ascii_case(NAME);
-    match relation {
-        TableFactor::Table { name, args: Some(args), alias, .. } if is_ours(name) => Some((args.args.clone(), alias.clone())),
-        TableFactor::Function { name, args, alias, .. } if is_ours(name) => Some((args.clone(), alias.clone())),
-        _ => None,
-    }
-}
-
-fn rewrite(model: &str, query: &Query) -> Result<Query> {
+fn rewrite(model: &str, query: &Query) -> String {
     let model = model.replace('\'', "''");
-    let sql = format!("SELECT *, mm_predict('{model}', mm_rows.*) AS prediction FROM ({query}) AS mm_rows");
-    let parsed = Parser::new(&GenericDialect {}).try_with_sql(&sql).and_then(|mut parser| parser.parse_query());
-    parsed.map(|query| *query).map_err(|error| DataFusionError::SQL(Box::new(error), None))
+    format!("SELECT *, mm_predict('{model}', mm_rows.*) AS prediction FROM ({query}) AS mm_rows")
 }

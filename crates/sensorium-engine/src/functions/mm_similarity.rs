@@ -8,7 +8,7 @@ use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::functions::core::expr_fn::named_struct;
 use datafusion::logical_expr::{DocSection, Documentation, Expr, ScalarUDF, lit};
-use sensorium_inference::{Answer, Error, Failure, Input, Kind, Modality, Step, cosine};
+use sensorium_inference::{Answer, Direction, Error, Failure, Input, Kind, Modality, Step, cosine};
 
 use super::mm_embed;
 
@@ -30,7 +30,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
 });
 
 /// Type check and computation, shared with the `mm_try_` twin.
-pub(super) const KERNEL: Kernel = Kernel { result_type, compute };
+pub(super) const KERNEL: Kernel = Kernel { result_type, compute, takes_single: true };
 
 pub(super) fn function(engine: &Arc<Engine>) -> ScalarUDF {
     ScalarUDF::new_from_impl(VectorFunction::new("mm_similarity", KERNEL, Policy::Setting, engine, &DOCUMENTATION).with_model(of_model))
@@ -79,13 +79,18 @@ fn result_type(arguments: &[FieldRef], literals: &[Option<&ScalarValue>]) -> Res
     Ok(DataType::Float64)
 }
 
-fn compute(arguments: &[ArrayRef], _: &DataType) -> Result<Answer> {
-    let rows = arguments[0].len();
+fn compute(arguments: &[ArrayRef], rows: usize, _: &DataType) -> Result<Answer> {
     let mut failures = Vec::new();
     if arguments.iter().any(|argument| argument.data_type().is_null()) {
         return Ok(Answer::new(Arc::new(Float64Array::new_null(rows)), failures));
     }
     let (left, right) = (Vectors::new(&arguments[0])?, Vectors::new(&arguments[1])?);
+    // A search compares one vector with all others.
+    let single = |vectors: &Vectors| vectors.row(0).filter(|_| vectors.is_single()).map(Direction::of);
+    let (direction, others) = match single(&left) {
+        Some(direction) => (Some(direction), &right),
+        None => (single(&right), &left),
+    };
     let mut cosine_of = |row: usize| {
         let (u, v) = (left.row(row)?, right.row(row)?);
         if u.len() != v.len() {
@@ -93,7 +98,10 @@ fn compute(arguments: &[ArrayRef], _: &DataType) -> Result<Answer> {
             failures.push(Failure { row, uri: None, step: Step::Input, error });
             return None;
         }
-        let cosine = cosine(u, v)?;
+        let cosine = match &direction {
+            Some(direction) => direction.cosine(others.row(row)?)?,
+            None => cosine(u, v)?,
+        };
         if !cosine.is_finite() {
             failures.push(not_finite(row));
             return None;

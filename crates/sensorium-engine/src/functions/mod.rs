@@ -8,6 +8,7 @@ mod mm_fuse;
 mod mm_models;
 mod mm_predict;
 mod mm_predict_table;
+mod mm_search;
 mod mm_similarity;
 mod mm_transcribe;
 mod mm_try_classify;
@@ -16,6 +17,7 @@ mod mm_try_fuse;
 mod mm_try_predict;
 mod mm_try_similarity;
 mod mm_try_transcribe;
+mod table_call;
 mod vectors;
 
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use datafusion::logical_expr::ScalarUDF;
 
 pub(crate) use mm_models::models_batch;
 pub(crate) use mm_predict_table::PredictTable;
+pub(crate) use mm_search::{Search, rewrite_searched_table};
 pub(crate) use vectors::VectorFunction;
 
 use crate::engine::Engine;
@@ -53,11 +56,11 @@ pub(crate) struct TableFunctionEntry {
     pub(crate) syntax: &'static str,
     pub(crate) description: &'static str,
     pub(crate) example: &'static str,
-    /// What serves it; `mm_predict_table` is rewritten by a planner of its own.
+    /// What serves it; `mm_predict_table` and `mm_search` are written out by planners of their own.
     pub(crate) implementation: Option<Arc<dyn TableFunctionImpl>>,
 }
 
 /// All table functions, by name.
 pub(crate) fn table_functions(engine: &Arc<Engine>) -> Vec<TableFunctionEntry> {
-    vec![mm_errors::entry(engine), mm_models::entry(engine), mm_predict_table::entry()]
+    vec![mm_errors::entry(engine), mm_models::entry(engine), mm_predict_table::entry(), mm_search::entry()]
 }

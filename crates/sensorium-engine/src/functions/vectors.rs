@@ -53,8 +53,14 @@ impl Vectors {
         Ok(Self { values, ranges })
     }
 
+    /// Whether there is one vector for all rows of a call that has more.
+    pub(super) fn is_single(&self) -> bool {
+        self.ranges.len() == 1
+    }
+
+    /// The vector of a row, or the only one.
     pub(super) fn row(&self, row: usize) -> Option<&[f32]> {
-        self.ranges[row].map(|(start, end)| &self.values.values()[start..end])
+        self.ranges[if self.is_single() { 0 } else { row }].map(|(start, end)| &self.values.values()[start..end])
     }
 }
 
@@ -82,8 +88,10 @@ type ResultType = fn(&[FieldRef], &[Option<&ScalarValue>]) -> Result<DataType, E
 pub(super) struct Kernel {
     /// The check of the arguments.
     pub(super) result_type: ResultType,
-    /// The values, with the rows that failed.
-    pub(super) compute: fn(&[ArrayRef], &DataType) -> Result<Answer>,
+    /// The values of so many rows, with those that failed.
+    pub(super) compute: fn(&[ArrayRef], usize, &DataType) -> Result<Answer>,
+    /// Whether an argument that is the same for all rows may be given once.
+    pub(super) takes_single: bool,
 }
 
 /// A function over vectors or predictions.
@@ -178,13 +186,14 @@ impl ScalarUDFImpl for VectorFunction {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let all_scalar = args.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
         let rows = if all_scalar { 1 } else { args.number_rows };
-        let arrays: Vec<ArrayRef> = args.args.iter().map(|argument| argument.to_array(rows)).collect::<Result<_>>()?;
+        let array = |argument: &ColumnarValue| argument.to_array(if self.kernel.takes_single { 1 } else { rows });
+        let arrays: Vec<ArrayRef> = args.args.iter().map(array).collect::<Result<_>>()?;
         let settings = MmSettings::of(&args.config_options);
         let value_type = match (self.policy, args.return_field.data_type()) {
             (Policy::Try, DataType::Struct(fields)) => fields[0].data_type(),
             (_, other) => other,
         };
-        let answer = (self.kernel.compute)(&arrays, value_type)?;
+        let answer = (self.kernel.compute)(&arrays, rows, value_type)?;
         let first_row = if all_scalar { 0 } else { self.rows.fetch_add(rows as u64, Ordering::Relaxed) };
         let values = settle(&self.engine, self.name, None, answer, self.policy, &settings, &|row| first_row + row as u64)?
             .whole()
