@@ -155,8 +155,8 @@ pub struct Stage {
 impl Stage {
     /// The batch size that the graph insists on, if it does.
     pub fn fixed_batch(&self) -> Option<usize> {
-        let first = |port: &Port| port.shape.first().copied().flatten();
-        self.feeds.iter().find_map(|feed| first(&feed.port))
+        let first = |feed: &Feed| feed.port.shape.first().copied().flatten().filter(|_| feed.source.is_by_row());
+        self.feeds.iter().find_map(first)
     }
 }
 
@@ -237,6 +237,13 @@ pub enum Source {
         /// Shape of the tensor.
         shape: Vec<usize>,
     },
+}
+
+impl Source {
+    /// Whether the first dimension of its tensor is that of the rows.
+    fn is_by_row(&self) -> bool {
+        !matches!(self, Self::Constant { .. } | Self::UsesCache | Self::WrittenPositions)
+    }
 }
 
 /// The tensors that a tokenizer gives.
