@@ -80,7 +80,7 @@ fn rewrite(arguments: &[FunctionArg]) -> Result<String> {
         return plan_err!("mm_search: a number of rows from 1 to {MAX_ROWS}, not {k}");
     }
     Ok(format!(
-        "SELECT * FROM (SELECT mm_rows.*, mm_similarity(mm_rows.{column}, mm_embed({model}, {query})) AS score FROM ({rows}) AS mm_rows) \
-         AS mm_scored WHERE score IS NOT NULL ORDER BY score DESC LIMIT {k}"
+        "SELECT * FROM (SELECT mm_rows.*, mm_similarity(mm_rows.{column}, mm_embed({model}, {query})) AS score FROM ({rows}) AS mm_rows \
+         ORDER BY score DESC NULLS LAST LIMIT {k}) AS mm_found WHERE score IS NOT NULL"
     ))
 }

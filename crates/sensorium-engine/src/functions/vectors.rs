@@ -1,20 +1,21 @@
 //! Lists of numbers as vectors, and the functions over them that have no model.
 
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Float32Type};
 use datafusion::common::{ScalarValue, internal_err};
 use datafusion::error::Result;
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use sensorium_inference::{Answer, Error, Failure, Kind, Step};
 
-use crate::call::{Policy, settle, try_type};
+use crate::call::{ModelFunction, Policy, settle, try_type};
 use crate::engine::Engine;
 use crate::errors::to_datafusion;
 use crate::settings::MmSettings;
@@ -105,6 +106,15 @@ pub(crate) struct VectorFunction {
     signature: Signature,
     rows: AtomicU64,
     vectors: Option<OfModel>,
+    same_for_all: Option<SameForAll>,
+}
+
+/// A bound model call on literals, which stand behind the first argument: the same vector for all rows, made once when the
+/// first of them is there.
+#[derive(Debug, Clone)]
+struct SameForAll {
+    call: Arc<ScalarUDF>,
+    vector: Arc<OnceLock<ArrayRef>>,
 }
 
 /// Writes out the vectors of a call that names a model instead of them.
@@ -119,7 +129,17 @@ impl VectorFunction {
         documentation: &'static Documentation,
     ) -> Self {
         let signature = Signature::variadic_any(Volatility::Immutable);
-        Self { name, kernel, policy, engine: Arc::clone(engine), documentation, signature, rows: AtomicU64::new(0), vectors: None }
+        Self {
+            name,
+            kernel,
+            policy,
+            engine: Arc::clone(engine),
+            documentation,
+            signature,
+            rows: AtomicU64::new(0),
+            vectors: None,
+            same_for_all: None,
+        }
     }
 }
 
@@ -142,11 +162,42 @@ impl VectorFunction {
         let fresh = Self::new(self.name, self.kernel, self.policy, &self.engine, self.documentation);
         ScalarUDF::new_from_impl(Self { vectors: self.vectors, ..fresh })
     }
+
+    /// The function with a model call in place of its second vector, whose arguments follow the first.
+    pub(crate) fn fresh_with(&self, call: &Arc<ScalarUDF>) -> ScalarUDF {
+        let fresh = Self::new(self.name, self.kernel, self.policy, &self.engine, self.documentation);
+        let same_for_all = Some(SameForAll { call: Arc::clone(call), vector: Arc::default() });
+        ScalarUDF::new_from_impl(Self { vectors: self.vectors, same_for_all, ..fresh })
+    }
+
+    /// The model call in place of the second vector.
+    pub(crate) fn same_for_all(&self) -> Option<&Arc<ScalarUDF>> {
+        self.same_for_all.as_ref().map(|same| &same.call)
+    }
+
+    /// Takes a model call on literals out of the two vectors: the other one, and the call with its arguments.
+    pub(crate) fn take_constant(&self, args: &[Expr]) -> Option<(Expr, ScalarFunction)> {
+        let constant = |vector: &Expr| match vector {
+            Expr::ScalarFunction(call) if call.func.inner().downcast_ref::<ModelFunction>().is_some() => {
+                let args = call.args.iter().map(literal).collect::<Option<Vec<Expr>>>()?;
+                Some(ScalarFunction { func: Arc::clone(&call.func), args })
+            }
+            _ => None,
+        };
+        match args {
+            [first, second] if self.kernel.takes_single => match (constant(second), constant(first)) {
+                (Some(call), _) => Some((first.clone(), call)),
+                (None, Some(call)) => Some((second.clone(), call)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 impl PartialEq for VectorFunction {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
+        self.name == other.name && self.same_for_all() == other.same_for_all()
     }
 }
 
@@ -155,6 +206,7 @@ impl Eq for VectorFunction {}
 impl Hash for VectorFunction {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.name.hash(state);
+        self.same_for_all().hash(state);
     }
 }
 
@@ -176,7 +228,14 @@ impl ScalarUDFImpl for VectorFunction {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        let value = (self.kernel.result_type)(args.arg_fields, args.scalar_arguments).map_err(to_datafusion)?;
+        let value = match (self.same_for_all(), args.arg_fields.split_first(), args.scalar_arguments.split_first()) {
+            (Some(call), Some((vector, fields)), Some((_, scalar_arguments))) => {
+                let field = call.return_field_from_args(ReturnFieldArgs { arg_fields: fields, scalar_arguments })?;
+                (self.kernel.result_type)(&[Arc::clone(vector), field], &[None, None])
+            }
+            _ => (self.kernel.result_type)(args.arg_fields, args.scalar_arguments),
+        };
+        let value = value.map_err(to_datafusion)?;
         Ok(Arc::new(match self.policy {
             Policy::Try => Field::new(self.name, try_type(value), false),
             Policy::Setting => Field::new(self.name, value, true),
@@ -187,7 +246,10 @@ impl ScalarUDFImpl for VectorFunction {
         let all_scalar = args.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
         let rows = if all_scalar { 1 } else { args.number_rows };
         let array = |argument: &ColumnarValue| argument.to_array(if self.kernel.takes_single { 1 } else { rows });
-        let arrays: Vec<ArrayRef> = args.args.iter().map(array).collect::<Result<_>>()?;
+        let arrays: Vec<ArrayRef> = match &self.same_for_all {
+            Some(same) => vec![array(&args.args[0])?, same.vector(&args)?],
+            None => args.args.iter().map(array).collect::<Result<_>>()?,
+        };
         let settings = MmSettings::of(&args.config_options);
         let value_type = match (self.policy, args.return_field.data_type()) {
             (Policy::Try, DataType::Struct(fields)) => fields[0].data_type(),
@@ -199,6 +261,50 @@ impl ScalarUDFImpl for VectorFunction {
             .whole()
             .map_err(to_datafusion)?;
         if all_scalar { ScalarValue::try_from_array(&values, 0).map(ColumnarValue::Scalar) } else { Ok(ColumnarValue::Array(values)) }
+    }
+}
+
+impl SameForAll {
+    /// The vector as one row.
+    fn vector(&self, args: &ScalarFunctionArgs) -> Result<ArrayRef> {
+        if let Some(vector) = self.vector.get() {
+            return Ok(ArrayRef::clone(vector));
+        }
+        let literals: Vec<Option<&ScalarValue>> = args.args[1..]
+            .iter()
+            .map(|argument| match argument {
+                ColumnarValue::Scalar(value) => Some(value),
+                ColumnarValue::Array(_) => None,
+            })
+            .collect();
+        let fields = &args.arg_fields[1..];
+        let return_field = self.call.return_field_from_args(ReturnFieldArgs { arg_fields: fields, scalar_arguments: &literals })?;
+        let own = ScalarFunctionArgs {
+            args: args.args[1..].to_vec(),
+            arg_fields: fields.to_vec(),
+            number_rows: 1,
+            return_field,
+            config_options: Arc::clone(&args.config_options),
+        };
+        let vector = self.call.invoke_with_args(own)?.to_array(1)?;
+        Ok(ArrayRef::clone(self.vector.get_or_init(|| vector)))
+    }
+}
+
+/// The literal that an argument is, or that a struct of literals makes.
+fn literal(argument: &Expr) -> Option<Expr> {
+    match argument {
+        Expr::Literal(..) => Some(argument.clone()),
+        Expr::ScalarFunction(call) if call.name() == "named_struct" => {
+            let pair = |pair: &[Expr]| match pair {
+                [Expr::Literal(name, _), Expr::Literal(value, _)] => Some((name.try_as_str().flatten()?.to_string(), value.clone())),
+                _ => None,
+            };
+            let pairs = call.args.chunks(2).map(pair).collect::<Option<Vec<_>>>()?;
+            let pairs: Vec<(&str, ScalarValue)> = pairs.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+            Some(Expr::Literal(ScalarValue::from(pairs), None))
+        }
+        _ => None,
     }
 }
 

@@ -29,7 +29,7 @@ use super::guard::{Guard, PhysicalGuard};
 use super::node::Infer;
 use crate::call::{Bound, ModelFunction};
 use crate::engine::Engine;
-use crate::functions::scalar_functions;
+use crate::functions::{VectorFunction, scalar_functions};
 
 /// Encodes and decodes the model calls of a session's plans; for `datafusion-proto` and what builds on it.
 #[derive(Debug)]
@@ -55,6 +55,9 @@ struct FunctionMessage {
     /// The input whose side of a joint model it is.
     #[prost(string, optional, tag = "7")]
     side: Option<String>,
+    /// The function over vectors that the call is part of.
+    #[prost(string, optional, tag = "8")]
+    part_of: Option<String>,
 }
 
 /// What both kinds of nodes have.
@@ -134,6 +137,10 @@ impl PlanCodec {
     }
 
     fn function_message(function: &ScalarUDF) -> Result<Option<FunctionMessage>> {
+        if let Some(call) = function.inner().downcast_ref::<VectorFunction>().and_then(VectorFunction::same_for_all) {
+            let part_of = Some(function.name().to_string());
+            return Ok(Self::function_message(call)?.map(|message| FunctionMessage { part_of, ..message }));
+        }
         let Some(model_function) = function.inner().downcast_ref::<ModelFunction>() else { return Ok(None) };
         let Some(bound) = model_function.bound() else { return Ok(None) };
         Ok(Some(FunctionMessage {
@@ -144,13 +151,17 @@ impl PlanCodec {
             bases: bound.bases.clone(),
             null_on_error: model_function.null_on_error(),
             name: function.name().to_string(),
+            part_of: None,
         }))
     }
 
     fn function(&self, message: FunctionMessage) -> Result<Arc<ScalarUDF>> {
-        let FunctionMessage { reference, version, sha256, bases, null_on_error, name, side } = message;
-        let unbound = scalar_functions(&self.engine).into_iter().find(|function| function.name() == name);
-        let unbound = unbound.ok_or_else(|| internal_datafusion_err!("no function {name}"))?;
+        let FunctionMessage { reference, version, sha256, bases, null_on_error, name, side, part_of } = message;
+        let find = |name: &str| {
+            let found = scalar_functions(&self.engine).into_iter().find(|function| function.name() == name);
+            found.ok_or_else(|| internal_datafusion_err!("no function {name}"))
+        };
+        let unbound = find(&name)?;
         let resolved = self.engine.resolve(&version)?;
         if resolved.sha256 != sha256 {
             return plan_err!("model {version} has another content in this catalog: sha256 {}, the plan wants {sha256}", resolved.sha256);
@@ -160,7 +171,11 @@ impl PlanCodec {
             Some(side) => Arc::new(resolved.side(&side).ok_or_else(incomplete)?),
         };
         let bound = Bound::new(&reference, resolved, part, bases);
-        Ok(Arc::new(model_function(&unbound)?.bind_to(bound, null_on_error)))
+        let call = Arc::new(model_function(&unbound)?.bind_to(bound, null_on_error));
+        let Some(whole) = part_of else { return Ok(call) };
+        let whole = find(&whole)?;
+        let whole = whole.inner().downcast_ref::<VectorFunction>().ok_or_else(incomplete)?;
+        Ok(Arc::new(whole.fresh_with(&call)))
     }
 
     fn bound_function(&self, message: Option<FunctionMessage>) -> Result<Arc<ScalarUDF>> {
@@ -336,7 +351,7 @@ fn encode_function(function: &ScalarUDF, buffer: &mut Vec<u8>) -> Result<()> {
 impl PlanCodec {
     fn decode_function(&self, name: &str, buffer: &[u8]) -> Result<Arc<ScalarUDF>> {
         let message = FunctionMessage::decode(buffer).map_err(|error| unreadable(&error))?;
-        if message.name != name {
+        if message.part_of.as_ref().unwrap_or(&message.name) != name {
             return not_impl_err!("function {name} from another process");
         }
         self.function(message)

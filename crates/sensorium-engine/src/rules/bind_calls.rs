@@ -84,8 +84,7 @@ fn bind_call(expr: Expr, rule: Rule, schema: &DFSchema, sources: &[LogicalPlan])
             let args = vectors.into_iter().map(bind).collect::<Result<_>>()?;
             return Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func: Arc::new(function.fresh()), args })));
         }
-        let func = Arc::new(function.fresh());
-        return Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args: call.args.clone() })));
+        return bind_vectors(function, call, rule, schema, sources);
     }
     let Some(function) =
         call.func.inner().downcast_ref::<ModelFunction>().filter(|function| rule.which == Binding::Statement || !function.is_bound())
@@ -102,4 +101,27 @@ fn bind_call(expr: Expr, rule: Rule, schema: &DFSchema, sources: &[LogicalPlan])
     let args = [model].into_iter().chain(arguments).collect();
     let func = Arc::new(function.bind_to(Bound::new(reference, version, side, bases), rule.null_on_error));
     Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args })))
+}
+
+/// A model call on literals is the same vector for all rows: it becomes part of the function, instead of a column.
+fn bind_vectors(
+    function: &VectorFunction,
+    call: &ScalarFunction,
+    rule: Rule,
+    schema: &DFSchema,
+    sources: &[LogicalPlan],
+) -> Result<Transformed<Expr>> {
+    let args = match (function.same_for_all(), call.args.split_first()) {
+        // Bound already, as in a view: the call is bound again like any other.
+        (Some(constant), Some((vector, args))) => {
+            let constant = Expr::ScalarFunction(ScalarFunction { func: Arc::clone(constant), args: args.to_vec() });
+            vec![vector.clone(), bind_call(constant, rule, schema, sources)?.data]
+        }
+        _ => call.args.clone(),
+    };
+    let (func, args) = match function.take_constant(&args) {
+        Some((vector, constant)) => (function.fresh_with(&constant.func), [vec![vector], constant.args].concat()),
+        None => (function.fresh(), args),
+    };
+    Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func: Arc::new(func), args })))
 }
