@@ -24,14 +24,15 @@ const MODELS: &str = "SENSORIUM_TEST_CODEC_MODELS";
 const KIND: &str = "SENSORIUM_TEST_CODEC_KIND";
 const KINDS: [&str; 2] = ["logical", "physical"];
 
-/// Guards, nested calls, a subquery, a join on a call, an observed filter, a constant call.
-const QUERIES: [&str; 6] = [
+/// Guards, nested calls, a subquery, a join on a call, an observed filter, constant calls, a search.
+const QUERIES: [&str; 7] = [
     "SELECT id, CASE WHEN id < 5 THEN mm_predict('lin', a, b) WHEN id > 12 THEN mm_predict('lin', b, a) END AS p FROM t ORDER BY id",
     "SELECT id FROM t WHERE mm_predict('lin', mm_predict('lin', a, b), b) > 20 AND id < 15 ORDER BY id",
     "SELECT x.id, y.id FROM t x JOIN t y ON mm_predict('lin', x.a, x.b) = y.id ORDER BY 1, 2",
     "SELECT sum(p) FROM (SELECT mm_predict('lin', a, b) AS p FROM t UNION ALL SELECT mm_predict('lin', a, b) FROM t)",
     "SELECT id, (mm_try_predict('lin', a, b)).value AS v, mm_similarity(mm_embed('vector', [a, b]), [1]) AS s FROM t WHERE a > 0 ORDER BY id",
     "SELECT id, mm_classify('clip', picture, ['a cat', 'a cup']).label AS l, mm_embed('clip', {text: 'a cat'}) AS v FROM (SELECT id, 'tests/fixtures/pictures/photo_chelsea.jpg' AS picture FROM t) ORDER BY id",
+    "SELECT id, score FROM mm_search('clip', {text: 'a cat'}, (SELECT id, mm_embed('clip', {text: CAST(id AS VARCHAR)}) AS v FROM t), v, 3) ORDER BY score DESC",
 ];
 
 /// What the child process does: reads a plan, runs it, prints its rows.
