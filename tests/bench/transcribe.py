@@ -22,7 +22,7 @@ import onnxruntime
 import soundfile
 
 ROOT = Path(__file__).parents[2]
-SPEECH = ROOT / "tests" / "fixtures" / "speech"
+SPEECH = ROOT / "examples" / "data" / "speech"
 MODEL = Path.home() / ".cache" / "sensorium" / "models" / "whisper-tiny.en"
 CLIPS = 200
 RATE, WINDOW, N_FFT, HOP, MELS = 16_000, 480_000, 400, 160, 80
@@ -98,11 +98,11 @@ def bare_seconds(workers: list, batches: list) -> float:
 
 def sql_seconds(command: Path, batch: int) -> float:
     names = sorted(path.name for path in SPEECH.glob("*.flac"))
-    clips = f"(SELECT 'tests/fixtures/speech/' || {names}[1 + CAST(value AS BIGINT) % {len(names)}] AS uri FROM generate_series(1, {CLIPS}) AS t(value))"
+    clips = f"(SELECT 'examples/data/speech/' || {names}[1 + CAST(value AS BIGINT) % {len(names)}] AS uri FROM generate_series(1, {CLIPS}) AS t(value))"
     with tempfile.TemporaryDirectory() as folder:
         script = f"""CREATE MODEL whisper FROM '{MODEL}' OPTIONS (timestamps = false);
             SET mm.distinct = 'never'; SET mm.cache_bytes = 0; SET mm.batch_rows = {batch};
-            SELECT mm_transcribe('whisper', 'tests/fixtures/speech/{names[0]}').text;
+            SELECT mm_transcribe('whisper', 'examples/data/speech/{names[0]}').text;
             SELECT sum(length(mm_transcribe('whisper', uri).text)) FROM {clips}"""
         done = subprocess.run([command, "sql", "--models", folder, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     return float(re.findall(r"rows? in ([0-9.]+) s", done.stdout + done.stderr)[-1])

@@ -187,7 +187,7 @@ fn check_whisper(package: &str) -> Outcome {
     Ok(())
 }
 
-const SPEECH: &str = "tests/fixtures/speech";
+const SPEECH: &str = "examples/data/speech";
 
 /// Words as they are said: letters and digits only, all small.
 fn words(text: &str) -> Vec<String> {

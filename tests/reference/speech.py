@@ -14,12 +14,12 @@ import soundfile as sf
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerFast, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
-from places import FIXTURES
+from places import EXAMPLES, FIXTURES
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "crates/sensorium-cli/src/setup/python"))
 import ctranslate2  # noqa: E402
 
-FOLDER = FIXTURES / "speech"
+FOLDER = EXAMPLES / "data" / "speech"
 RATE = 16_000
 BOOK = "librivox/sense_and_sensibility_01_austen_64kb-{}.wav"
 CLIPS = {f"sense_{number}": BOOK.format(number) for number in ("0870", "0880", "0890", "0920", "0930")} | {

@@ -130,6 +130,20 @@ def absent_vector() -> onnx.ModelProto:
     return model(nodes, inputs, [Y1], [constant("weights", [[1], [2]]), constant("missing", -1)])
 
 
+def grey_parts() -> onnx.ModelProto:
+    """parts f32[n, 48] = the pixels of a grey picture of 8 by 6, row by row."""
+    inputs = [value("picture", FLOAT, "n", 1, 6, 8)]
+    return model([node("Flatten", "picture", "parts", axis=1)], inputs, [value("parts", FLOAT, "n", 48)])
+
+
+def absent(*shape) -> onnx.ModelProto:
+    """y = the sum of x, of any shape, where present, else -1: a medium that may not be there."""
+    nodes = [node("Flatten", "x", "flat", axis=1), node("ReduceSum", "flat axis", "sum", keepdims=1),
+             node("Where", "present sum missing", "y")]
+    inputs = [value("x", FLOAT, "n", *shape), value("present", BOOL, "n", 1)]
+    return model(nodes, inputs, [Y1], [constant("axis", [1], np.int64), constant("missing", -1)])
+
+
 def answer(inputs: dict, **outputs) -> dict:
     """One entry of `answers.json`."""
     return {"inputs": inputs, "outputs": outputs}
@@ -153,6 +167,10 @@ MODELS = {
     "batch_rows": (batch_rows(), answer({"x": [[9], [9], [9]]}, y=[[3], [3], [3]])),
     "doubles": (doubles(), answer({"x": [[1], [-2]]}, embedding=[[1, -1], [-2, 2]])),
     "absent_vector": (absent_vector(), answer({"x": [[1], [1]], "v": [[1, 2], [1, 2]], "has_v": [[True], [False]]}, y=[[6], [0]])),
+    "grey_parts": (grey_parts(), answer({"picture": [[[list(range(8))] * 6]]}, parts=[list(range(8)) * 6])),
+    "absent_series": (absent(4), answer({"x": [[1, 2, 3, 4]] * 2, "present": [[True], [False]]}, y=[[10], [-1]])),
+    "absent_sound": (absent("samples"), answer({"x": [[1, 2]] * 2, "present": [[True], [False]]}, y=[[3], [-1]])),
+    "absent_video": (absent(2, 3, 1, 1), answer({"x": [[[[[1]]] * 3] * 2] * 2, "present": [[True], [False]]}, y=[[6], [-1]])),
     "fixed_batch": (fixed_batch(), answer({"x": [[1], [2], [3], [4]]}, y=[[1], [2], [3], [4]])),
 }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use datafusion::common::config::ExtensionOptions;
 use datafusion::error::Result;
+use datafusion::logical_expr::Documentation;
 use sensorium_inference::Kind;
 
 use crate::engine::Engine;
-use crate::functions::{scalar_functions, table_functions};
+use crate::functions::{aggregate_functions, scalar_functions, table_functions};
 use crate::session::Session;
 use crate::settings::{MmSettings, SETTINGS};
 
@@ -21,22 +22,27 @@ const NOTE: &str = "<!-- Written by `cargo reference`; edit the code, not this p
 pub fn functions_page(session: &Session) -> Result<String> {
     let engine: &Arc<Engine> = session.engine();
     let mut page = format!("{NOTE}\n# Functions\n");
-    for function in scalar_functions(engine) {
-        let Some(documentation) = function.documentation() else { continue };
-        let _ = write!(page, "\n## `{}`\n\n{}\n\n    {}\n", function.name(), documentation.description, documentation.syntax_example);
-        page.push_str("\n| argument | |\n|---|---|\n");
-        for (name, text) in documentation.arguments.iter().flatten() {
-            let _ = writeln!(page, "| `{name}` | {text} |");
-        }
-        if let Some(example) = &documentation.sql_example {
-            let _ = write!(page, "\n```sql\n{}\n```\n", example.trim());
-        }
-    }
+    let scalar = scalar_functions(engine);
+    scalar.iter().filter_map(|function| Some((function.name(), function.documentation()?))).for_each(|entry| describe(&mut page, entry));
+    page.push_str("\n# Aggregate functions\n");
+    let aggregate = aggregate_functions();
+    aggregate.iter().filter_map(|function| Some((function.name(), function.documentation()?))).for_each(|entry| describe(&mut page, entry));
     page.push_str("\n# Table functions\n");
     for entry in table_functions(engine) {
         let _ = write!(page, "\n## `{}`\n\n{}\n\n    {}\n\n```sql\n{}\n```\n", entry.name, entry.description, entry.syntax, entry.example);
     }
     Ok(page)
+}
+
+fn describe(page: &mut String, (name, documentation): (&str, &Documentation)) {
+    let _ = write!(page, "\n## `{name}`\n\n{}\n\n    {}\n", documentation.description, documentation.syntax_example);
+    page.push_str("\n| argument | |\n|---|---|\n");
+    for (name, text) in documentation.arguments.iter().flatten() {
+        let _ = writeln!(page, "| `{name}` | {text} |");
+    }
+    if let Some(example) = &documentation.sql_example {
+        let _ = write!(page, "\n```sql\n{}\n```\n", example.trim());
+    }
 }
 
 /// `sql/settings.md`: every setting with its default.

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionStateBuilder;
 use datafusion::optimizer::analyzer::Analyzer;
 use datafusion::optimizer::optimizer::Optimizer;
 use datafusion::optimizer::{AnalyzerRule, OptimizerRule};
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
-use sensorium_inference::{Catalog, ModelProgress};
+use sensorium_inference::{Catalog, MAX_CONTEXT_ROWS, ModelProgress};
 
 use crate::engine::{Engine, one_statement};
 use crate::errors::to_datafusion;
-use crate::functions::{PredictTable, Search, scalar_functions, table_functions};
+use crate::functions::{PredictTable, Search, aggregate_functions, scalar_functions, table_functions};
 use crate::infer::{MmQueryPlanner, PlanCodec};
 use crate::rewrite::rewrite;
 use crate::rules::{BindCalls, Binding, DelayCalls, HurryLimits, LiftCalls, ObservePredicates, PruneCalls, bind_calls};
@@ -55,6 +56,9 @@ impl Session {
         for function in scalar_functions(&engine) {
             context.register_udf(function);
         }
+        for function in aggregate_functions() {
+            context.register_udaf(function);
+        }
         for entry in table_functions(&engine) {
             if let Some(implementation) = entry.implementation {
                 context.register_udtf(entry.name, implementation);
@@ -70,10 +74,22 @@ impl Session {
     pub async fn sql(&self, sql: &str) -> Result<DataFrame> {
         self.engine.ledger.next_query();
         let Some(statement) = ddl::parse(sql)? else { return one_statement(self.plan(sql)).await };
+        let statement = self.with_rows(statement).await?;
         let engine = Arc::clone(&self.engine);
         let done = tokio::task::spawn_blocking(move || ddl::execute(&engine, statement)).await;
         let batch: RecordBatch = done.map_err(|error| DataFusionError::External(Box::new(error)))??;
         self.context.read_batch(batch)
+    }
+
+    /// Runs the query that a model is created with.
+    async fn with_rows(&self, mut statement: ddl::Statement) -> Result<ddl::Statement> {
+        if let ddl::Statement::Create { query: Some(query), rows, .. } = &mut statement {
+            // One more than may be, so that a table that is too long is noticed without being read.
+            let found = one_statement(self.plan(query)).await?.limit(0, Some(MAX_CONTEXT_ROWS + 1))?;
+            let schema = Arc::clone(found.schema().inner());
+            *rows = Some(concat_batches(&schema, &found.collect().await?)?);
+        }
+        Ok(statement)
     }
 
     async fn plan(&self, sql: &str) -> Result<DataFrame> {

@@ -84,7 +84,7 @@ fn truth(value: &str) -> Result<bool, Error> {
 const GIB: usize = 1 << 30;
 
 /// All settings, by name.
-pub(crate) const SETTINGS: [Setting; 24] = [
+pub(crate) const SETTINGS: [Setting; 28] = [
     Setting {
         name: "allowed_roots",
         description: "Folders and URL prefixes, separated by commas, that media may be read from besides the table's own folder and the current one",
@@ -155,6 +155,12 @@ pub(crate) const SETTINGS: [Setting; 24] = [
         },
     },
     Setting {
+        name: "document_dpi",
+        description: "Dots an inch at which pages of PDF are drawn before a model looks at them",
+        get: |settings| settings.limits.document_dpi.to_string(),
+        set: |settings, value| number(value, 1, 2_400).map(|number| settings.limits.document_dpi = number),
+    },
+    Setting {
         name: "fetch_bytes",
         description: "Bytes of remote files that may wait to be decoded",
         get: |settings| settings.limits.fetch_bytes.to_string(),
@@ -203,6 +209,12 @@ pub(crate) const SETTINGS: [Setting; 24] = [
         set: |settings, value| number(value, 1, 604_800).map(|number| settings.limits.max_audio_seconds = number),
     },
     Setting {
+        name: "max_document_pages",
+        description: "Pages of a PDF or TIFF, checked before one of them is drawn",
+        get: |settings| settings.limits.max_document_pages.to_string(),
+        set: |settings, value| number(value, 1, 1 << 20).map(|number| settings.limits.max_document_pages = number),
+    },
+    Setting {
         name: "max_errors",
         description: "Failed rows that mm_errors() lists; further ones are only counted",
         get: |settings| settings.max_errors.to_string(),
@@ -221,10 +233,22 @@ pub(crate) const SETTINGS: [Setting; 24] = [
         set: |settings, value| number(value, 1, 16 * GIB).map(|number| settings.limits.max_media_bytes = number),
     },
     Setting {
+        name: "max_series_steps",
+        description: "Longest window of measurements, in steps",
+        get: |settings| settings.limits.max_series_steps.to_string(),
+        set: |settings, value| number(value, 1, GIB).map(|number| settings.limits.max_series_steps = number),
+    },
+    Setting {
         name: "max_text_bytes",
         description: "Longest text, in bytes, checked before it is tokenized",
         get: |settings| settings.limits.max_text_bytes.to_string(),
         set: |settings, value| number(value, 1, GIB).map(|number| settings.limits.max_text_bytes = number),
+    },
+    Setting {
+        name: "max_video_frames",
+        description: "Frames of a video or animation, counted while they are decoded",
+        get: |settings| settings.limits.max_video_frames.to_string(),
+        set: |settings, value| number(value, 1, GIB).map(|number| settings.limits.max_video_frames = number),
     },
     Setting {
         name: "model_memory_bytes",

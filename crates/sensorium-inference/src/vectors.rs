@@ -1,9 +1,16 @@
 //! Inner products and cosines.
 
+use pulp::{Simd, WithSimd};
+
 /// Sums that are kept beside each other, so that compilers turn additions into vector instructions.
 const LANES: usize = 16;
-/// The same for double precision, twice at once.
-const WIDE_LANES: usize = 16;
+/// Numbers whose products are summed up in single precision before they are added to a sum in double precision, so that
+/// the error does not grow with the width.
+const BLOCK: usize = 512;
+/// Vector registers that are summed up beside each other, so that additions do not wait for one another.
+const REGISTERS: usize = 4;
+/// Squares of lengths between which single precision neither overflows nor loses digits.
+const SAFE_SQUARES: std::ops::Range<f64> = 1e-20..1e30;
 
 /// The inner product, in an order of additions that compilers turn into vector instructions.
 pub(crate) fn dot(u: &[f32], v: &[f32]) -> f32 {
@@ -17,7 +24,7 @@ pub(crate) fn dot(u: &[f32], v: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + rest
 }
 
-/// The cosine of the angle between two vectors, in double precision; `None` where one has no direction.
+/// The cosine of the angle between two vectors; `None` where one has no direction.
 pub fn cosine(u: &[f32], v: &[f32]) -> Option<f64> {
     Direction::of(u).cosine(v)
 }
@@ -25,7 +32,7 @@ pub fn cosine(u: &[f32], v: &[f32]) -> Option<f64> {
 /// A vector that is compared with others.
 #[derive(Debug)]
 pub struct Direction {
-    values: Vec<f64>,
+    values: Vec<f32>,
     /// Its inner product with itself.
     square: f64,
 }
@@ -33,42 +40,67 @@ pub struct Direction {
 impl Direction {
     /// The direction of `values`.
     pub fn of(values: &[f32]) -> Self {
-        let wide: Vec<f64> = values.iter().map(|value| f64::from(*value)).collect();
         // In the order of additions in which others are compared with it, so that its cosine with itself is 1.
-        let (square, _) = products(&wide, values);
-        Self { values: wide, square }
+        let (square, _) = products(values, values);
+        Self { values: values.to_vec(), square }
     }
 
-    /// The cosine of the angle to another vector of the same width, in double precision; `None` where one has no direction.
+    /// The cosine of the angle to another vector of the same width, within 1e-6; `None` where one has no direction.
     pub fn cosine(&self, other: &[f32]) -> Option<f64> {
         let (product, square) = products(&self.values, other);
-        let length = (self.square * square).sqrt();
-        (length != 0.0).then(|| (product / length).clamp(-1.0, 1.0))
+        if !SAFE_SQUARES.contains(&self.square) || !SAFE_SQUARES.contains(&square) {
+            return wide_cosine(&self.values, other);
+        }
+        Some((product / (self.square * square).sqrt()).clamp(-1.0, 1.0))
     }
 }
 
-/// The inner product of both, and of `other` with itself, with the widest instructions that the machine has.
-fn products(values: &[f64], other: &[f32]) -> (f64, f64) {
-    pulp::Arch::new().dispatch(|| sums(values, other))
+/// The cosine of numbers that are very large or very small.
+fn wide_cosine(u: &[f32], v: &[f32]) -> Option<f64> {
+    let product = |u: &[f32], v: &[f32]| u.iter().zip(v).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    let length = (product(u, u) * product(v, v)).sqrt();
+    (length != 0.0).then(|| (product(u, v) / length).clamp(-1.0, 1.0))
+}
+
+/// The inner product of both, and of `v` with itself, with the widest instructions that the machine has.
+fn products(u: &[f32], v: &[f32]) -> (f64, f64) {
+    pulp::Arch::new().dispatch(Products { u, v })
+}
+
+struct Products<'a> {
+    u: &'a [f32],
+    v: &'a [f32],
+}
+
+impl WithSimd for Products<'_> {
+    type Output = (f64, f64);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        let (mut product, mut square) = (0.0, 0.0);
+        for (u, v) in self.u.chunks(BLOCK).zip(self.v.chunks(BLOCK)) {
+            let length = u.len().min(v.len());
+            let (of_block, of_itself) = block(simd, &u[..length], &v[..length]);
+            product += f64::from(of_block);
+            square += f64::from(of_itself);
+        }
+        (product, square)
+    }
 }
 
 #[inline(always)]
-fn sums(values: &[f64], other: &[f32]) -> (f64, f64) {
-    let whole = values.len().min(other.len()) / WIDE_LANES * WIDE_LANES;
-    let (mut products, mut squares) = ([0.0_f64; WIDE_LANES], [0.0_f64; WIDE_LANES]);
-    for (a, b) in values[..whole].chunks_exact(WIDE_LANES).zip(other[..whole].chunks_exact(WIDE_LANES)) {
-        for lane in 0..WIDE_LANES {
-            let b = f64::from(b[lane]);
-            products[lane] += a[lane] * b;
-            squares[lane] += b * b;
+fn block<S: Simd>(simd: S, u: &[f32], v: &[f32]) -> (f32, f32) {
+    let ((u, u_tail), (v, v_tail)) = (S::as_simd_f32s(u), S::as_simd_f32s(v));
+    let (mut products, mut squares) = ([simd.splat_f32s(0.0); REGISTERS], [simd.splat_f32s(0.0); REGISTERS]);
+    for (u, v) in u.chunks(REGISTERS).zip(v.chunks(REGISTERS)) {
+        for (place, (a, b)) in u.iter().zip(v).enumerate() {
+            products[place] = simd.mul_add_e_f32s(*a, *b, products[place]);
+            squares[place] = simd.mul_add_e_f32s(*b, *b, squares[place]);
         }
     }
-    let (mut product, mut square) = (products.iter().sum::<f64>(), squares.iter().sum::<f64>());
-    for (a, b) in values[whole..].iter().zip(&other[whole..]) {
-        product += a * f64::from(*b);
-        square += f64::from(*b) * f64::from(*b);
-    }
-    (product, square)
+    let sum = |registers: [S::f32s; REGISTERS]| registers.into_iter().map(|register| simd.reduce_sum_f32s(register)).sum::<f32>();
+    let of_tail = |u: &[f32], v: &[f32]| u.iter().zip(v).map(|(a, b)| a * b).sum::<f32>();
+    (sum(products) + of_tail(u_tail, v_tail), sum(squares) + of_tail(v_tail, v_tail))
 }
 
 #[cfg(test)]
@@ -77,13 +109,13 @@ mod tests {
 
     #[test]
     fn inner_products_have_no_gaps() {
-        for width in [0, 1, 15, 16, 17, 100] {
+        for width in [0, 1, 7, 15, 16, 17, 100, 511, 512, 513, 4_099] {
             let numbers: Vec<f32> = (0..width).map(|number| number as f32).collect();
-            assert_eq!(dot(&numbers, &vec![1.0; width]), numbers.iter().sum::<f32>());
+            assert!((dot(&numbers, &vec![1.0; width]) - numbers.iter().sum::<f32>()).abs() <= f32::EPSILON * (width * width) as f32);
             if width > 1 {
                 let square: f32 = numbers.iter().map(|number| number * number).sum();
                 let expected = f64::from(numbers.iter().sum::<f32>()) / (f64::from(square) * width as f64).sqrt();
-                assert!((cosine(&numbers, &vec![1.0; width]).expect("a direction") - expected).abs() < 1e-12, "{width}");
+                assert!((cosine(&numbers, &vec![1.0; width]).expect("a direction") - expected).abs() < 1e-6, "{width}");
             }
         }
     }
@@ -92,5 +124,19 @@ mod tests {
     fn a_vector_of_zeros_has_no_direction() {
         assert_eq!(cosine(&[0.0, 0.0], &[1.0, 0.0]), None);
         assert_eq!(cosine(&[3.0, 0.0], &[2.0, 0.0]), Some(1.0));
+    }
+
+    #[test]
+    fn large_and_small_numbers_have_a_direction() {
+        for scale in [1e-38_f32, 1e-15, 1e15, 1e37] {
+            let found = cosine(&[scale, 0.0, scale], &[2.0, 0.0, 0.0]).expect("a direction");
+            assert!((found - 0.5_f64.sqrt()).abs() < 1e-7, "{scale}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_vector_has_its_own_direction() {
+        let numbers: Vec<f32> = (0..777).map(|number| (number as f32).sin()).collect();
+        assert_eq!(cosine(&numbers, &numbers), Some(1.0));
     }
 }

@@ -9,13 +9,30 @@ use sensorium_inference::cache_dir;
 use crate::run::{Result, failed};
 use crate::setup::{models_dir, table_file};
 
-/// Files that travel in the binary: the loan book, its model, and the textile model's head.
-const FILES: [(&str, &[u8]); 5] = [
+/// Files that travel in the binary: the loan book and its model, the textile model's head, a model of vibration, recordings,
+/// photographs and invoices.
+const FILES: [(&str, &[u8]); 21] = [
     ("loans.parquet", include_bytes!("../../../../examples/data/credit_data.parquet")),
     ("packages/credit/model.onnx", include_bytes!("../../../../examples/models/credit/model.onnx")),
     ("packages/credit/sensorium.toml", include_bytes!("../../../../examples/models/credit/sensorium.toml")),
     ("packages/textile/head.onnx", include_bytes!("../../../../examples/models/textile/head.onnx")),
     ("packages/textile/sensorium.toml", include_bytes!("../../../../examples/models/textile/sensorium.toml")),
+    ("packages/loom/model.onnx", include_bytes!("../../../../examples/models/loom/model.onnx")),
+    ("packages/loom/sensorium.toml", include_bytes!("../../../../examples/models/loom/sensorium.toml")),
+    ("speech/calls.csv", include_bytes!("../../../../examples/data/speech/calls.csv")),
+    ("speech/forward.flac", include_bytes!("../../../../examples/data/speech/forward.flac")),
+    ("speech/something.flac", include_bytes!("../../../../examples/data/speech/something.flac")),
+    ("speech/sense_0880.flac", include_bytes!("../../../../examples/data/speech/sense_0880.flac")),
+    ("speech/sense_0890.flac", include_bytes!("../../../../examples/data/speech/sense_0890.flac")),
+    ("speech/sense_0930.flac", include_bytes!("../../../../examples/data/speech/sense_0930.flac")),
+    ("photographs/posts.csv", include_bytes!("../../../../examples/data/photographs/posts.csv")),
+    ("photographs/coffee.jpg", include_bytes!("../../../../examples/data/photographs/coffee.jpg")),
+    ("photographs/chelsea.jpg", include_bytes!("../../../../examples/data/photographs/chelsea.jpg")),
+    ("photographs/rocket.jpg", include_bytes!("../../../../examples/data/photographs/rocket.jpg")),
+    ("photographs/brick.jpg", include_bytes!("../../../../examples/data/photographs/brick.jpg")),
+    ("invoices/ledger.csv", include_bytes!("../../../../examples/data/invoices/ledger.csv")),
+    ("invoices/invoice.png", include_bytes!("../../../../examples/data/invoices/invoice.png")),
+    ("invoices/invoice.pdf", include_bytes!("../../../../examples/data/invoices/invoice.pdf")),
 ];
 
 /// Lays the files out; returns the folder.
@@ -52,11 +69,25 @@ fn copy_folder(from: &Path, to: &Path) -> Result {
 pub(super) async fn register(session: &Session, folder: &Path) -> Result {
     session.register("loans", &folder.join("loans.parquet").to_string_lossy()).await?;
     session.register("textiles", &table_file()?.to_string_lossy()).await?;
-    let packages = folder.join("packages");
-    let models = [("minilm", models_dir()?.join("minilm")), ("credit", packages.join("credit")), ("textile", packages.join("textile"))];
-    for (name, package) in models {
+    for (name, file) in [("calls", "speech/calls.csv"), ("posts", "photographs/posts.csv"), ("ledger", "invoices/ledger.csv")] {
+        session.register(name, &folder.join(file).to_string_lossy()).await?;
+    }
+    let (packages, models) = (folder.join("packages"), models_dir()?);
+    let matters = "OPTIONS (logit_scale = 20, prompt = '{}')";
+    for (name, package, options) in [
+        ("minilm", models.join("minilm"), ""),
+        // The same encoder as a judge of matters, with what its cosines are multiplied by.
+        ("matters", models.join("minilm"), matters),
+        ("vision", models.join("efficientnet-lite0"), ""),
+        ("whisper", models.join("whisper-tiny.en"), ""),
+        ("vad", models.join("silero-vad"), ""),
+        ("ocr", models.join("pp-ocr-v4"), ""),
+        ("credit", packages.join("credit"), ""),
+        ("textile", packages.join("textile"), ""),
+        ("loom", packages.join("loom"), ""),
+    ] {
         let source = package.to_string_lossy().replace('\'', "''");
-        session.sql(&format!("CREATE MODEL IF NOT EXISTS {name} FROM '{source}'")).await?;
+        session.sql(&format!("CREATE MODEL IF NOT EXISTS {name} FROM '{source}' {options}")).await?;
     }
     Ok(())
 }

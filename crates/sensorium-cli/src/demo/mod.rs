@@ -1,4 +1,4 @@
-//! `sensorium demo`: a loan book and a textile plant, with the SQL shown.
+//! `sensorium demo`: seven cases of business, with the SQL shown.
 
 mod data;
 
@@ -12,9 +12,15 @@ use crate::sql::execute;
 use crate::{output, setup};
 
 /// Title and script of each part.
-const PARTS: [(&str, &str); 2] = [
+const PARTS: [(&str, &str); 8] = [
     ("Credit risk: figures and (synthetic) loan notes in one query", include_str!("../../../../sql/demo/credit.sql")),
     ("Manufacturing: pictures of textiles, nominal or with a defect", include_str!("../../../../sql/demo/manufacturing.sql")),
+    ("Manufacturing: vibration of machines beside pictures of what they made", include_str!("../../../../sql/demo/machines.sql")),
+    ("Product quality: pictures against (synthetic) reports", include_str!("../../../../sql/demo/quality.sql")),
+    ("Customer support: recordings to text to matters", include_str!("../../../../sql/demo/support.sql")),
+    ("Brand monitoring: photographs against terms", include_str!("../../../../sql/demo/brand.sql")),
+    ("Audit: scanned invoices against the ledger", include_str!("../../../../sql/demo/audit.sql")),
+    ("Churn: (synthetic) purchases and reviews", include_str!("../../../../sql/demo/churn.sql")),
 ];
 
 pub(crate) async fn run(options: DemoOptions) -> Result {

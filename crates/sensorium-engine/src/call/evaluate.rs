@@ -87,6 +87,8 @@ pub(crate) enum Asked {
     Embedding,
     /// What is said in a sound.
     Transcript,
+    /// The lines of text in a picture.
+    Lines,
     /// The best of the labels that the call names, by their vectors.
     Classes,
 }
@@ -95,7 +97,7 @@ impl Asked {
     /// What the model itself must give for that.
     pub(crate) fn wanted(self) -> Wanted {
         match self {
-            Self::Prediction | Self::Transcript => Wanted::Prediction,
+            Self::Prediction | Self::Transcript | Self::Lines => Wanted::Prediction,
             Self::Embedding | Self::Classes => Wanted::Embedding,
         }
     }
@@ -117,7 +119,7 @@ pub(crate) struct Arguments<'a> {
 pub(crate) fn evaluate(engine: &Engine, kind: Kind, bound: &Bound, arguments: &Arguments<'_>, settings: &MmSettings) -> Result<Values> {
     let answer = match kind.asked {
         Asked::Classes => classify(engine, kind, bound, arguments, settings)?,
-        Asked::Prediction | Asked::Embedding | Asked::Transcript => answer(engine, kind, bound, arguments, settings)?,
+        Asked::Prediction | Asked::Embedding | Asked::Transcript | Asked::Lines => answer(engine, kind, bound, arguments, settings)?,
     };
     settle(engine, kind.function, Some(&bound.version.pinned()), answer, kind.policy, settings, arguments.number)
 }

@@ -21,7 +21,7 @@ use super::classify::classes_type;
 use super::evaluate::{Arguments, Asked, Bound, Kind, evaluate};
 use super::policy::{Policy, try_type};
 use super::side::side_of;
-use super::transcript::transcript_type;
+use super::task::task_type;
 use crate::engine::Engine;
 use crate::errors::to_datafusion;
 use crate::learned::Learned;
@@ -229,7 +229,7 @@ impl ScalarUDFImpl for ModelFunction {
         let manifest = &bound.version.manifest;
         let value = match self.kind.asked {
             Asked::Classes => classes_type(&bound.whole, arguments),
-            Asked::Transcript => transcript_type(&bound.whole),
+            Asked::Transcript | Asked::Lines => task_type(&bound.whole, self.kind.asked),
             Asked::Prediction | Asked::Embedding => result_type(manifest, self.kind.asked.wanted()),
         };
         let value = value.map_err(to_datafusion)?;

@@ -9,7 +9,7 @@ mod evaluate;
 mod function;
 mod policy;
 mod side;
-mod transcript;
+mod task;
 mod wildcard;
 
 pub(crate) use evaluate::{Arguments, Asked, Bound, Kind};

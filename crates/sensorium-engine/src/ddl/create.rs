@@ -4,7 +4,7 @@ use std::path::Path;
 
 use arrow::array::RecordBatch;
 use datafusion::error::Result;
-use sensorium_inference::{CreateMode, Error, ImportOptions, Kind, import, try_out};
+use sensorium_inference::{CreateMode, Error, ImportOptions, Kind, Sampling, import, try_out};
 
 use super::statement::status;
 use crate::engine::Engine;
@@ -22,8 +22,15 @@ pub(crate) enum OptionValue {
     List(Vec<String>),
 }
 
-pub(super) fn create(engine: &Engine, name: &str, mode: CreateMode, source: &str, options: Options) -> Result<RecordBatch> {
-    let options = import_options(options).map_err(to_datafusion)?;
+pub(super) fn create(
+    engine: &Engine,
+    name: &str,
+    mode: CreateMode,
+    source: &str,
+    options: Options,
+    context: Option<RecordBatch>,
+) -> Result<RecordBatch> {
+    let options = ImportOptions { context, ..import_options(options).map_err(to_datafusion)? };
     if mode == CreateMode::IfNotExists
         && let Ok(existing) = engine.catalog.resolve(name)
     {
@@ -48,11 +55,16 @@ fn import_options(options: Options) -> Result<ImportOptions, Error> {
             ("task", OptionValue::Text(task)) => import.task = Some(task),
             ("activation", OptionValue::Text(activation)) => import.activation = Some(activation),
             ("variant", OptionValue::Text(variant)) => import.variant = Some(variant),
+            ("label", OptionValue::Text(label)) => import.label = Some(label),
             ("prompt", OptionValue::Text(prompt)) => import.prompt = Some(prompt),
             ("language", OptionValue::Text(language)) => import.language = Some(language),
             ("timestamps", OptionValue::Truth(truth)) => import.timestamps = Some(truth),
             ("logit_scale", OptionValue::Number(number)) => import.logit_scale = Some(number_of("logit_scale", &number)?),
             ("logit_bias", OptionValue::Number(number)) => import.logit_bias = Some(number_of("logit_bias", &number)?),
+            ("sampling", OptionValue::Text(sampling)) if sampling == "uniform" => import.sampling = Some(Sampling::Uniform),
+            ("sampling", OptionValue::Number(seconds)) => {
+                import.sampling = Some(Sampling::EverySeconds(f64::from(number_of("sampling", &seconds)?)));
+            }
             ("labels", OptionValue::List(labels)) => import.labels = Some(labels),
             ("labels", OptionValue::Text(labels)) => {
                 import.labels = Some(labels.split(',').map(|label| label.trim().to_string()).collect())
@@ -65,7 +77,7 @@ fn import_options(options: Options) -> Result<ImportOptions, Error> {
             }
             (known, _) if ImportOptions::NAMES.contains(&known) => {
                 return Err(Error::new(Kind::Setting, format!("option {known}: a value of the wrong kind")).with_hint(
-                    "task = 'classification', labels = ['good', 'bad'], activation = 'softmax', max_tokens = 256, variant = 'fp16', logit_scale = 100, prompt = 'a photo of a {}', language = 'de', timestamps = false",
+                    "task = 'classification', labels = ['good', 'bad'], activation = 'softmax', max_tokens = 256, variant = 'fp16', logit_scale = 100, prompt = 'a photo of a {}', language = 'de', timestamps = false, sampling = 'uniform', label = 'y'",
                 ));
             }
             (other, _) => {

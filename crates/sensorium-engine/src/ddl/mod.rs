@@ -6,4 +6,4 @@ mod parse;
 mod statement;
 
 pub(crate) use parse::parse;
-pub(crate) use statement::execute;
+pub(crate) use statement::{Statement, execute};

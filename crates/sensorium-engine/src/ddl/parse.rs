@@ -20,12 +20,28 @@ pub(crate) fn parse(sql: &str) -> Result<Option<Statement>> {
     let sql_error = |error: ParserError| DataFusionError::SQL(Box::new(error), None);
     let dialect = GenericDialect {};
     let Ok(mut parser) = Parser::new(&dialect).try_with_sql(sql) else { return Ok(None) };
-    let Some(statement) = statement(&mut parser).map_err(sql_error)? else { return Ok(None) };
+    let Some(mut statement) = statement(&mut parser).map_err(sql_error)? else { return Ok(None) };
+    if let Statement::Create { query, .. } = &mut statement
+        && words(&mut parser, &["AS"])
+    {
+        *query = Some(rest(&mut parser, sql).to_string());
+        return Ok(Some(statement));
+    }
     let _ = parser.consume_token(&Token::SemiColon);
     match parser.peek_token().token {
         Token::EOF => Ok(Some(statement)),
         other => Err(sql_error(ParserError::ParserError(format!("unexpected `{other}` behind the statement")))),
     }
+}
+
+/// The text from the next token on, as it was written: DataFusion reads queries better than they can be put together again.
+fn rest<'a>(parser: &mut Parser<'_>, sql: &'a str) -> &'a str {
+    let start = parser.peek_token().span.start;
+    let line = usize::try_from(start.line).unwrap_or(0).saturating_sub(1);
+    let before: usize = sql.split_inclusive('\n').take(line).map(str::len).sum();
+    let column = usize::try_from(start.column).unwrap_or(0).saturating_sub(1);
+    let offset = sql[before..].char_indices().nth(column).map_or(sql.len(), |(offset, _)| before + offset);
+    sql[offset..].trim_end().trim_end_matches(';')
 }
 
 /// Takes the words if they come next, in any case.
@@ -46,7 +62,7 @@ fn need(parser: &mut Parser<'_>, expected: &[&str], usage: &str) -> Parsed<()> {
     Err(ParserError::ParserError(format!("expected {}, found `{found}`\n\nhint: {usage}", expected.join(" "))))
 }
 
-const CREATE: &str = "CREATE [OR REPLACE] MODEL [IF NOT EXISTS] name FROM 'path' [OPTIONS (task = '..', labels = [..], activation = '..', max_tokens = .., variant = '..')]";
+const CREATE: &str = "CREATE [OR REPLACE] MODEL [IF NOT EXISTS] name FROM 'path' [OPTIONS (task = '..', labels = [..], activation = '..', max_tokens = .., variant = '..', label = '..')] [AS query]";
 const ALTER: &str = "ALTER MODEL name SET ALIAS alias = version";
 
 fn statement(parser: &mut Parser<'_>) -> Parsed<Option<Statement>> {
@@ -104,7 +120,7 @@ fn create(parser: &mut Parser<'_>, mode: CreateMode) -> Parsed<Statement> {
     need(parser, &["FROM"], CREATE)?;
     let source = parser.parse_literal_string()?;
     let options = if words(parser, &["OPTIONS"]) { options(parser)? } else { Vec::new() };
-    Ok(Statement::Create { name, mode, source, options })
+    Ok(Statement::Create { name, mode, source, options, query: None, rows: None })
 }
 
 fn options(parser: &mut Parser<'_>) -> Parsed<Options> {

@@ -15,17 +15,34 @@ use crate::functions::models_batch;
 /// A statement about models.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Statement {
-    Create { name: String, mode: CreateMode, source: String, options: Options },
-    Drop { name: String, if_exists: bool },
+    /// With the text of the query behind `AS`, and its rows once it was run.
+    Create {
+        name: String,
+        mode: CreateMode,
+        source: String,
+        options: Options,
+        query: Option<String>,
+        rows: Option<RecordBatch>,
+    },
+    Drop {
+        name: String,
+        if_exists: bool,
+    },
     Show,
-    Describe { reference: String },
-    SetAlias { name: String, alias: String, version: u64 },
+    Describe {
+        reference: String,
+    },
+    SetAlias {
+        name: String,
+        alias: String,
+        version: u64,
+    },
 }
 
 /// Carries the statement out; blocks while the catalog's store answers.
 pub(crate) fn execute(engine: &Engine, statement: Statement) -> Result<RecordBatch> {
     match statement {
-        Statement::Create { name, mode, source, options } => create(engine, &name, mode, &source, options),
+        Statement::Create { name, mode, source, options, rows, .. } => create(engine, &name, mode, &source, options, rows),
         Statement::Show => models_batch(&engine.catalog),
         Statement::Describe { reference } => describe(engine, &reference),
         Statement::Drop { name, if_exists } => {

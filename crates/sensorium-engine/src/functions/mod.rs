@@ -1,11 +1,14 @@
 //! The SQL functions, one file each. A new one is a file and a line in one of the two lists.
 
 mod late;
+mod mm_amount;
+mod mm_average;
 mod mm_classify;
 mod mm_embed;
 mod mm_errors;
 mod mm_fuse;
 mod mm_models;
+mod mm_ocr;
 mod mm_predict;
 mod mm_predict_table;
 mod mm_search;
@@ -14,6 +17,7 @@ mod mm_transcribe;
 mod mm_try_classify;
 mod mm_try_embed;
 mod mm_try_fuse;
+mod mm_try_ocr;
 mod mm_try_predict;
 mod mm_try_similarity;
 mod mm_try_transcribe;
@@ -23,7 +27,7 @@ mod vectors;
 use std::sync::Arc;
 
 use datafusion::catalog::TableFunctionImpl;
-use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 pub(crate) use mm_models::models_batch;
 pub(crate) use mm_predict_table::PredictTable;
@@ -35,19 +39,27 @@ use crate::engine::Engine;
 /// All scalar functions, by name.
 pub(crate) fn scalar_functions(engine: &Arc<Engine>) -> Vec<ScalarUDF> {
     vec![
+        mm_amount::function(),
         mm_classify::function(engine),
         mm_embed::function(engine),
         mm_fuse::function(engine),
+        mm_ocr::function(engine),
         mm_predict::function(engine),
         mm_similarity::function(engine),
         mm_transcribe::function(engine),
         mm_try_classify::function(engine),
         mm_try_embed::function(engine),
         mm_try_fuse::function(engine),
+        mm_try_ocr::function(engine),
         mm_try_predict::function(engine),
         mm_try_similarity::function(engine),
         mm_try_transcribe::function(engine),
     ]
+}
+
+/// All aggregate functions, by name.
+pub(crate) fn aggregate_functions() -> Vec<AggregateUDF> {
+    vec![mm_average::function()]
 }
 
 /// A function that stands in FROM.

@@ -10,10 +10,12 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields};
 
+use super::ocr::lines_type;
 use super::rows::run_of;
 use super::run::{Failure, Step};
 use super::speech::transcript_fields;
 use super::tensor::{Data, HostTensor};
+use super::voice_activity::voice_activity_fields;
 use crate::error::{Error, Kind, Result};
 use crate::package::{Activation, ClassNames, Element, Manifest, OutputRef, Prediction};
 
@@ -33,8 +35,8 @@ impl Wanted {
             (_, Prediction::Classification { scores, label, .. }) => [scores].into_iter().chain(label).cloned().collect(),
             (_, Prediction::Regression { value }) => vec![value.clone()],
             (_, Prediction::Outputs { fields }) => fields.iter().map(|(_, reference)| reference.clone()).collect(),
-            // Its tokens are written one by one, and come from no single run of a graph.
-            (_, Prediction::Transcript { .. }) => Vec::new(),
+            // They come from no single run of a graph.
+            (_, Prediction::Transcript { .. } | Prediction::Lines { .. } | Prediction::VoiceActivity { .. }) => Vec::new(),
         })
     }
 }
@@ -56,6 +58,8 @@ pub fn result_type(manifest: &Manifest, wanted: Wanted) -> Result<DataType> {
         (_, Prediction::Classification { classes, .. }) => Ok(DataType::Struct(class_fields(classes))),
         (_, Prediction::Regression { value }) => Ok(arrow_type(manifest.port(value)?.element)),
         (_, Prediction::Transcript { .. }) => Ok(DataType::Struct(transcript_fields())),
+        (_, Prediction::Lines { .. }) => Ok(lines_type()),
+        (_, Prediction::VoiceActivity { .. }) => Ok(DataType::Struct(voice_activity_fields())),
         (_, Prediction::Outputs { fields }) => {
             let field = |(name, reference): &(String, OutputRef)| Ok(Field::new(name, output_type(manifest, reference)?, true));
             Ok(DataType::Struct(fields.iter().map(field).collect::<Result<Fields>>()?))

@@ -4,16 +4,21 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use arrow::array::{Array, AsArray};
+use arrow::datatypes::Float64Type;
 use bytes::Bytes;
 
 use super::fetch::Fetched;
+use super::limits::Limits;
 use super::loaded::LoadedModel;
 use super::run::{Failure, Request, Step, places};
 use super::workers;
 use crate::error::{Error, Kind, Result};
 use crate::media::{Place, fetch_local};
-use crate::modality::{Column, Tokens, picture_to_tensor, samples, sound_features};
-use crate::package::{AudioSpec, ImageSpec, Input, Modality};
+use crate::modality::{
+    Column, Document, Tokens, Window, is_document, picture_to_tensor, rgb_to_tensor, samples, sound_features, split_page, video_to_tensor,
+    window,
+};
+use crate::package::{AudioSpec, ImageSpec, Input, Modality, SeriesSpec, VideoSpec};
 
 /// What a call works on.
 pub(super) struct Work<'a> {
@@ -26,10 +31,12 @@ pub(super) struct Work<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Encoded {
     pub(super) tokens: HashMap<String, Vec<Tokens>>,
-    /// Empty for a picture that is absent.
+    /// Empty for a picture that is absent; the frames of a video one behind the other.
     pub(super) pixels: HashMap<String, Vec<Vec<f32>>>,
     /// Empty for a sound that is absent.
     pub(super) sounds: HashMap<String, Vec<Vec<f32>>>,
+    /// Without steps for a window that is absent.
+    pub(super) series: HashMap<String, Vec<Window>>,
 }
 
 pub(super) type Outcome<T> = Result<T, (Step, Error)>;
@@ -60,9 +67,17 @@ pub(super) fn encode(
                 let one = |row: usize| pixels(work, input, spec, column, row, fetched);
                 encoded.pixels.insert(input.name.clone(), sort_out(all(rows, one, on_all_workers), &mut keep));
             }
+            Modality::Video(spec) => {
+                let one = |row: usize| video(work, input, spec, column, row, fetched);
+                encoded.pixels.insert(input.name.clone(), sort_out(all(rows, one, on_all_workers), &mut keep));
+            }
             Modality::Audio(spec) => {
                 let one = |row: usize| sound(work, input, spec, column, row, fetched);
                 encoded.sounds.insert(input.name.clone(), sort_out(all(rows, one, on_all_workers), &mut keep));
+            }
+            Modality::Series(spec) => {
+                let one = |row: usize| series(work, spec, column, row);
+                encoded.series.insert(input.name.clone(), sort_out(all(rows, one, on_all_workers), &mut keep));
             }
             _ => {}
         }
@@ -112,12 +127,45 @@ fn tokens(work: &Work<'_>, input: &str, column: &Column, row: usize) -> Outcome<
     tokens
 }
 
+fn series(work: &Work<'_>, spec: &SeriesSpec, column: &Column, row: usize) -> Outcome<Window> {
+    if !column.is_present(row) {
+        return Ok(Window::default());
+    }
+    let start = Instant::now();
+    let samples = column.values.as_list::<i64>().value(row);
+    let samples = samples.as_primitive::<Float64Type>().iter().map(|value| value.unwrap_or(f64::NAN)).collect();
+    let window = window(samples, spec, work.request.limits.max_series_steps).map_err(|error| (Step::Input, error));
+    work.request.stats.feature_time.since(start);
+    window
+}
+
 fn pixels(work: &Work<'_>, input: &Input, spec: &ImageSpec, column: &Column, row: usize, fetched: &Fetched) -> Outcome<Vec<f32>> {
     let Some(bytes) = medium(work, input, column, row, fetched)? else { return Ok(Vec::new()) };
     let start = Instant::now();
-    let tensor = picture_to_tensor(&bytes, spec, work.request.limits).map_err(|error| (Step::Decode, error));
+    let tensor = picture(&bytes, spec, page(column, row), work.request.limits).map_err(|error| (Step::Decode, error));
     work.request.stats.decode_time.since(start);
     tensor
+}
+
+fn video(work: &Work<'_>, input: &Input, spec: &VideoSpec, column: &Column, row: usize, fetched: &Fetched) -> Outcome<Vec<f32>> {
+    let Some(bytes) = medium(work, input, column, row, fetched)? else { return Ok(Vec::new()) };
+    let start = Instant::now();
+    let tensor = video_to_tensor(&bytes, spec, work.request.limits).map_err(|error| (Step::Decode, error));
+    work.request.stats.decode_time.since(start);
+    tensor
+}
+
+/// The tensor of a picture, or of a page of a document.
+fn picture(bytes: &Bytes, spec: &ImageSpec, page: Option<usize>, limits: &Limits) -> Result<Vec<f32>> {
+    if !is_document(bytes, page) {
+        return picture_to_tensor(bytes, spec, limits);
+    }
+    rgb_to_tensor(Document::open(bytes, limits)?.picture(page, limits)?, spec)
+}
+
+/// The page that a row's URI names.
+pub(super) fn page(column: &Column, row: usize) -> Option<usize> {
+    column.values.as_string_opt::<i32>().and_then(|uris| split_page(uris.value(row)).1)
 }
 
 fn sound(work: &Work<'_>, input: &Input, spec: &AudioSpec, column: &Column, row: usize, fetched: &Fetched) -> Outcome<Vec<f32>> {
@@ -145,7 +193,7 @@ pub(super) fn sound_samples(
 }
 
 /// The bytes of a row's medium; `None` where it is absent.
-fn medium(work: &Work<'_>, input: &Input, column: &Column, row: usize, fetched: &Fetched) -> Outcome<Option<Bytes>> {
+pub(super) fn medium(work: &Work<'_>, input: &Input, column: &Column, row: usize, fetched: &Fetched) -> Outcome<Option<Bytes>> {
     let (limits, stats) = (work.request.limits, work.request.stats);
     work.request.cancel.check().map_err(|error| (Step::Fetch, error))?;
     if !column.is_present(row) || column.values.is_null(row) {

@@ -12,8 +12,11 @@ use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
 use super::encode::Encoded;
 use super::rows::run_of;
 use crate::error::{Error, Kind, Result};
-use crate::modality::{Column, row_wise, row_wise_of};
-use crate::package::{Element, Feed, Manifest, Modality, OutputRef, Port, Source, TextSpec, TokenPart};
+use crate::modality::{Column, Window, row_wise, row_wise_of};
+use crate::package::{
+    Element, Feed, FrameOrder, Layout, Manifest, Modality, OutputRef, Pooling, Port, SeriesLayout, SeriesSpec, Source, Stage, TextSpec,
+    TokenPart, VideoSpec,
+};
 
 /// The rows of one batch and all that is known of them.
 #[derive(Debug)]
@@ -52,7 +55,7 @@ where
 }
 
 /// Numbers that were made as `f64`, in the type of the graph.
-fn numbers(port: &Port, shape: Vec<usize>, values: impl Iterator<Item = f64>) -> Result<DynValue> {
+pub(super) fn numbers(port: &Port, shape: Vec<usize>, values: impl Iterator<Item = f64>) -> Result<DynValue> {
     match port.element {
         Element::Float16 => tensor(port, shape, values.map(f16::from_f64).collect()),
         Element::Float32 => tensor(port, shape, values.map(|value| value as f32).collect()),
@@ -91,6 +94,7 @@ impl Batch<'_> {
             Source::Vector { input } => self.vector(port, input),
             Source::Tokens { input, part } => self.tokens(port, input, *part),
             Source::Pixels { input } => self.pixels(port, input),
+            Source::Frames { input } => self.frames(port, input),
             Source::Present { input } => {
                 let column = self.column(input)?;
                 numbers(port, self.flat_shape(port, 1), self.rows().map(|row| f64::from(u8::from(column.is_present(row)))))
@@ -98,6 +102,15 @@ impl Batch<'_> {
             Source::Constant { value, shape } => numbers(port, shape.clone(), (0..shape.iter().product()).map(|_| *value)),
             Source::Sound { input } => self.sound(port, input),
             Source::SoundMask { input } => self.sound_mask(port, input),
+            Source::Queries => {
+                let inputs: Vec<String> = self.manifest.inputs.iter().map(|input| input.name.clone()).collect();
+                self.columns(port, &inputs)
+            }
+            Source::ContextFeatures | Source::ContextLabels | Source::ContextState { .. } => Err(failed(port, &"the same for all rows")),
+            Source::Series { input } => self.series(port, input),
+            Source::SeriesMask { input } => self.series_mask(port, input),
+            Source::SeriesObserved { input } => self.series_observed(port, input),
+            Source::Crops => Err(failed(port, &"pieces of a picture come from an earlier stage")),
             Source::States { .. } | Source::Written | Source::WrittenPositions | Source::Carried { .. } | Source::UsesCache => {
                 Err(failed(port, &"a decoder runs step by step"))
             }
@@ -280,6 +293,111 @@ impl Batch<'_> {
         numbers(port, vec![sounds.len(), longest], mask)
     }
 
+    /// The windows of the batch, with the steps of the longest and what is known of them.
+    fn windows(&self, port: &Port, input: &str) -> Result<(Vec<&Window>, usize, &SeriesSpec)> {
+        let (Some(windows), Some(Modality::Series(spec))) =
+            (self.encoded.series.get(input), self.manifest.input(input).map(|input| &input.modality))
+        else {
+            return Err(failed(port, &"not a series"));
+        };
+        let windows: Vec<&Window> = self.positions.iter().map(|position| &windows[*position]).collect();
+        let longest = windows.iter().map(|window| window.values.len()).max().unwrap_or(0) / spec.channels.count();
+        // A graph still needs something where all are absent.
+        Ok((windows, spec.steps.unwrap_or(longest).max(1), spec))
+    }
+
+    /// The shape of a tensor with something for each measurement, which `of` gives for a window, and its values in the
+    /// order of the package.
+    fn measurements<'b, T: Copy + 'b>(
+        &self,
+        (windows, steps, spec): (Vec<&'b Window>, usize, &SeriesSpec),
+        nothing: T,
+        of: impl Fn(&'b Window) -> &'b [T],
+    ) -> (Vec<usize>, Vec<T>) {
+        let channels = spec.channels.count();
+        let mut values = vec![nothing; windows.len() * steps * channels];
+        for (window, place) in windows.iter().zip(values.chunks_exact_mut(steps * channels)) {
+            let own = of(window);
+            if spec.layout == SeriesLayout::ChannelsFirst {
+                for (channel, place) in place.chunks_exact_mut(steps).enumerate() {
+                    own.iter().skip(channel).step_by(channels).zip(place).for_each(|(value, place)| *place = *value);
+                }
+            } else {
+                place[..own.len()].copy_from_slice(own);
+            }
+        }
+        let shape = match spec.layout {
+            SeriesLayout::ChannelsFirst => vec![windows.len(), channels, steps],
+            SeriesLayout::ChannelsLast => vec![windows.len(), steps, channels],
+            SeriesLayout::Flat => vec![windows.len(), steps],
+        };
+        (shape, values)
+    }
+
+    fn series(&self, port: &Port, input: &str) -> Result<DynValue> {
+        let (shape, values) = self.measurements(self.windows(port, input)?, 0.0, |window| &window.values);
+        floats(port, shape, values)
+    }
+
+    fn series_observed(&self, port: &Port, input: &str) -> Result<DynValue> {
+        let (shape, values) = self.measurements(self.windows(port, input)?, false, |window| &window.observed);
+        numbers(port, shape, values.into_iter().map(|is_observed| f64::from(u8::from(is_observed))))
+    }
+
+    fn series_mask(&self, port: &Port, input: &str) -> Result<DynValue> {
+        let (windows, steps, _) = self.windows(port, input)?;
+        let mask = windows.iter().flat_map(|window| (0..steps).map(|step| f64::from(u8::from(window.valid.contains(&step)))));
+        numbers(port, vec![windows.len(), steps], mask)
+    }
+
+    /// Frames of each row, where they are pictures of their own; a row whose video is absent has one that is black.
+    pub(super) fn frame_counts(&self, input: &str) -> Result<Option<Vec<usize>>> {
+        let (Some(videos), Some(Modality::Video(spec))) =
+            (self.encoded.pixels.get(input), self.manifest.input(input).map(|input| &input.modality))
+        else {
+            return Ok(None);
+        };
+        let size = spec.frame_values()?;
+        let counts = self.positions.iter().map(|position| (videos[*position].len() / size).max(1));
+        Ok(spec.pooling.is_some().then(|| counts.collect()))
+    }
+
+    /// The frames of each row of a stage that looks at pictures, and how their vectors become one.
+    pub(super) fn frames_of(&self, stage: &Stage) -> Result<Option<(Vec<usize>, Pooling)>> {
+        for feed in &stage.feeds {
+            if let Source::Frames { input } = &feed.source
+                && let Some(Modality::Video(VideoSpec { pooling: Some(how), .. })) = self.manifest.input(input).map(|input| &input.modality)
+            {
+                return Ok(self.frame_counts(input)?.map(|counts| (counts, *how)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn frames(&self, port: &Port, input: &str) -> Result<DynValue> {
+        let (Some(videos), Some(Modality::Video(spec))) =
+            (self.encoded.pixels.get(input), self.manifest.input(input).map(|input| &input.modality))
+        else {
+            return Err(failed(port, &"not a video"));
+        };
+        let (size, channels, rows) = (spec.image.size()?, spec.image.channels(), self.positions.len());
+        let (height, width) = (size.height as usize, size.width as usize);
+        let counts = self.frame_counts(input)?;
+        let shape = match (&counts, spec.order, spec.image.layout) {
+            (Some(counts), _, Layout::Nchw) => vec![counts.iter().sum(), channels, height, width],
+            (Some(counts), _, Layout::Nhwc) => vec![counts.iter().sum(), height, width, channels],
+            (None, FrameOrder::FramesFirst, _) => vec![rows, spec.frames, channels, height, width],
+            (None, FrameOrder::ChannelsFirst, _) => vec![rows, channels, spec.frames, height, width],
+        };
+        let mut values = Vec::with_capacity(shape.iter().product());
+        for (place, position) in self.positions.iter().enumerate() {
+            let frames = counts.as_ref().map_or(spec.frames, |counts| counts[place]);
+            values.extend_from_slice(&videos[*position]);
+            values.resize(values.len() + frames * spec.frame_values()? - videos[*position].len(), 0.0);
+        }
+        floats(port, shape, values)
+    }
+
     fn pixels(&self, port: &Port, input: &str) -> Result<DynValue> {
         let (Some(pixels), Some(Modality::Image(spec))) =
             (self.encoded.pixels.get(input), self.manifest.input(input).map(|input| &input.modality))
@@ -289,8 +407,8 @@ impl Batch<'_> {
         let size = spec.size()?;
         let (height, width, channels) = (size.height as usize, size.width as usize, spec.channels());
         let shape = match spec.layout {
-            crate::package::Layout::Nchw => vec![self.positions.len(), channels, height, width],
-            crate::package::Layout::Nhwc => vec![self.positions.len(), height, width, channels],
+            Layout::Nchw => vec![self.positions.len(), channels, height, width],
+            Layout::Nhwc => vec![self.positions.len(), height, width, channels],
         };
         let place = |values: &mut [f32]| {
             for (position, picture) in self.positions.iter().zip(values.chunks_exact_mut((height * width * channels).max(1))) {

@@ -8,17 +8,17 @@ use ort::value::DynValue;
 
 use super::cancel::Cancel;
 use super::feeds::Batch;
+use super::loaded::LoadedModel;
 use super::pooling::{normalize, pool};
-use super::sessions::Sessions;
 use super::stats::Stats;
 use super::tensor::{Data, HostTensor, floats};
 use crate::error::{Error, Kind, Result};
-use crate::package::{ClassNames, Manifest, OutputRef, Prediction, Source, Stage};
+use crate::package::{CONTEXT_STAGE, ClassNames, Manifest, OutputRef, Pooling, Port, Prediction, Source, Stage};
 
 /// The outputs `references` for the first `rows` rows of the batch.
 pub(super) fn run_batch(
     batch: &Batch<'_>,
-    sessions: &Sessions,
+    model: &LoadedModel,
     references: &[OutputRef],
     rows: usize,
     cancel: &Cancel,
@@ -27,24 +27,32 @@ pub(super) fn run_batch(
     let manifest = batch.manifest;
     let mut vectors: HashMap<OutputRef, Vec<f32>> = HashMap::new();
     let mut wanted: Vec<Option<HostTensor>> = vec![None; references.len()];
-    for (index, stage) in manifest.stages.iter().enumerate() {
+    for (index, stage) in manifest.stages.iter().enumerate().filter(|(_, stage)| stage.name != CONTEXT_STAGE) {
         let filling = Instant::now();
-        let feeds = stage.feeds.iter().map(|feed| Ok((feed.port.name.clone(), Arc::new(batch.feed(feed, &vectors)?))));
+        let feeds = stage.feeds.iter().map(|feed| {
+            let value = if feed.source.is_context() { model.context().get(feed)? } else { Arc::new(batch.feed(feed, &vectors)?) };
+            Ok((feed.port.name.clone(), value))
+        });
         let feeds = feeds.collect::<Result<Vec<_>>>()?;
         stats.scatter_time.since(filling);
-        let outputs = cancel.guard(|options| sessions.run(index, feeds, options, stats)).map_err(|error| failed(error, stage))?;
+        let outputs = cancel.guard(|options| model.sessions().run(index, feeds, options, stats)).map_err(|error| failed(error, stage))?;
         let reading = Instant::now();
         let read = |reference: &OutputRef| {
             let port = manifest.port(reference)?;
             let absent = || Error::new(Kind::Model, format!("graph {} gave no '{}'", stage.graph, port.name));
             let (_, value) = outputs.iter().find(|(name, _)| *name == port.name).ok_or_else(absent)?;
-            let tensor = if reference.pooling.is_none() && !reference.normalize {
+            let tensor = if let Some((counts, how)) = batch.frames_of(stage)? {
+                of_frames(&counts, how, port, reference, value)?
+            } else if reference.pooling.is_none() && !reference.normalize {
                 HostTensor::read(port, value, classes(manifest))?
             } else {
                 vectors_of(batch, stage, reference, value)?
             };
             check_rows(tensor.rows(), batch.positions.len(), &port.name)?;
-            Ok(tensor)
+            match reference.first {
+                Some(width) => tensor.first(width),
+                None => Ok(tensor),
+            }
         };
         for (place, reference) in wanted.iter_mut().zip(references).filter(|(_, reference)| reference.stage == stage.name) {
             *place = Some(read(reference)?);
@@ -76,6 +84,25 @@ fn used_later(manifest: &Manifest) -> impl Iterator<Item = &OutputRef> {
         Source::Output(reference) => Some(reference),
         _ => None,
     })
+}
+
+/// A vector for each video from those of its frames; `counts` are the frames of each.
+fn of_frames(counts: &[usize], how: Pooling, port: &Port, reference: &OutputRef, value: &DynValue) -> Result<HostTensor> {
+    let (shape, values) = floats(port, value)?;
+    let &[frames, width] = shape.as_slice() else {
+        return Err(Error::new(Kind::Model, format!("output '{}' of {} dimensions cannot be pooled over frames", port.name, shape.len())));
+    };
+    check_rows(frames, counts.iter().sum(), &port.name)?;
+    let (mut pooled, mut rest) = (Vec::with_capacity(counts.len() * width), values.as_ref());
+    for count in counts {
+        let (own, others) = rest.split_at(count * width);
+        pooled.extend(pool(own, &[*count], *count, width, how));
+        rest = others;
+    }
+    if reference.normalize {
+        normalize(&mut pooled, width);
+    }
+    Ok(HostTensor { shape: vec![counts.len(), width], data: Data::Float32(pooled) })
 }
 
 fn classes(manifest: &Manifest) -> Option<&ClassNames> {

@@ -42,10 +42,11 @@ pub(super) fn row_keys(model: &str, manifest: &Manifest, request: &Request<'_>) 
     let mut common = Sha256::new();
     common.update(model);
     common.update(format!(
-        "{:?} {:?} {:?} {}",
+        "{:?} {:?} {:?} {} {}",
         request.wanted,
         request.limits.device,
         request.limits.gpu.tf32,
+        request.limits.document_dpi,
         request.inputs.iter().map(Vec::len).fold(String::new(), |text, count| format!("{text}{count},"))
     ));
     request.cancel.check()?;

@@ -19,8 +19,16 @@ pub struct Limits {
     pub max_media_bytes: usize,
     /// Largest decoded picture, in pixels.
     pub max_image_pixels: usize,
+    /// Dots an inch at which pages of PDF are drawn.
+    pub document_dpi: usize,
+    /// Most pages of a document.
+    pub max_document_pages: usize,
+    /// Most frames of a video that are decoded for a row.
+    pub max_video_frames: usize,
     /// Longest sound, in seconds.
     pub max_audio_seconds: usize,
+    /// Longest window of measurements, in steps.
+    pub max_series_steps: usize,
     /// Longest text, in bytes.
     pub max_text_bytes: usize,
     /// Time for one fetch with its retries.
@@ -64,7 +72,11 @@ impl Default for Limits {
             batch_tokens: 0,
             max_media_bytes: 64 << 20,
             max_image_pixels: 89_478_485,
+            document_dpi: 144,
+            max_document_pages: 1_000,
+            max_video_frames: 10_000,
             max_audio_seconds: 3_600,
+            max_series_steps: 1_000_000,
             max_text_bytes: 1_000_000,
             fetch_timeout_ms: 30_000,
             fetch_retries: 3,

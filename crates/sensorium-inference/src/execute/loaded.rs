@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
+use super::context::ContextTensors;
 use super::limits::Limits;
 use super::opened;
 use super::sessions::Sessions;
@@ -30,6 +31,7 @@ pub(crate) struct LoadedModel {
     sessions: Arc<Sessions>,
     text: HashMap<String, Arc<TextEncoder>>,
     written: Option<Arc<TextDecoder>>,
+    context: ContextTensors,
 }
 
 impl LoadedModel {
@@ -47,7 +49,12 @@ impl LoadedModel {
             _ => None,
         };
         let sessions = opened::sessions(manifest, folder, limits)?;
-        Ok(Self { manifest: Arc::clone(manifest), rows, totals: Stats::default(), running, sessions, text, written })
+        let context = ContextTensors::load(manifest, folder, &sessions)?;
+        Ok(Self { manifest: Arc::clone(manifest), rows, totals: Stats::default(), running, sessions, text, written, context })
+    }
+
+    pub(super) fn context(&self) -> &ContextTensors {
+        &self.context
     }
 
     pub(super) fn sessions(&self) -> &Sessions {

@@ -18,10 +18,10 @@ use super::graph::run_batch;
 use super::limits::Limits;
 use super::loaded::LoadedModel;
 use super::results::Results;
-use super::speech;
 use super::stats::Stats;
 use super::values::Values;
 use super::workers;
+use super::{ocr, speech, voice_activity};
 use crate::error::{Error, Kind, Result};
 use crate::media::MediaAccess;
 use crate::modality::prepare;
@@ -121,6 +121,10 @@ struct Sizes {
     token_multiple: usize,
 }
 
+/// Pairs of a row that is asked about and one whose label is known, in a batch of an in-context model: attention takes a
+/// few bytes for each, in every head.
+const CONTEXT_PAIRS: usize = 1 << 20;
+
 /// A core works out of its caches: more rows at once only push each other out.
 const CORE: Sizes = Sizes { media: 4, numbers: 4_096, tokens: 512, token_multiple: 1 };
 /// A GPU needs enough rows to fill all its multiprocessors.
@@ -144,6 +148,12 @@ pub(super) fn run(model: &LoadedModel, request: &Request<'_>) -> Result<Answer> 
     let work = Work { model, columns: &columns, request };
     if let Prediction::Transcript { speech } = &manifest.prediction {
         return speech::run(&work, speech, &rows, failures);
+    }
+    if let Prediction::Lines { ocr } = &manifest.prediction {
+        return ocr::run(&work, ocr, &rows, failures);
+    }
+    if let Prediction::VoiceActivity { activity } = &manifest.prediction {
+        return voice_activity::run(&work, activity, &rows, failures);
     }
     let references = request.wanted.references(manifest)?;
     let collectors = references.iter().map(|reference| Collector::new(manifest, reference, request.rows)).collect::<Result<_>>()?;
@@ -256,6 +266,8 @@ impl Sizes {
 
     fn rows(self, manifest: &Manifest) -> usize {
         let own = if has_media(manifest) { self.media } else { self.numbers };
+        // Each row that is asked about looks at all whose labels are known.
+        let own = manifest.context.as_ref().map_or(own, |context| own.min((CONTEXT_PAIRS / context.rows.max(1)).max(1)));
         manifest.stages.iter().find_map(Stage::fixed_batch).unwrap_or(own)
     }
 }
@@ -290,6 +302,8 @@ struct Length<'a> {
 
 /// Steps of models that read samples, a second: wav2vec2 and its kin have strides of 20 ms.
 const SOUND_STEPS: u32 = 50;
+/// Models of measurements are small: a step of theirs is worth a part of a token.
+const SERIES_STEPS: usize = 8;
 
 fn lengths<'a>(manifest: &'a Manifest, encoded: &'a Encoded) -> Vec<Length<'a>> {
     let length = |input: &'a Input| match &input.modality {
@@ -302,6 +316,11 @@ fn lengths<'a>(manifest: &'a Manifest, encoded: &'a Encoded) -> Vec<Length<'a>> 
             let sounds = encoded.sounds.get(&input.name)?;
             let unit = (spec.sampling_rate / SOUND_STEPS).max(1) as usize;
             Some(Length { of: Box::new(move |position| sounds[position].len()), unit, must_be_equal: spec.needs_equal_lengths() })
+        }
+        Modality::Series(spec) if spec.steps.is_none() => {
+            let windows = encoded.series.get(&input.name)?;
+            let of = Box::new(move |position: usize| windows[position].values.len() / spec.channels.count());
+            Some(Length { of, unit: SERIES_STEPS, must_be_equal: spec.needs_equal_lengths() })
         }
         _ => None,
     };
@@ -350,7 +369,7 @@ fn run_or_split(
         positions: fill_up(&model.manifest, positions),
     };
     model.running.fetch_add(1, Ordering::Relaxed);
-    let result = run_batch(&batch, model.sessions(), references, positions.len(), work.request.cancel, stats);
+    let result = run_batch(&batch, model, references, positions.len(), work.request.cancel, stats);
     model.running.fetch_sub(1, Ordering::Relaxed);
     stats.batches.add(1);
     let (tokens, padded) = batch.tokens_and_padding();

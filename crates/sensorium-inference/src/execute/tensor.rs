@@ -114,6 +114,26 @@ fn zipmap(port: &Port, value: &DynValue, classes: Option<&ClassNames>) -> Result
 }
 
 impl HostTensor {
+    /// The first `width` values of each row.
+    ///
+    /// # Errors
+    /// When there are fewer.
+    pub(crate) fn first(self, width: usize) -> Result<Self> {
+        let (rows, own) = (self.rows(), self.width());
+        if own < width {
+            return Err(Error::new(Kind::Model, format!("{own} values a row where {width} are needed")));
+        }
+        let shape = vec![rows, width];
+        let kept = |value: Vec<f32>| value.chunks_exact(own.max(1)).flat_map(|row| &row[..width]).copied().collect();
+        let data = match self.data {
+            _ if own == width => self.data,
+            Data::Float32(values) => Data::Float32(kept(values)),
+            Data::Float64(values) => Data::Float32(kept(values.into_iter().map(|value| value as f32).collect())),
+            _ => return Err(Error::new(Kind::Model, "scores that are no floating-point numbers")),
+        };
+        Ok(Self { shape, data })
+    }
+
     /// Keeps the first `rows` rows.
     pub(crate) fn truncate(&mut self, rows: usize) {
         let count = rows.saturating_mul(self.width());

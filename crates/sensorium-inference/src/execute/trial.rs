@@ -3,10 +3,15 @@
 use std::io::Cursor;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use arrow::array::{ArrayRef, BinaryArray, BooleanArray, FixedSizeListArray, Float32Array, Float64Array, Int64Array, StringArray};
+use arrow::array::{
+    ArrayRef, BinaryArray, BooleanArray, FixedSizeListArray, Float32Array, Float64Array, Float64Builder, Int64Array, ListBuilder,
+    StringArray,
+};
 use arrow::datatypes::{DataType, Field};
-use image::{ImageFormat, RgbImage};
+use image::codecs::gif::GifEncoder;
+use image::{Delay, Frame, ImageFormat, RgbImage, RgbaImage};
 
 use super::answer::{Wanted, is_not_finite, result_type};
 use super::cancel::Cancel;
@@ -16,13 +21,15 @@ use super::run::{Request, run};
 use super::stats::Stats;
 use crate::error::{Error, Kind, Result};
 use crate::media::MediaAccess;
-use crate::package::{Draft, Element, Input, Manifest, Modality, Prediction};
+use crate::package::{Draft, Element, Input, Manifest, Modality, Prediction, Sampling, SeriesSpec, VideoSpec};
 use crate::runtime::Device;
 
 /// Two, so that a graph that works on the whole batch instead of row by row is noticed.
 const ROWS: usize = 2;
 /// Tokens that a model writes at most: some with a cache.
 const WRITTEN_TOKENS: usize = 4;
+/// Enough for a few layers that each look at several steps.
+const MADE_UP_STEPS: usize = 64;
 
 /// Loads the draft and runs it on made-up rows: zeros, ones, empty categories, a word, a grey picture.
 ///
@@ -95,9 +102,40 @@ fn made_up(input: &Input) -> Result<ArrayRef> {
             Arc::new(FixedSizeListArray::new(item, size, Arc::new(Float32Array::from(vec![0.0; ROWS * width])), None))
         }
         Modality::Text(_) => Arc::new(StringArray::from(vec!["word", "two words"])),
+        Modality::Series(spec) => made_up_series(spec),
+        Modality::Video(spec) => Arc::new(BinaryArray::from_vec(vec![&grey_video(spec)?; ROWS])),
         Modality::Audio(spec) => Arc::new(BinaryArray::from_vec(vec![&tone(spec.sampling_rate); ROWS])),
-        Modality::Image(_) => Arc::new(BinaryArray::from_vec(vec![&grey_picture()?; ROWS])),
+        Modality::Image(_) | Modality::Document => Arc::new(BinaryArray::from_vec(vec![&grey_picture()?; ROWS])),
     })
+}
+
+/// Windows that no package refuses: of the right length, or of two lengths where any will do.
+fn made_up_series(spec: &SeriesSpec) -> ArrayRef {
+    let mut windows = ListBuilder::new(ListBuilder::new(Float64Builder::new()));
+    for row in 0..ROWS {
+        for step in 0..spec.steps.unwrap_or(MADE_UP_STEPS + row) {
+            (0..spec.channels.count()).for_each(|channel| windows.values().values().append_value((step + channel) as f64));
+            windows.values().append(true);
+        }
+        windows.append(true);
+    }
+    Arc::new(windows.finish())
+}
+
+/// An animation long enough for what the package looks at.
+fn grey_video(spec: &VideoSpec) -> Result<Vec<u8>> {
+    let delay = match spec.sampling {
+        Sampling::Uniform => Duration::from_millis(100),
+        Sampling::EverySeconds(seconds) => Duration::from_secs_f64(seconds.clamp(0.02, 600.0)),
+    };
+    let mut bytes = Vec::new();
+    let mut encoder = GifEncoder::new(&mut bytes);
+    let picture = RgbaImage::from_pixel(8, 8, image::Rgba([128, 128, 128, 255]));
+    let frame = || Frame::from_parts(picture.clone(), 0, 0, Delay::from_saturating_duration(delay));
+    let written = encoder.encode_frames((0..spec.frames).map(|_| frame()));
+    written.map_err(|error| Error::new(Kind::Media, format!("cannot make a video up: {error}")))?;
+    drop(encoder);
+    Ok(bytes)
 }
 
 fn grey_picture() -> Result<Vec<u8>> {

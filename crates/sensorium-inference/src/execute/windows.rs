@@ -11,7 +11,7 @@ pub enum Windows {
     Single,
     /// No more than busy cores: media, each of which is worked off alone and whose results may be long.
     Short,
-    /// The more texts are sorted together, the less of a batch is padding; the more rows are told apart together, the
+    /// The more texts or series are sorted together, the less of a batch is padding; the more rows are told apart together, the
     /// fewer are run.
     Long,
 }
@@ -22,6 +22,6 @@ pub fn windows(manifest: &Manifest, limits: &Limits) -> Windows {
     if has(|input| input.modality.is_media()) {
         return Windows::Short;
     }
-    let is_text = has(|input| matches!(input.modality, Modality::Text(_)));
-    if is_text || limits.device.may_be_gpu() || is_worthwhile(manifest, limits) { Windows::Long } else { Windows::Single }
+    let has_length = has(|input| matches!(input.modality, Modality::Text(_) | Modality::Series(_)));
+    if has_length || limits.device.may_be_gpu() || is_worthwhile(manifest, limits) { Windows::Long } else { Windows::Single }
 }

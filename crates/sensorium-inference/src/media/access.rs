@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use url::Url;
 
 use crate::error::{Error, Kind, Result};
+use crate::modality::split_page;
 
 /// The places a call may read media from.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +29,7 @@ impl MediaAccess {
     /// Resolves `uri` of `input` and refuses what lies outside the roots. Symbolic links are followed before the check.
     pub(crate) fn locate(&self, input: &str, uri: &str) -> Result<Place> {
         let base = self.bases.get(input).map(String::as_str);
+        let (uri, _) = split_page(uri);
         match absolute(uri, base)? {
             Place::Local(path) => self.allow_local(uri, &path, base),
             Place::Remote(url) => self.allow_remote(uri, url, base),

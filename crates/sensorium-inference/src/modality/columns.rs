@@ -14,14 +14,16 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 
 use super::row_wise::row_wise;
+use super::series::{is_series, series};
 use crate::error::{Error, Kind, Result};
 use crate::execute::{Failure, Step};
-use crate::package::{Element, Input, Missing, Modality};
+use crate::package::{Channels, Element, Input, Missing, Modality, SeriesSpec};
 
 /// The values of one input, one per row.
 #[derive(Debug)]
 pub(crate) struct Column {
-    /// Values in the type of [`element_type`], `Utf8` or `LargeBinary`; vectors are flattened to `rows * width`.
+    /// Values in the type of [`element_type`], `Utf8` or `LargeBinary`; vectors are flattened to `rows * width`, windows of
+    /// measurements are lists of `steps * channels` double-precision numbers.
     pub(crate) values: ArrayRef,
     /// Which rows have a value; `None` where all have.
     present: Option<NullBuffer>,
@@ -98,9 +100,13 @@ pub fn input_accepts(input: &Input, data_type: &DataType) -> Result<()> {
         Modality::Number { .. } => refuse("a column of integers; round and CAST(.. AS BIGINT) where that is meant"),
         Modality::Category { .. } | Modality::Text(_) if is_text(data_type) => Ok(()),
         Modality::Category { .. } | Modality::Text(_) => refuse("a column of text; CAST(.. AS VARCHAR) where that is meant"),
-        Modality::Image(_) | Modality::Audio(_) if is_text(data_type) || is_bytes(data_type) => Ok(()),
+        modality if modality.is_media() && (is_text(data_type) || is_bytes(data_type)) => Ok(()),
         Modality::Image(_) => refuse("a column of URIs, or of encoded pictures as bytes"),
         Modality::Audio(_) => refuse("a column of URIs, or of encoded sound as bytes"),
+        Modality::Document => refuse("a column of URIs, or of pictures or documents as bytes"),
+        Modality::Video(_) => refuse("a column of URIs, or of encoded videos as bytes"),
+        Modality::Series(spec) if is_series(data_type, spec) => Ok(()),
+        Modality::Series(spec) => refuse(&series_hint(spec)),
         Modality::Vector { width, element } => match data_type {
             DataType::FixedSizeList(item, length)
                 if is_number(item.data_type(), *element) && usize::try_from(*length).is_ok_and(|length| length == *width) =>
@@ -110,6 +116,17 @@ pub fn input_accepts(input: &Input, data_type: &DataType) -> Result<()> {
             DataType::List(item) | DataType::LargeList(item) if is_number(item.data_type(), *element) => Ok(()),
             _ => refuse(&format!("a list column with {width} numbers a row")),
         },
+    }
+}
+
+fn series_hint(spec: &SeriesSpec) -> String {
+    match &spec.channels {
+        Channels::Count(1) => "a list of numbers, one a step: array_agg(x ORDER BY time)".into(),
+        Channels::Count(channels) => format!("a list of lists, {channels} numbers a step: array_agg([x, y] ORDER BY time)"),
+        Channels::Names(names) => {
+            let fields: Vec<String> = names.iter().map(|name| format!("{name}: {name}")).collect();
+            format!("a list of structs, one a step: array_agg({{{}}} ORDER BY time)", fields.join(", "))
+        }
     }
 }
 
@@ -129,9 +146,14 @@ pub(crate) fn prepare(input: &Input, arguments: &[ArrayRef], rows: usize, failur
         Modality::Number { element, missing } => number(input, &array, *element, missing.as_ref(), failures),
         Modality::Category { missing } => category(&array, missing.as_ref()),
         Modality::Text(_) => strings(&array),
-        Modality::Image(_) | Modality::Audio(_) if is_bytes(array.data_type()) => binary(&array),
-        Modality::Image(_) | Modality::Audio(_) => strings(&array),
+        modality if modality.is_media() && is_bytes(array.data_type()) => binary(&array),
+        Modality::Image(_) | Modality::Audio(_) | Modality::Video(_) | Modality::Document => strings(&array),
         Modality::Vector { width, element } => vector(input, &array, *width, *element, failures),
+        Modality::Series(spec) => {
+            let (values, wrong) = series(&array, spec)?;
+            failures.extend(wrong.into_iter().map(|(row, error)| Failure { row, uri: None, step: Step::Input, error }));
+            Ok(Column { present: presence(&array), values })
+        }
     }
 }
 

@@ -2,14 +2,21 @@
 
 mod audio;
 mod columns;
+mod document;
 mod image;
 mod row_wise;
+mod series;
 mod text;
+mod video;
 
 pub use audio::sound_to_tensor;
 pub(crate) use audio::{log_mel_frames, samples, sound_features};
 pub use columns::input_accepts;
 pub(crate) use columns::{Column, prepare};
+pub(crate) use document::{Document, is_document, split_page};
 pub use image::picture_to_tensor;
+pub(crate) use image::{resize_bilinear, rgb_to_tensor};
 pub(crate) use row_wise::{row_wise, row_wise_of};
+pub(crate) use series::{Window, window};
 pub(crate) use text::{TextDecoder, TextEncoder, Tokens};
+pub(crate) use video::video_to_tensor;

@@ -1,6 +1,6 @@
 //! Facts of a graph that decide whether and how it may run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,8 @@ pub(crate) struct GraphFacts {
     pub(crate) external_files: BTreeSet<String>,
     /// Class labels of the ONNX-ML classifiers and ZipMaps in the graph.
     pub(crate) class_names: Option<ClassNames>,
+    /// What the exporter wrote into the file besides.
+    pub(crate) metadata: BTreeMap<String, String>,
     /// Whether some node is an ONNX-ML regressor.
     pub(crate) is_regressor: bool,
 }
@@ -57,7 +59,8 @@ impl GraphFacts {
         if model.ir_version == 0 || graph.nodes.is_empty() {
             return Err(broken());
         }
-        let mut facts = Self::default();
+        let metadata = model.metadata.into_iter().map(|entry| (entry.key, entry.value)).collect();
+        let mut facts = Self { metadata, ..Self::default() };
         facts.visit_graph(&graph);
         for function in &model.functions {
             function.nodes.iter().for_each(|node| facts.visit_node(node));

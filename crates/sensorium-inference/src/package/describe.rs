@@ -4,7 +4,9 @@ use super::audio_spec::{AudioFeatures, AudioSpec};
 use super::image_spec::{ImageSpec, Resize};
 use super::joint::Matching;
 use super::manifest::{Input, Manifest, Missing, Modality, OutputRef, Prediction};
+use super::series_spec::{Channels, SeriesScale, SeriesSpec};
 use super::text_spec::TextSpec;
+use super::video_spec::{Sampling, VideoSpec};
 
 impl Input {
     /// What the input takes and what is done to it, in one line.
@@ -16,6 +18,9 @@ impl Input {
             Modality::Text(spec) => describe_text(spec),
             Modality::Image(spec) => describe_image(spec),
             Modality::Audio(spec) => describe_sound(spec),
+            Modality::Series(spec) => describe_series(spec),
+            Modality::Video(spec) => describe_video(spec),
+            Modality::Document => "a picture of any size, or all pages of a PDF or TIFF".into(),
         };
         if self.optional { format!("{detail}, optional") } else { detail }
     }
@@ -55,6 +60,29 @@ fn describe_sound(spec: &AudioSpec) -> String {
     }
 }
 
+fn describe_video(spec: &VideoSpec) -> String {
+    let which = match spec.sampling {
+        Sampling::Uniform => format!("{} frames", spec.frames),
+        Sampling::EverySeconds(seconds) => format!("a frame each {seconds} s, at most {}", spec.frames),
+    };
+    let pooling = spec.pooling.map_or(String::new(), |pooling| format!(", {} over frames", format!("{pooling:?}").to_lowercase()));
+    format!("{which}, {}{pooling}", describe_image(&spec.image))
+}
+
+fn describe_series(spec: &SeriesSpec) -> String {
+    let steps = spec.steps.map_or("any number of".into(), |steps| steps.to_string());
+    let channels = match &spec.channels {
+        Channels::Count(count) => format!("{count} channels"),
+        Channels::Names(names) => names.join(", "),
+    };
+    let scale = match &spec.normalize {
+        SeriesScale::None => "",
+        SeriesScale::Window { .. } => ", each window normalised",
+        SeriesScale::Fixed { .. } => ", normalised",
+    };
+    format!("{steps} steps of {channels}{scale}{}", describe_missing(spec.missing.as_ref()))
+}
+
 impl OutputRef {
     /// Where the value comes from and what is done to it.
     pub fn describe(&self) -> String {
@@ -89,6 +117,8 @@ impl Manifest {
                 };
                 format!("text in {language}, {}", if speech.timestamps { "segments with times" } else { "without times" })
             }
+            Prediction::Lines { ocr } => format!("lines of text in {} characters", ocr.characters.len()),
+            Prediction::VoiceActivity { activity } => format!("speech from a probability of {} on", activity.threshold),
             Prediction::Outputs { fields } => fields.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", "),
         }
     }

@@ -13,7 +13,8 @@ use super::port::{Port, Signature};
 use super::source::{Files, read_json};
 use super::tasks::output;
 use super::text_spec::TextSpec;
-use super::{hugging_face_joint, hugging_face_speech};
+use super::video_spec::{FrameOrder, VideoSpec};
+use super::{hugging_face_joint, hugging_face_series, hugging_face_speech};
 use crate::error::{Error, Kind, Result};
 
 /// Reads the folder; `config.json` is known to be there.
@@ -21,6 +22,9 @@ pub(super) fn read(files: &mut Files, options: &ImportOptions) -> Result<Manifes
     let config = read_json(&files.root.join("config.json"))?.unwrap_or_default();
     if let Some(speech) = hugging_face_speech::read(files, &config, options)? {
         return Ok(speech);
+    }
+    if let Some(series) = hugging_face_series::read(files, &config, options)? {
+        return Ok(series);
     }
     if options.task.is_some() {
         return Err(Error::new(Kind::Setting, "option task has no effect: config.json says what the model is for")
@@ -37,7 +41,7 @@ pub(super) fn read(files: &mut Files, options: &ImportOptions) -> Result<Manifes
     } else if signature.inputs.iter().any(|port| token_part(&port.name).is_some()) {
         text_input(files, &signature.inputs, options)?
     } else {
-        image_input(files, &signature.inputs)?
+        picture_input(files, &config, &signature.inputs, options)?
     };
     let embedding = embedding(files, &signature.outputs, &input.modality)?;
     let prediction = prediction(&config, &signature.outputs, embedding.as_ref(), options)?;
@@ -76,17 +80,45 @@ fn text_input(files: &mut Files, ports: &[Port], options: &ImportOptions) -> Res
     Ok((Input { name: "text".into(), optional: false, modality }, feeds))
 }
 
+/// A picture, or a video where the graph takes several at once.
+fn picture_input(files: &Files, config: &Value, ports: &[Port], options: &ImportOptions) -> Result<(Input, Vec<Feed>)> {
+    match ports {
+        [port] if port.shape.len() == VIDEO_DIMENSIONS => {
+            let frames = config["num_frames"].as_u64().and_then(|frames| usize::try_from(frames).ok()).or(port.shape[1]);
+            let frames = frames.ok_or_else(|| Error::new(Kind::Package, "video model without num_frames in config.json"))?;
+            let sampling = options.sampling.ok_or_else(|| {
+                Error::new(Kind::Package, format!("nothing says which {frames} frames of a video the model looks at"))
+                    .with_hint("OPTIONS (sampling = 'uniform'), or sampling = 0.5 for a frame each half second")
+            })?;
+            let spec =
+                VideoSpec { image: preprocessing(files)?, frames, sampling, order: FrameOrder::FramesFirst, pooling: None }.check()?;
+            spec.check_port(port)?;
+            let feed = Feed { port: port.clone(), source: Source::Frames { input: "video".into() } };
+            Ok((Input { name: "video".into(), optional: false, modality: Modality::Video(spec) }, vec![feed]))
+        }
+        _ => image_input(files, ports),
+    }
+}
+
+/// Rows, frames, channels, height and width.
+const VIDEO_DIMENSIONS: usize = 5;
+
+/// What is done to a picture, as the folder says.
+fn preprocessing(files: &Files) -> Result<ImageSpec> {
+    let config = read_json(&files.root.join("preprocessor_config.json"))?.ok_or_else(|| {
+        Error::new(Kind::Package, "image model without preprocessor_config.json: resize, mean and std cannot be known")
+            .with_hint("export it with the model, or write them in `sensorium.toml`")
+    })?;
+    ImageSpec::from_preprocessor(&config)
+}
+
 fn image_input(files: &Files, ports: &[Port]) -> Result<(Input, Vec<Feed>)> {
     let [port] = ports else {
         let names: Vec<String> = ports.iter().map(ToString::to_string).collect();
         return Err(Error::new(Kind::Package, format!("neither a text nor an image model: inputs {}", names.join(", ")))
             .with_hint("describe the inputs in `sensorium.toml`"));
     };
-    let config = read_json(&files.root.join("preprocessor_config.json"))?.ok_or_else(|| {
-        Error::new(Kind::Package, "image model without preprocessor_config.json: resize, mean and std cannot be known")
-            .with_hint("export it with the model, or write them in `sensorium.toml`")
-    })?;
-    let spec = ImageSpec::from_preprocessor(&config)?;
+    let spec = preprocessing(files)?;
     check_pixels(port, &spec)?;
     let feed = Feed { port: port.clone(), source: Source::Pixels { input: "image".into() } };
     Ok((Input { name: "image".into(), optional: false, modality: Modality::Image(spec) }, vec![feed]))
@@ -214,7 +246,7 @@ fn pooling_mode(config: &Value) -> Result<Pooling> {
 /// Classification and regression heads say so in `config.json`; anything else returns its vector or its outputs.
 fn prediction(config: &Value, ports: &[Port], embedding: Option<&OutputRef>, options: &ImportOptions) -> Result<Prediction> {
     let architecture = config["architectures"][0].as_str().unwrap_or("");
-    let kinds = ["ForSequenceClassification", "ForImageClassification", "ForAudioClassification"];
+    let kinds = ["ForSequenceClassification", "ForImageClassification", "ForAudioClassification", "ForVideoClassification"];
     let is_classifier = kinds.iter().any(|kind| architecture.ends_with(kind));
     let logits = ports.iter().find(|port| port.name == "logits");
     if let (true, Some(port)) = (is_classifier, logits) {
@@ -245,7 +277,7 @@ fn prediction(config: &Value, ports: &[Port], embedding: Option<&OutputRef>, opt
     }
 }
 
-fn id2label(config: &Value) -> Result<Vec<String>> {
+pub(super) fn id2label(config: &Value) -> Result<Vec<String>> {
     let unknown = || {
         Error::new(Kind::Package, "classifier without labels: config.json has no complete id2label")
             .with_hint("OPTIONS (labels = 'a,b,c') in the order of the logits")

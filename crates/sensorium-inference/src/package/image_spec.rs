@@ -128,8 +128,21 @@ impl ImageSpec {
     pub(crate) fn from_preprocessor(config: &Value) -> Result<Self> {
         let kind = ["image_processor_type", "feature_extractor_type"].iter().find_map(|key| config[*key].as_str()).unwrap_or("");
         let family = kind.trim_end_matches("Fast").trim_end_matches("ImageProcessor").trim_end_matches("FeatureExtractor");
-        let known =
-            ["ViT", "DeiT", "CLIP", "Bit", "ConvNext", "EfficientNet", "MobileNetV1", "MobileNetV2", "Siglip", "Beit", "BlipImage", "Blip"];
+        let known = [
+            "ViT",
+            "DeiT",
+            "CLIP",
+            "Bit",
+            "ConvNext",
+            "EfficientNet",
+            "MobileNetV1",
+            "MobileNetV2",
+            "Siglip",
+            "Beit",
+            "BlipImage",
+            "Blip",
+            "VideoMAE",
+        ];
         if !known.contains(&family) {
             return Err(unknown(&format!("image processor '{kind}'")));
         }
@@ -175,7 +188,7 @@ fn arithmetic(config: &Value, family: &str) -> Result<(f32, Vec<f32>, Vec<f32>)>
 
 fn geometry(config: &Value, family: &str) -> Result<(Option<Resize>, Option<Size>)> {
     // These crop unless told otherwise, and take one number for the shorter side; the others warp to a square.
-    let crops_by_default = ["CLIP", "Bit", "DeiT", "MobileNetV1", "MobileNetV2"].contains(&family);
+    let crops_by_default = ["CLIP", "Bit", "DeiT", "MobileNetV1", "MobileNetV2", "VideoMAE"].contains(&family);
     let one_is_shortest = crops_by_default && family != "DeiT";
     let crops = if crops_by_default { flag(config, "do_center_crop")? } else { config["do_center_crop"].as_bool().unwrap_or(false) };
     let crop = if crops { Some(size(&config["crop_size"]).ok_or_else(|| unknown("'crop_size' is missing"))?) } else { None };

@@ -4,13 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 
 use super::joint::Matching;
-use super::manifest::{Activation, FileRecord, Manifest, Modality, Prediction, hex};
+use super::manifest::{Activation, FileRecord, Input, Manifest, Modality, Prediction, hex};
 use super::source::Files;
-use super::{hugging_face, onnx_file, sensorium_toml};
+use super::video_spec::Sampling;
+use super::{hugging_face, onnx_file, pp_ocr, sensorium_toml};
 use crate::error::{Error, Kind, Result};
 use crate::onnx::ClassNames;
 
@@ -37,12 +41,30 @@ pub struct ImportOptions {
     pub timestamps: Option<bool>,
     /// `prompt`: the sentence that a label is put into, at `{}`.
     pub prompt: Option<String>,
+    /// `sampling`: which frames of a video are looked at, 'uniform' or the seconds from one to the next.
+    pub sampling: Option<Sampling>,
+    /// `label`: the column of an in-context model's rows that is asked for.
+    pub label: Option<String>,
+    /// The rows behind `AS SELECT`, which an in-context model compares with.
+    pub context: Option<RecordBatch>,
 }
 
 impl ImportOptions {
     /// Names of the options, as `OPTIONS (...)` takes them.
-    pub const NAMES: [&'static str; 10] =
-        ["task", "labels", "activation", "max_tokens", "variant", "logit_scale", "logit_bias", "prompt", "language", "timestamps"];
+    pub const NAMES: [&'static str; 12] = [
+        "task",
+        "labels",
+        "label",
+        "activation",
+        "max_tokens",
+        "variant",
+        "logit_scale",
+        "logit_bias",
+        "prompt",
+        "language",
+        "timestamps",
+        "sampling",
+    ];
 }
 
 /// A package that was read but is not in a catalog yet.
@@ -52,6 +74,9 @@ pub struct Draft {
     pub manifest: Manifest,
     /// Folder that the manifest's file paths are relative to.
     pub root: PathBuf,
+    /// That folder, where it was made for the draft and goes with it.
+    #[expect(dead_code, reason = "held for as long as the draft is")]
+    staged: Option<Arc<TempDir>>,
 }
 
 /// Reads the package at `path`: an `.onnx` file, or a folder with `sensorium.toml`, or a Hugging Face export folder,
@@ -67,20 +92,32 @@ pub fn import(path: &Path, options: &ImportOptions) -> Result<Draft> {
     }
     check_options(&manifest, options)?;
     check_classes(&manifest.prediction)?;
-    let root = files.root.clone();
+    let staged = files.stage()?.map(Arc::new);
+    let root = staged.as_ref().map_or_else(|| files.root.clone(), |folder| folder.path().to_path_buf());
     manifest.files = digest_files(&root, files.into_used())?;
-    Ok(Draft { manifest, root })
+    Ok(Draft { manifest, root, staged })
 }
 
 /// An option that changes nothing was meant to change something.
 fn check_options(manifest: &Manifest, options: &ImportOptions) -> Result<()> {
     let is_classifier = matches!(manifest.prediction, Prediction::Classification { .. });
-    let has_text = manifest.inputs.iter().any(|input| matches!(input.modality, Modality::Text(_)));
+    let has = |is: fn(&Input) -> bool| manifest.inputs.iter().any(is);
+    let has_text = has(|input| matches!(input.modality, Modality::Text(_)));
     let is_speech = matches!(manifest.prediction, Prediction::Transcript { .. });
     let compares = manifest.matching.is_some() || !manifest.joint.is_empty();
+    if options.context.is_some() && manifest.context.is_none() {
+        return Err(Error::new(Kind::Argument, "AS SELECT has no effect: the package is no in-context model")
+            .with_hint("leave the query out; `[context]` in sensorium.toml describes a model that takes rows with labels"));
+    }
     let idle = [
+        ("label", options.label.is_some() && manifest.context.is_none(), "the model is given no rows with labels"),
         ("language", options.language.is_some() && !is_speech, "the model writes nothing down"),
         ("timestamps", options.timestamps.is_some() && !is_speech, "the model writes nothing down"),
+        (
+            "sampling",
+            options.sampling.is_some() && !has(|input| matches!(input.modality, Modality::Video(_))),
+            "the model looks at no video",
+        ),
         ("labels", options.labels.is_some() && !is_classifier, "the model is no classifier"),
         ("activation", options.activation.is_some() && !is_classifier, "the model is no classifier"),
         ("max_tokens", options.max_tokens.is_some() && !has_text, "the model has no text input of its own"),
@@ -130,6 +167,8 @@ pub(super) fn read(path: &Path, options: &ImportOptions) -> Result<(Manifest, Fi
         sensorium_toml::read(&mut files, options)?
     } else if path.join("config.json").is_file() {
         hugging_face::read(&mut files, options)?
+    } else if let Some(graphs) = pp_ocr::graphs(path) {
+        pp_ocr::read(&mut files, &graphs, options)?
     } else {
         let graph = only_graph(path)?;
         onnx_file::read(&mut files, &graph, options)?

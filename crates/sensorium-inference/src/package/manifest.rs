@@ -9,11 +9,16 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::audio_spec::AudioSpec;
+use super::context::Context;
 use super::image_spec::ImageSpec;
 use super::joint::Matching;
+use super::ocr::Ocr;
 use super::port::{Element, Port};
+use super::series_spec::SeriesSpec;
 use super::speech::Speech;
 use super::text_spec::TextSpec;
+use super::video_spec::VideoSpec;
+use super::voice_activity::VoiceActivity;
 use crate::error::{Error, Kind, Result};
 pub use crate::onnx::ClassNames;
 
@@ -43,6 +48,9 @@ pub struct Manifest {
     /// How its vectors are compared with those of labels, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matching: Option<Matching>,
+    /// The rows that an in-context model compares with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<Context>,
     /// Every file the model needs, by its path inside the package.
     pub files: BTreeMap<String, FileRecord>,
 }
@@ -97,6 +105,12 @@ pub enum Modality {
     Image(ImageSpec),
     /// Sound, by URI or as encoded bytes.
     Audio(AudioSpec),
+    /// A list of measurements over time.
+    Series(SeriesSpec),
+    /// A video or animation, by URI or as encoded bytes.
+    Video(VideoSpec),
+    /// A picture of any size or a document with its pages, by URI or as bytes.
+    Document,
 }
 
 impl Modality {
@@ -109,12 +123,15 @@ impl Modality {
             Self::Text(_) => "text",
             Self::Image(_) => "image",
             Self::Audio(_) => "audio",
+            Self::Series(_) => "series",
+            Self::Video(_) => "video",
+            Self::Document => "document",
         }
     }
 
     /// Whether its values are files or their bytes.
     pub fn is_media(&self) -> bool {
-        matches!(self, Self::Image(_) | Self::Audio(_))
+        matches!(self, Self::Image(_) | Self::Audio(_) | Self::Video(_) | Self::Document)
     }
 }
 
@@ -122,7 +139,7 @@ impl Modality {
     /// The word with its article, for sentences.
     pub fn article(&self) -> String {
         let name = self.name();
-        if matches!(self, Self::Audio(_)) {
+        if matches!(self, Self::Audio(_) | Self::Series(_)) {
             return name.to_string();
         }
         if name.starts_with(['a', 'e', 'i', 'o', 'u']) { format!("an {name}") } else { format!("a {name}") }
@@ -195,6 +212,14 @@ pub enum Source {
         /// Name of the input.
         input: String,
     },
+    /// Frames of a video input: `[rows, frames, channels, height, width]`, channels first, or the frames of all rows as
+    /// pictures.
+    Frames {
+        /// Name of the input.
+        input: String,
+    },
+    /// Pieces of a picture that an earlier stage found: `[pieces, channels, height, width]`.
+    Crops,
     /// Features of a sound input: `[rows, samples]`, or the two dimensions that its spectrogram has.
     Sound {
         /// Name of the input.
@@ -202,6 +227,21 @@ pub enum Source {
     },
     /// 1 for samples, 0 for padding: `[rows, samples]`.
     SoundMask {
+        /// Name of the input.
+        input: String,
+    },
+    /// A window of measurements: `[rows, steps, channels]`, `[rows, channels, steps]` or `[rows, steps]`.
+    Series {
+        /// Name of the input.
+        input: String,
+    },
+    /// 1 for steps of a window, 0 for padding: `[rows, steps]`.
+    SeriesMask {
+        /// Name of the input.
+        input: String,
+    },
+    /// 1 for measurements that were made, 0 for gaps and padding, in the shape of the window.
+    SeriesObserved {
         /// Name of the input.
         input: String,
     },
@@ -230,6 +270,17 @@ pub enum Source {
     },
     /// Whether there was a step before: `[1]`.
     UsesCache,
+    /// Features of the rows whose labels an in-context model knows: `[known rows, features]`.
+    ContextFeatures,
+    /// Their labels, classes by number: `[known rows]` or `[known rows, 1]`.
+    ContextLabels,
+    /// What the stage made of them that encodes them once.
+    ContextState {
+        /// Name of the graph output.
+        output: String,
+    },
+    /// All number inputs of the model, side by side: `[rows, inputs]`.
+    Queries,
     /// One number everywhere, whatever the rows: for the other side of a joint graph, which must have something.
     Constant {
         /// The number.
@@ -240,9 +291,15 @@ pub enum Source {
 }
 
 impl Source {
+    /// Whether it is the same for all rows because it is made of those with known labels.
+    pub(crate) fn is_context(&self) -> bool {
+        matches!(self, Self::ContextFeatures | Self::ContextLabels | Self::ContextState { .. })
+    }
+
     /// Whether the first dimension of its tensor is that of the rows.
     fn is_by_row(&self) -> bool {
-        !matches!(self, Self::Constant { .. } | Self::UsesCache | Self::WrittenPositions)
+        let is_same = matches!(self, Self::Constant { .. } | Self::Carried { .. } | Self::UsesCache | Self::WrittenPositions | Self::Crops);
+        !is_same && !self.is_context()
     }
 }
 
@@ -273,6 +330,9 @@ pub struct OutputRef {
     /// Whether each row is divided by its Euclidean length.
     #[serde(default)]
     pub normalize: bool,
+    /// So many values of each row are used, where the graph gives more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<usize>,
 }
 
 /// Ways to make one vector of a row's token vectors, named as in sentence-transformers' pooling configuration.
@@ -314,6 +374,16 @@ pub enum Prediction {
         /// How the decoder is steered.
         speech: Box<Speech>,
     },
+    /// `[{text, score, page, box}]`, the lines of text in a picture.
+    Lines {
+        /// How they are found and read.
+        ocr: Box<Ocr>,
+    },
+    /// `{score, seconds, segments}`, when somebody speaks.
+    VoiceActivity {
+        /// Frames and thresholds.
+        activity: VoiceActivity,
+    },
     /// A struct with a field per entry.
     Outputs {
         /// Field names and what fills them.
@@ -328,6 +398,8 @@ impl Prediction {
             Self::Classification { .. } => "classification",
             Self::Regression { .. } => "regression",
             Self::Transcript { .. } => "transcription",
+            Self::Lines { .. } => "ocr",
+            Self::VoiceActivity { .. } => "voice activity",
             Self::Outputs { .. } => "outputs",
         }
     }
@@ -349,7 +421,7 @@ impl Manifest {
     /// A model that is no joint one; its files are added when it is complete.
     pub(crate) fn new(inputs: Vec<Input>, stages: Vec<Stage>, prediction: Prediction, embedding: Option<OutputRef>) -> Self {
         let (joint, files) = (BTreeMap::new(), BTreeMap::new());
-        Self { format: MANIFEST_FORMAT, inputs, stages, prediction, embedding, joint, matching: None, files }
+        Self { format: MANIFEST_FORMAT, inputs, stages, prediction, embedding, joint, matching: None, context: None, files }
     }
 
     /// SHA-256 over everything that decides the output, in hexadecimal: the digests of all files and each
@@ -373,7 +445,10 @@ impl Manifest {
         let times = |input: &Input| match &input.modality {
             Modality::Text(_) => 32,
             Modality::Image(_) => 200,
+            Modality::Video(spec) => 200 * spec.frames as u64,
             Modality::Audio(_) => 500,
+            Modality::Document => 2_000,
+            Modality::Series(spec) => spec.steps.unwrap_or(100) as u64,
             _ => 1,
         };
         let met = bytes.max(1).saturating_mul(self.inputs.iter().map(times).max().unwrap_or(1));

@@ -3,25 +3,34 @@
 //! Whatever cannot be known from the files is an error that says what to write; nothing is guessed.
 
 mod audio_spec;
+mod context;
 mod describe;
 mod feeds;
 mod hugging_face;
 mod hugging_face_joint;
+mod hugging_face_series;
 mod hugging_face_speech;
 mod image_spec;
 mod import;
 mod joint;
 mod logit_scale;
 mod manifest;
+mod ocr;
 mod onnx_file;
 mod port;
+mod pp_ocr;
 mod sensorium_toml;
+mod series_spec;
 mod source;
 mod speech;
 mod tasks;
 mod text_spec;
+mod video_spec;
+mod voice_activity;
 
 pub use audio_spec::{AudioFeatures, AudioSpec};
+pub(crate) use context::{CONTEXT_STAGE, load as load_context};
+pub use context::{Context, MAX_CONTEXT_ROWS};
 pub(crate) use hugging_face_speech::{DECODER, DECODER_WITH_PAST, ENCODER};
 pub use image_spec::{Filter, ImageSpec, Layout, Resize, Size};
 pub(crate) use import::digest;
@@ -32,7 +41,13 @@ pub use manifest::{
     Activation, ClassNames, Feed, FileRecord, Input, MANIFEST_FORMAT, Manifest, Missing, Modality, OutputRef, Pooling, Prediction, Source,
     Stage, TokenPart,
 };
+pub use ocr::Ocr;
+pub(crate) use ocr::{ANGLE, DETECTOR, RECOGNISER};
 pub use port::{Element, Port};
+pub use series_spec::{Channels, Longer, SeriesLayout, SeriesScale, SeriesSpec, Shorter};
 pub(crate) use source::is_inside;
 pub use speech::Speech;
 pub use text_spec::TextSpec;
+pub use video_spec::{FrameOrder, Sampling, VideoSpec};
+pub use voice_activity::VoiceActivity;
+pub(crate) use voice_activity::{NEXT_STATE, PROBABILITY, STATE};

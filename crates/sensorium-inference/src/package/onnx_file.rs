@@ -6,6 +6,7 @@ use super::manifest::{Manifest, Stage};
 use super::port::Signature;
 use super::source::Files;
 use super::tasks::{Task, TaskFacts, output};
+use super::voice_activity;
 use crate::error::Result;
 
 /// Name of a package's only stage.
@@ -15,6 +16,9 @@ pub(super) const ONLY_STAGE: &str = "model";
 pub(super) fn read(files: &mut Files, name: &str, options: &ImportOptions) -> Result<Manifest> {
     let (path, facts) = files.use_graph(name)?;
     let signature = Signature::read(&path)?;
+    if let Some(activity) = voice_activity::read(name, &signature, options)? {
+        return Ok(activity);
+    }
     let inputs = signature.inputs.iter().map(|port| plain_input(port, &port.name)).collect::<Result<Vec<_>>>()?;
     let feeds = signature.inputs.iter().zip(&inputs).map(|(port, input)| plain_feed(port, input)).collect();
     let task = TaskFacts::from_options(options)?;

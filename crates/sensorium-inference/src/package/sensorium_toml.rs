@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::audio_spec::{AudioFeatures, AudioSpec};
+use super::context::{self, ContextEntry};
 use super::feeds::{plain_feed, plain_input, token_part};
 use super::hugging_face::{check_pixels, check_sound};
 use super::image_spec::ImageSpec;
@@ -13,9 +14,11 @@ use super::import::{ImportOptions, distinct, only_graph};
 use super::manifest::{Feed, Input, Manifest, Missing, Modality, OutputRef, Pooling, Source, Stage};
 use super::onnx_file::ONLY_STAGE;
 use super::port::{Port, Signature};
+use super::series_spec::SeriesSpec;
 use super::source::{Files, is_inside, read_json, read_text};
 use super::tasks::{Task, TaskFacts, output};
 use super::text_spec::TextSpec;
+use super::video_spec::{FrameOrder, Sampling, VideoSpec};
 use crate::error::{Error, Kind, Result};
 use crate::onnx::ClassNames;
 
@@ -36,6 +39,7 @@ struct Description {
     normalize: bool,
     #[serde(default)]
     inputs: toml::Table,
+    context: Option<ContextEntry>,
     #[serde(default)]
     encoders: toml::Table,
 }
@@ -55,6 +59,22 @@ struct InputEntry {
     preprocessor: Option<String>,
     image: Option<ImageSpec>,
     audio: Option<AudioSpec>,
+    series: Option<SeriesSpec>,
+    video: Option<VideoEntry>,
+    /// Graph input that is 1 for the steps of a series and 0 for padding.
+    mask: Option<String>,
+    /// Graph input that is 1 for measurements that were made.
+    observed: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VideoEntry {
+    frames: usize,
+    sampling: Sampling,
+    #[serde(default)]
+    order: FrameOrder,
+    pooling: Option<Pooling>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -94,6 +114,14 @@ pub(super) fn read(files: &mut Files, options: &ImportOptions) -> Result<Manifes
         Some(graph) => graph.clone(),
         None => only_graph(&files.root)?,
     };
+    if let Some(context) = &description.context {
+        if !(description.inputs.is_empty() && description.encoders.is_empty()) || description.labels.is_some() {
+            return Err(wrong("[context]: inputs and labels come from the query that the model is created with"));
+        }
+        let task = description.facts(options)?;
+        let facts = context::Facts { graph, task: task.task, activation: task.activation, scores: task.scores };
+        return context::read(files, context, facts, options);
+    }
     let (path, facts) = files.use_graph(&graph)?;
     let signature = Signature::read(&path)?;
     let mut plan = Plan::default();
@@ -228,9 +256,11 @@ impl Plan {
                 self.feed(port.name.clone(), Source::Sound { input: name.to_string() })?;
                 self.audio(files, name, entry, port, ports)?
             }
+            Some("video") => self.video(files, name, entry, find(ports, entry.graph_input.as_deref().unwrap_or("pixel_values"))?, ports)?,
+            Some("series") => self.series(name, entry, find(ports, &port_name)?, ports)?,
             None | Some("number" | "category" | "vector") => self.add_plain(name, entry, find(ports, &port_name)?)?,
             Some(other) => {
-                let names = ["number", "category", "vector", "text", "image", "audio"];
+                let names = ["number", "category", "vector", "text", "image", "audio", "series", "video"];
                 return Err(wrong(format!("[inputs.{name}]: unknown modality '{other}'")).with_nearest(other, names, "modalities"));
             }
         };
@@ -261,6 +291,46 @@ impl Plan {
             _ => {}
         }
         Ok(Modality::Audio(spec))
+    }
+
+    fn video(&mut self, files: &Files, name: &str, entry: &InputEntry, port: &Port, ports: &[Port]) -> Result<Modality> {
+        let Some(video) = &entry.video else {
+            return Err(wrong(format!("[inputs.{name}]: nothing says which frames the model looks at"))
+                .with_hint("write `video = { frames = 8, sampling = \"uniform\" }` beside the preprocessing of a picture"));
+        };
+        let spec = VideoSpec {
+            image: image_spec(files, name, entry)?,
+            frames: video.frames,
+            sampling: video.sampling,
+            order: video.order,
+            pooling: video.pooling,
+        }
+        .check()?;
+        spec.check_port(port)?;
+        if spec.pooling.is_some() && ports.len() > 1 {
+            return Err(wrong(format!("[inputs.{name}]: a graph that looks at frames one by one has no other input")));
+        }
+        self.feed(port.name.clone(), Source::Frames { input: name.to_string() })?;
+        Ok(Modality::Video(spec))
+    }
+
+    fn series(&mut self, name: &str, entry: &InputEntry, port: &Port, ports: &[Port]) -> Result<Modality> {
+        let Some(spec) = &entry.series else {
+            return Err(wrong(format!("[inputs.{name}]: a series needs its preprocessing"))
+                .with_hint("write the table `series = { channels = .., layout = \"channels_last\", steps = .., .. }`"));
+        };
+        let (masked, observed) = (entry.mask.is_some(), entry.observed.is_some());
+        let spec = SeriesSpec { masked, observed, ..spec.clone() }.check()?;
+        spec.check_port(port)?;
+        let input = || name.to_string();
+        self.feed(port.name.clone(), Source::Series { input: input() })?;
+        if let Some(mask) = &entry.mask {
+            self.feed(find(ports, mask)?.name.clone(), Source::SeriesMask { input: input() })?;
+        }
+        if let Some(observed) = &entry.observed {
+            self.feed(find(ports, observed)?.name.clone(), Source::SeriesObserved { input: input() })?;
+        }
+        Ok(Modality::Series(spec))
     }
 
     fn add_plain(&mut self, name: &str, entry: &InputEntry, port: &Port) -> Result<Modality> {
@@ -350,8 +420,10 @@ fn rename(source: &mut Source, name: &str) {
         Source::Vector { input } | Source::Tokens { input, .. } | Source::Pixels { input } | Source::Present { input } => {
             *input = name.to_string()
         }
-        Source::Sound { input } | Source::SoundMask { input } => *input = name.to_string(),
+        Source::Frames { input } | Source::Sound { input } | Source::SoundMask { input } => *input = name.to_string(),
+        Source::Series { input } | Source::SeriesMask { input } | Source::SeriesObserved { input } => *input = name.to_string(),
         Source::Output(vector) => vector.stage = format!("{name}.{}", vector.stage),
+        Source::Crops | Source::ContextFeatures | Source::ContextLabels | Source::ContextState { .. } | Source::Queries => {}
         Source::Constant { .. } | Source::Written | Source::WrittenPositions | Source::Carried { .. } | Source::UsesCache => {}
         Source::States { stage, .. } => *stage = format!("{name}.{stage}"),
     }
@@ -396,17 +468,20 @@ fn text(files: &mut Files, entry: &InputEntry, options: &ImportOptions) -> Resul
 }
 
 fn image(files: &Files, name: &str, entry: &InputEntry, port: &Port) -> Result<Modality> {
-    let spec = match (&entry.image, &entry.preprocessor) {
-        (Some(spec), _) => spec.clone().check()?,
-        (None, Some(file)) => {
-            let config = read_json(&files.root.join(file))?.ok_or_else(|| wrong(format!("no such file: {file}")))?;
-            ImageSpec::from_preprocessor(&config)?
-        }
-        (None, None) => {
-            return Err(wrong(format!("[inputs.{name}]: an image needs its preprocessing"))
-                .with_hint("write `preprocessor = \"preprocessor_config.json\"` or the table `image = { resize = .., filter = .., crop = .., scale = .., mean = .., std = .. }`"));
-        }
-    };
+    let spec = image_spec(files, name, entry)?;
     check_pixels(port, &spec)?;
     Ok(Modality::Image(spec))
+}
+
+/// What is done to a picture.
+fn image_spec(files: &Files, name: &str, entry: &InputEntry) -> Result<ImageSpec> {
+    match (&entry.image, &entry.preprocessor) {
+        (Some(spec), _) => spec.clone().check(),
+        (None, Some(file)) => {
+            let config = read_json(&files.root.join(file))?.ok_or_else(|| wrong(format!("no such file: {file}")))?;
+            ImageSpec::from_preprocessor(&config)
+        }
+        (None, None) => Err(wrong(format!("[inputs.{name}]: an image needs its preprocessing"))
+            .with_hint("write `preprocessor = \"preprocessor_config.json\"` or the table `image = { resize = .., filter = .., crop = .., scale = .., mean = .., std = .. }`")),
+    }
 }

@@ -1,10 +1,11 @@
 //! Files of a package on their way into the catalog.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::error::{Error, Kind, Result};
 use crate::onnx::GraphFacts;
@@ -39,11 +40,13 @@ pub(crate) fn is_inside(file: &str) -> bool {
 pub(crate) struct Files {
     pub(crate) root: PathBuf,
     used: BTreeSet<String>,
+    /// Files that the package itself does not have.
+    made: BTreeMap<String, Vec<u8>>,
 }
 
 impl Files {
     pub(crate) fn new(root: &Path) -> Self {
-        Self { root: root.to_path_buf(), used: BTreeSet::new() }
+        Self { root: root.to_path_buf(), used: BTreeSet::new(), made: BTreeMap::new() }
     }
 
     /// Marks `file` as one that decides the output.
@@ -74,8 +77,31 @@ impl Files {
         Ok((path, facts))
     }
 
-    /// Relative paths of all files that were used.
+    /// Adds a file that becomes part of the version.
+    pub(crate) fn make_file(&mut self, file: &str, content: Vec<u8>) {
+        self.made.insert(file.to_string(), content);
+    }
+
+    /// A folder with all files that were used and made, where some were made.
+    pub(crate) fn stage(&self) -> Result<Option<TempDir>> {
+        if self.made.is_empty() {
+            return Ok(None);
+        }
+        let failed = |error: std::io::Error| Error::new(Kind::Package, format!("cannot put the package together: {error}"));
+        let folder = tempfile::tempdir().map_err(failed)?;
+        for file in &self.used {
+            let (own, staged) = (self.root.join(file), folder.path().join(file));
+            fs::create_dir_all(staged.parent().unwrap_or(folder.path())).map_err(failed)?;
+            fs::hard_link(&own, &staged).or_else(|_| fs::copy(&own, &staged).map(drop)).map_err(failed)?;
+        }
+        for (file, content) in &self.made {
+            fs::write(folder.path().join(file), content).map_err(failed)?;
+        }
+        Ok(Some(folder))
+    }
+
+    /// Relative paths of all files that were used or made.
     pub(crate) fn into_used(self) -> BTreeSet<String> {
-        self.used
+        self.used.into_iter().chain(self.made.into_keys()).collect()
     }
 }

@@ -55,7 +55,7 @@ impl FromStr for Activation {
 
 /// A plain reference to an output of a stage.
 pub(super) fn output(stage: &str, port: &Port) -> OutputRef {
-    OutputRef { stage: stage.to_string(), output: port.name.clone(), pooling: None, normalize: false }
+    OutputRef { stage: stage.to_string(), output: port.name.clone(), pooling: None, normalize: false, first: None }
 }
 
 /// What is known of a model's task, from OPTIONS, `sensorium.toml` or the graph.

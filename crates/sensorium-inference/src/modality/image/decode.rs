@@ -6,7 +6,7 @@
 use std::io::Cursor;
 use std::panic::catch_unwind;
 
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbImage};
 
 use super::jpeg;
 use crate::error::{Error, Kind, Result};
@@ -32,6 +32,18 @@ pub(super) fn decode(bytes: &[u8], channels: usize, limits: &Limits) -> Result<P
     Ok(flatten(image, channels))
 }
 
+/// A picture that is decoded already.
+pub(super) fn of_rgb(picture: RgbImage, channels: usize) -> Picture {
+    flatten(DynamicImage::ImageRgb8(picture), channels)
+}
+
+/// The pixels of a picture of three channels.
+pub(super) fn to_rgb(picture: Picture) -> Result<RgbImage> {
+    let size = format!("{}x{}", picture.width, picture.height);
+    RgbImage::from_raw(picture.width, picture.height, picture.pixels)
+        .ok_or_else(|| Error::new(Kind::Media, format!("a picture of {size} with too few pixels")))
+}
+
 /// Every format but JPEG.
 fn other(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<DynamicImage> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
@@ -48,7 +60,7 @@ fn other(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<DynamicIm
 }
 
 /// Refuses a picture of too many pixels, by its header.
-pub(super) fn check_pixels(width: u32, height: u32, limits: &Limits) -> Result<()> {
+pub(in crate::modality) fn check_pixels(width: u32, height: u32, limits: &Limits) -> Result<()> {
     if u64::from(width) * u64::from(height) <= limits.max_image_pixels as u64 {
         return Ok(());
     }
@@ -94,5 +106,6 @@ fn unknown_format(bytes: &[u8]) -> Error {
         return Error::new(Kind::Media, "not a picture: the file is empty");
     }
     let start: String = String::from_utf8_lossy(&bytes[..bytes.len().min(16)]).escape_debug().collect();
-    Error::new(Kind::Media, format!("not a picture: it starts with \"{start}\"")).with_hint("JPEG, PNG, WebP, GIF, BMP and TIFF are read")
+    Error::new(Kind::Media, format!("not a picture: it starts with \"{start}\""))
+        .with_hint("JPEG, PNG, WebP, GIF, BMP, TIFF and PDF are read")
 }

@@ -1,5 +1,9 @@
 //! One hostile input per limit: with 'fail' a clear error, with 'null' every other row right and the failure listed.
 
+mod documents;
+mod series;
+mod videos;
+
 use std::net::TcpListener;
 
 use arrow::array::{Array, AsArray};
@@ -9,12 +13,15 @@ use crate::support::{Fresh, cached, ensure, fresh, wav};
 use crate::{Outcome, Test};
 
 pub(crate) const TESTS: &[Test] = &[
+    ("broken_documents", documents::broken),
     ("broken_pictures", broken_pictures),
     ("broken_sounds", broken_sounds),
+    ("broken_videos", videos::broken),
     ("corrupt_graphs", corrupt_graphs),
     ("hanging_server", hanging_server),
     ("long_text", long_text),
     ("not_a_number", not_a_number),
+    ("series_of_mixed_lengths", series::mixed_lengths),
     ("outside_the_roots", outside_the_roots),
     ("server_with_pictures", server_with_pictures),
     ("wrong_number_of_rows", wrong_number_of_rows),

@@ -1,0 +1,60 @@
+//! What an in-context model is given of its rows with known labels: made once, when the model is loaded.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use ort::session::RunOptions;
+use ort::value::DynValue;
+
+use super::feeds::{floats, numbers};
+use super::sessions::Sessions;
+use super::stats::Stats;
+use crate::error::{Error, Kind, Result};
+use crate::package::{CONTEXT_STAGE, Feed, Manifest, Source, load_context};
+
+/// Tensors that are the same for all rows that are asked about.
+#[derive(Debug, Default)]
+pub(super) struct ContextTensors {
+    /// By graph input of the stage that answers.
+    tensors: HashMap<String, Arc<DynValue>>,
+}
+
+impl ContextTensors {
+    /// Reads the rows of a model whose files lie in `folder`, and encodes them where it has a graph for that.
+    pub(super) fn load(manifest: &Manifest, folder: &Path, sessions: &Sessions) -> Result<Self> {
+        let Some(context) = &manifest.context else { return Ok(Self::default()) };
+        let (features, labels) = load_context(context, folder)?;
+        let width = features.len() / context.rows.max(1);
+        let tensor = |feed: &Feed| {
+            let value = match &feed.source {
+                Source::ContextFeatures => floats(&feed.port, vec![context.rows, width], features.clone())?,
+                Source::ContextLabels if feed.port.shape.len() == 1 => numbers(&feed.port, vec![context.rows], labels.iter().copied())?,
+                _ => numbers(&feed.port, vec![context.rows, 1], labels.iter().copied())?,
+            };
+            Ok((feed.port.name.clone(), Arc::new(value)))
+        };
+        let mut tensors = HashMap::new();
+        for (index, stage) in manifest.stages.iter().enumerate() {
+            let known = stage.feeds.iter().filter(|feed| matches!(feed.source, Source::ContextFeatures | Source::ContextLabels));
+            let known = known.map(tensor).collect::<Result<Vec<_>>>()?;
+            if stage.name != CONTEXT_STAGE {
+                tensors.extend(known);
+                continue;
+            }
+            let options = Arc::new(RunOptions::new().map_err(|error| Error::new(Kind::Runtime, error.to_string()))?);
+            let encoded = sessions.run(index, known, &options, &Stats::default())?;
+            tensors.extend(encoded.into_iter().map(|(name, value)| (name, Arc::new(value))));
+        }
+        Ok(Self { tensors })
+    }
+
+    /// The tensor for a feed that is the same for all rows.
+    pub(super) fn get(&self, feed: &Feed) -> Result<Arc<DynValue>> {
+        let name = match &feed.source {
+            Source::ContextState { output } => output,
+            _ => &feed.port.name,
+        };
+        self.tensors.get(name).cloned().ok_or_else(|| Error::new(Kind::Package, format!("nothing fills graph input {}", feed.port)))
+    }
+}

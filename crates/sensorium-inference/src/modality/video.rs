@@ -1,0 +1,345 @@
+//! Videos to frames: H.264 in MP4, MOV and Matroska, and animated GIF, PNG and WebP.
+//!
+//! Each video is read twice, first for the times of its frames and then for those that are wanted, so that no more of them
+//! are in memory than the model looks at. Frames come as they were coded: a container's wish for rotation is not followed,
+//! as the loaders that models are trained with do not follow it either.
+
+use std::io::{Cursor, ErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::Bytes;
+use image::codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
+use image::{AnimationDecoder, DynamicImage, Frames, ImageDecoder, ImageError, RgbImage};
+use openh264::OpenH264API;
+use openh264::decoder::{DecodedYUV, Decoder, DecoderConfig, Flush};
+use openh264::formats::YUVSource;
+use symphonia::core::codecs::video::well_known::CODEC_ID_H264;
+use symphonia::core::errors::Error as SymphoniaError;
+use symphonia::core::formats::probe::Hint;
+use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
+use symphonia::core::io::MediaSourceStream;
+use symphonia::core::meta::MetadataOptions;
+
+use super::image::{check_pixels, rgb_to_tensor};
+use crate::error::{Error, Kind, Result};
+use crate::execute::Limits;
+use crate::package::{FrameOrder, Sampling, VideoSpec};
+
+/// The frames of a video that `spec` asks for, prepared, one behind the other in the order of the graph.
+///
+/// # Errors
+/// [`Kind::Media`] for bytes that are no video or of a codec that is not read, [`Kind::Limit`] for too many frames or pixels.
+pub(crate) fn video_to_tensor(bytes: &Bytes, spec: &VideoSpec, limits: &Limits) -> Result<Vec<f32>> {
+    let frames = catch_unwind(AssertUnwindSafe(|| sampled(bytes, spec, limits)));
+    let frames = frames.unwrap_or_else(|_| Err(Error::new(Kind::Media, "the decoder gave up on these bytes")))?;
+    let (count, size, channels) = (frames.len(), spec.frame_values()?, spec.image.channels());
+    let mut tensor = Vec::with_capacity(count * size);
+    for frame in frames {
+        tensor.extend(rgb_to_tensor(frame, &spec.image)?);
+    }
+    if spec.pooling.is_some() || spec.order == FrameOrder::FramesFirst {
+        return Ok(tensor);
+    }
+    let plane = size / channels;
+    let planes = (0..channels).flat_map(|channel| (0..count).map(move |frame| (frame * channels + channel) * plane));
+    Ok(planes.flat_map(|start| &tensor[start..start + plane]).copied().collect())
+}
+
+/// A file whose frames come one after another.
+enum Video {
+    Gif(Bytes),
+    Apng(Bytes),
+    WebP(Bytes),
+    /// Packets of H.264 in a container.
+    H264(Bytes),
+}
+
+fn sampled(bytes: &Bytes, spec: &VideoSpec, limits: &Limits) -> Result<Vec<RgbImage>> {
+    let video = Video::of(bytes)?;
+    let times = video.times(limits)?;
+    let places = places(&times, spec)?;
+    let mut wanted = places.iter().copied().peekable();
+    let mut frames: Vec<RgbImage> = Vec::with_capacity(places.len());
+    video.each(limits, &mut |place, frame| {
+        while wanted.next_if_eq(&place).is_some() {
+            frames.push(frame()?);
+        }
+        Ok(wanted.peek().is_some())
+    })?;
+    if frames.len() == places.len() {
+        return Ok(frames);
+    }
+    Err(Error::new(Kind::Media, format!("the video ends behind {} of {} frames that are wanted", frames.len(), places.len())))
+}
+
+/// The places of the frames that are looked at, in order. `times` are seconds from the first frame.
+fn places(times: &[f64], spec: &VideoSpec) -> Result<Vec<usize>> {
+    let Some(last) = times.len().checked_sub(1) else { return Err(Error::new(Kind::Media, "a video without frames")) };
+    match spec.sampling {
+        Sampling::Uniform => {
+            let step = if spec.frames > 1 { last as f64 / (spec.frames - 1) as f64 } else { 0.0 };
+            Ok((0..spec.frames).map(|frame| (frame as f64 * step).round_ties_even() as usize).collect())
+        }
+        Sampling::EverySeconds(seconds) => {
+            let at = |frame: usize| times.partition_point(|time| *time < frame as f64 * seconds - TIME_TOLERANCE);
+            let found: Vec<usize> = (0..spec.frames).map(at).take_while(|place| *place <= last).collect();
+            if spec.pooling.is_none() && found.len() < spec.frames {
+                let error = format!("{} frames, one each {seconds} s, where the model looks at {}", found.len(), spec.frames);
+                return Err(Error::new(Kind::Media, error));
+            }
+            Ok(found)
+        }
+    }
+}
+
+/// Times of containers are rounded to a thousandth of a second.
+const TIME_TOLERANCE: f64 = 0.001;
+
+/// What is done with a frame, by its place; the answer is whether more of them are wanted.
+type Visit<'a> = dyn FnMut(usize, &mut dyn FnMut() -> Result<RgbImage>) -> Result<bool> + 'a;
+
+impl Video {
+    fn of(bytes: &Bytes) -> Result<Self> {
+        let still = |kind: &str| Error::new(Kind::Media, format!("a {kind} of one picture, no video"));
+        match bytes.get(..16).unwrap_or(bytes) {
+            [b'G', b'I', b'F', ..] => Ok(Self::Gif(bytes.clone())),
+            [0x89, b'P', b'N', b'G', ..] => {
+                let decoder = PngDecoder::new(Cursor::new(bytes.as_ref())).map_err(|error| broken(&error))?;
+                if decoder.is_apng().map_err(|error| broken(&error))? { Ok(Self::Apng(bytes.clone())) } else { Err(still("PNG")) }
+            }
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => {
+                let decoder = WebPDecoder::new(Cursor::new(bytes.as_ref())).map_err(|error| broken(&error))?;
+                if decoder.has_animation() { Ok(Self::WebP(bytes.clone())) } else { Err(still("WebP")) }
+            }
+            [_, _, _, _, b'f', b't', b'y', b'p', ..] | [0x1a, 0x45, 0xdf, 0xa3, ..] => Ok(Self::H264(bytes.clone())),
+            [] => Err(Error::new(Kind::Media, "not a video: the file is empty")),
+            start => {
+                let start: String = String::from_utf8_lossy(start).escape_debug().collect();
+                Err(Error::new(Kind::Media, format!("not a video: it starts with \"{start}\"")).with_hint(READ))
+            }
+        }
+    }
+
+    /// When each frame is shown, in seconds from the first, in the order in which they are shown.
+    fn times(&self, limits: &Limits) -> Result<Vec<f64>> {
+        let mut times = Vec::new();
+        if let Self::H264(bytes) = self {
+            let mut packets = Packets::open(bytes)?;
+            while let Some((time, _)) = packets.next()? {
+                times.push(time);
+                check_frames(times.len(), limits)?;
+            }
+            times.sort_by(f64::total_cmp);
+            let first = times.first().copied().unwrap_or(0.0);
+            times.iter_mut().for_each(|time| *time -= first);
+            return Ok(times);
+        }
+        let mut time = 0.0;
+        for frame in self.animation(limits)? {
+            let frame = frame.map_err(|error| broken(&error))?;
+            times.push(time);
+            check_frames(times.len(), limits)?;
+            let (numerator, denominator) = frame.delay().numer_denom_ms();
+            time += f64::from(numerator) / f64::from(denominator.max(1)) / 1_000.0;
+        }
+        Ok(times)
+    }
+
+    /// Decodes frame by frame for as long as `visit` wants more.
+    fn each(&self, limits: &Limits, visit: &mut Visit<'_>) -> Result<()> {
+        if let Self::H264(bytes) = self {
+            return each_of_h264(Packets::open(bytes)?, limits, visit);
+        }
+        for (place, frame) in self.animation(limits)?.enumerate() {
+            let frame = DynamicImage::ImageRgba8(frame.map_err(|error| broken(&error))?.into_buffer()).into_rgb8();
+            if !visit(place, &mut || Ok(frame.clone()))? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn animation(&self, limits: &Limits) -> Result<Frames<'_>> {
+        let (Self::Gif(bytes) | Self::Apng(bytes) | Self::WebP(bytes) | Self::H264(bytes)) = self;
+        let reader = Cursor::new(bytes.as_ref());
+        let check = |decoder: &dyn ImageDecoder| check_pixels(decoder.dimensions().0, decoder.dimensions().1, limits);
+        Ok(match self {
+            Self::Gif(_) => {
+                let decoder = GifDecoder::new(reader).map_err(|error| broken(&error))?;
+                check(&decoder)?;
+                decoder.into_frames()
+            }
+            Self::WebP(_) => {
+                let decoder = WebPDecoder::new(reader).map_err(|error| broken(&error))?;
+                check(&decoder)?;
+                decoder.into_frames()
+            }
+            _ => {
+                let decoder = PngDecoder::new(reader).map_err(|error| broken(&error))?;
+                check(&decoder)?;
+                decoder.apng().map_err(|error| broken(&error))?.into_frames()
+            }
+        })
+    }
+}
+
+/// What can be read, for hints.
+const READ: &str =
+    "H.264 in MP4, MOV and Matroska, and animated GIF, PNG and WebP are read; `ffmpeg -i in.avi -c:v libx264 out.mp4` converts others";
+
+fn broken(error: &ImageError) -> Error {
+    Error::new(Kind::Media, format!("not a readable animation: {error}"))
+}
+
+fn damaged(error: &dyn std::fmt::Display) -> Error {
+    Error::new(Kind::Media, format!("the video is damaged: {error}"))
+}
+
+fn check_frames(frames: usize, limits: &Limits) -> Result<()> {
+    if frames <= limits.max_video_frames {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Limit, format!("more than {} frames", limits.max_video_frames)).with_hint("SET mm.max_video_frames"))
+}
+
+/// The packets of a container's video track.
+struct Packets {
+    format: Box<dyn FormatReader>,
+    track: u32,
+    /// Seconds of a unit of time.
+    unit: f64,
+    /// Parameter sets with start codes, which come before the first picture.
+    header: Vec<u8>,
+    /// Bytes of the length before each unit of a packet.
+    length_bytes: usize,
+    /// Packets that the container promises, and those that came.
+    promised: Option<u64>,
+    seen: u64,
+}
+
+impl Packets {
+    fn open(bytes: &Bytes) -> Result<Self> {
+        let stream = MediaSourceStream::new(Box::new(Cursor::new(bytes.clone())), Default::default());
+        let (options, metadata) = (FormatOptions::default(), MetadataOptions::default());
+        let format = symphonia::default::get_probe().probe(&Hint::new(), stream, options, metadata).map_err(|error| damaged(&error))?;
+        let track = format.default_track(TrackType::Video);
+        let track = track.ok_or_else(|| Error::new(Kind::Media, "no video track of a codec that is read").with_hint(READ))?;
+        let parameters = track.codec_params.as_ref().and_then(|parameters| parameters.video());
+        let parameters = parameters.filter(|parameters| parameters.codec == CODEC_ID_H264);
+        let parameters = parameters.ok_or_else(|| Error::new(Kind::Media, "the codec of the video is not H.264").with_hint(READ))?;
+        let configuration = parameters.extra_data.first().ok_or_else(|| damaged(&"the codec has no configuration"))?;
+        let (header, length_bytes) =
+            configuration_of(&configuration.data).ok_or_else(|| damaged(&"the codec's configuration ends early"))?;
+        let unit = track.time_base.map_or(1.0, |base| f64::from(base.numer.get()) / f64::from(base.denom.get()));
+        let (track, promised) = (track.id, track.num_frames);
+        Ok(Self { format, track, unit, header, length_bytes, promised, seen: 0 })
+    }
+
+    /// The time of the next packet in seconds and its data with start codes.
+    fn next(&mut self) -> Result<Option<(f64, Vec<u8>)>> {
+        loop {
+            let packet = match self.format.next_packet() {
+                Ok(Some(packet)) => packet,
+                Ok(None) => return self.end(),
+                Err(SymphoniaError::IoError(error)) if error.kind() == ErrorKind::UnexpectedEof => return self.end(),
+                Err(error) => return Err(damaged(&error)),
+            };
+            if packet.track_id == self.track {
+                self.seen += 1;
+                let data = with_start_codes(&packet.data, self.length_bytes).ok_or_else(|| damaged(&"a packet ends early"))?;
+                return Ok(Some((packet.pts.get() as f64 * self.unit, data)));
+            }
+        }
+    }
+
+    /// Half a video must not pass for a video.
+    fn end<T>(&self) -> Result<Option<T>> {
+        match self.promised {
+            Some(promised) if self.seen < promised => Err(damaged(&format!("it ends behind {} of {promised} frames", self.seen))),
+            _ => Ok(None),
+        }
+    }
+}
+
+const START_CODE: [u8; 4] = [0, 0, 0, 1];
+
+/// Sequence and picture parameter sets of an AVCDecoderConfigurationRecord (ISO/IEC 14496-15, 5.3.3.1), with start codes,
+/// and the bytes of the lengths in packets.
+fn configuration_of(record: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let length_bytes = usize::from(record.get(4)? & 3) + 1;
+    let (mut sets, mut at) = (Vec::new(), 5);
+    for mask in [0x1f, 0xff] {
+        let count = record.get(at)? & mask;
+        at += 1;
+        for _ in 0..count {
+            let length = usize::from(u16::from_be_bytes([*record.get(at)?, *record.get(at + 1)?]));
+            sets.extend(START_CODE);
+            sets.extend(record.get(at + 2..at + 2 + length)?);
+            at += 2 + length;
+        }
+    }
+    Some((sets, length_bytes))
+}
+
+/// A packet whose units have start codes in place of their lengths (ITU-T H.264, annex B).
+fn with_start_codes(packet: &[u8], length_bytes: usize) -> Option<Vec<u8>> {
+    let (mut rest, mut data) = (packet, Vec::with_capacity(packet.len() + START_CODE.len()));
+    while !rest.is_empty() {
+        let length = rest.get(..length_bytes)?.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+        data.extend(START_CODE);
+        data.extend(rest.get(length_bytes..length_bytes + length)?);
+        rest = &rest[length_bytes + length..];
+    }
+    Some(data)
+}
+
+fn each_of_h264(mut packets: Packets, limits: &Limits, visit: &mut Visit<'_>) -> Result<()> {
+    let configuration = DecoderConfig::new().flush_after_decode(Flush::NoFlush);
+    let mut decoder = Decoder::with_api_config(OpenH264API::from_source(), configuration).map_err(|error| damaged(&error))?;
+    let mut data = std::mem::take(&mut packets.header);
+    let mut place = 0;
+    let mut show = |picture: &DecodedYUV<'_>| {
+        place += 1;
+        visit(place - 1, &mut || rgb(picture, limits))
+    };
+    while let Some((_, packet)) = packets.next()? {
+        data.extend(packet);
+        // Pictures that are shown before others come later: one goes in and an earlier one may come out.
+        if let Some(picture) = decoder.decode(&data).map_err(|error| damaged(&error))?
+            && !show(&picture)?
+        {
+            return Ok(());
+        }
+        data.clear();
+    }
+    for picture in decoder.flush_remaining().map_err(|error| damaged(&error))? {
+        if !show(&picture)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Colours by ITU-R 601 with limited range, which is what a stream means that does not say otherwise.
+fn rgb(picture: &DecodedYUV<'_>, limits: &Limits) -> Result<RgbImage> {
+    let (width, height) = picture.dimensions();
+    let edge = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+    check_pixels(edge(width), edge(height), limits)?;
+    let mut pixels = vec![0; width * height * 3];
+    picture.write_rgb8(&mut pixels);
+    RgbImage::from_raw(edge(width), edge(height), pixels).ok_or_else(|| damaged(&"a frame of no size"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_become_start_codes() {
+        assert_eq!(with_start_codes(&[0, 2, 7, 8, 0, 1, 9], 2), Some(vec![0, 0, 0, 1, 7, 8, 0, 0, 0, 1, 9]));
+        assert_eq!(with_start_codes(&[0, 3, 7, 8], 2), None);
+        let record = [1, 66, 0, 10, 0xff, 0xe1, 0, 2, 0x67, 1, 1, 0, 1, 0x68];
+        assert_eq!(configuration_of(&record), Some((vec![0, 0, 0, 1, 0x67, 1, 0, 0, 0, 1, 0x68], 4)));
+        assert_eq!(configuration_of(&record[..9]), None);
+    }
+}
