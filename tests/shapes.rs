@@ -34,6 +34,7 @@ const SHAPES: &[(&str, &str, u64, u64)] = &[
     ("select", "SELECT id, {lin} FROM {all} t", 1_000, 0),
     ("cheap first", "SELECT id FROM {all} t WHERE id < 100 AND {lin} > 5", 100, 0),
     ("cheap last", "SELECT id FROM {all} t WHERE {lin} > 5 AND id < 100", 100, 0),
+    ("another under its name", "SELECT id, a, b, p + 1 AS p FROM (SELECT id, a, b, {lin} AS p FROM {all} t)", 1_000, 0),
     ("select, where, order by", "SELECT id, {lin} FROM {all} t WHERE {lin} > 5 ORDER BY {lin}, id LIMIT 20", 1_000, 0),
     ("filter over a subquery", "SELECT id, p FROM (SELECT id, {lin} AS p FROM {all} t) WHERE p > 5 AND id < 50", 50, 0),
     ("limit", "SELECT id, {lin} FROM {all} t LIMIT 7", 7, 0),

@@ -1,4 +1,4 @@
--- Twelve customers, what they bought each month, and their reviews: all synthetic.
+-- Eight customers, what they bought each month, and their reviews: all synthetic.
 CREATE OR REPLACE VIEW customers AS
 SELECT customer, purchases, review FROM (VALUES
   (1, [9, 8, 9, 10, 9, 11], 'Fast delivery and the quality is great, as always.'),

@@ -36,7 +36,7 @@ pub(super) fn broken() -> Outcome {
         (hostile("truncated.mp4"), ""),
         (hostile("cut.mp4"), ""),
         (hostile("many_frames.mp4"), ""),
-        (video("hevc.mp4"), "not H.264"),
+        (video("hevc.mp4"), "damaged"),
         (video("vp9.webm"), "not H.264"),
         (video("mjpeg.avi"), "not a video"),
         (video("mjpeg.mov"), "of a codec that is read"),

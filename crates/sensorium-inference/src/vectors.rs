@@ -55,8 +55,8 @@ impl Direction {
     }
 }
 
-/// The cosine of numbers that are very large or very small.
-fn wide_cosine(u: &[f32], v: &[f32]) -> Option<f64> {
+/// [`cosine`] in double precision throughout: for numbers that are very large or very small, and where digits count.
+pub(crate) fn wide_cosine(u: &[f32], v: &[f32]) -> Option<f64> {
     let product = |u: &[f32], v: &[f32]| u.iter().zip(v).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     let length = (product(u, u) * product(v, v)).sqrt();
     (length != 0.0).then(|| (product(u, v) / length).clamp(-1.0, 1.0))

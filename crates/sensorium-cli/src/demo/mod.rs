@@ -1,4 +1,4 @@
-//! `sensorium demo`: seven cases of business, with the SQL shown.
+//! `sensorium demo`: eight cases of business, with the SQL shown.
 
 mod data;
 

@@ -110,8 +110,8 @@ fn bare(text: &str) -> Option<(&str, bool)> {
     let minus = |letter: &char| ['-', '\u{2212}'].contains(letter);
     let is_bracketed = before.contains('(') && behind.contains(')');
     let minuses = before.chars().chain(behind.chars()).filter(minus).count();
-    // A separator before the first digit is a decimal one, as in '.50'.
-    let is_fraction = before.ends_with(['.', ',']) && !before.trim_end_matches(['.', ',']).ends_with(char::is_alphabetic);
+    // A separator before the first digit is a decimal one, as in '.50', or the digit before it was not read as one.
+    let is_fraction = before.ends_with(['.', ',']);
     let around = before
         .chars()
         .chain(behind.chars())

@@ -106,7 +106,16 @@ pub(crate) fn is_document(bytes: &[u8], page: Option<usize>) -> bool {
     page.is_some() || bytes.starts_with(b"%PDF")
 }
 
+/// What stands at the end of a PDF: one of these within so many bytes (ISO 32000-1, 7.5.5 and Annex H, note 18).
+const ENDS: [&[u8]; 3] = [b"%%EOF", b"startxref", b"trailer"];
+const END_BYTES: usize = 1_024;
+
 fn open_pdf(bytes: &Bytes) -> Result<Pdf> {
+    // The reader would make do with the pages that are left: half a document must not pass for a document.
+    let end = &bytes[bytes.len().saturating_sub(END_BYTES)..];
+    if !ENDS.iter().any(|mark| end.windows(mark.len()).any(|part| part == *mark)) {
+        return Err(broken(&"damaged PDF, it ends early"));
+    }
     let opened = catch_unwind(AssertUnwindSafe(|| Pdf::new(Arc::new(bytes.clone()))));
     opened.map_err(|_| broken(&"the reader of PDF gave up on these bytes"))?.map_err(|error| match error {
         LoadPdfError::Decryption(DecryptionError::PasswordProtected) => {

@@ -221,7 +221,9 @@ impl Packets {
     fn open(bytes: &Bytes) -> Result<Self> {
         let stream = MediaSourceStream::new(Box::new(Cursor::new(bytes.clone())), Default::default());
         let (options, metadata) = (FormatOptions::default(), MetadataOptions::default());
-        let format = symphonia::default::get_probe().probe(&Hint::new(), stream, options, metadata).map_err(|error| damaged(&error))?;
+        let format = symphonia::default::get_probe()
+            .probe(&Hint::new(), stream, options, metadata)
+            .map_err(|error| damaged(&error).with_hint(READ))?;
         let track = format.default_track(TrackType::Video);
         let track = track.ok_or_else(|| Error::new(Kind::Media, "no video track of a codec that is read").with_hint(READ))?;
         let parameters = track.codec_params.as_ref().and_then(|parameters| parameters.video());

@@ -13,7 +13,7 @@ use super::manifest::{Manifest, Modality, TokenPart};
 use super::port::{Port, Signature};
 use crate::error::{Error, Kind, Result};
 use crate::runtime::{GpuOptions, Provider, open_session};
-use crate::vectors::cosine;
+use crate::vectors::wide_cosine;
 
 /// Made-up rows of each side.
 const ROWS: usize = 4;
@@ -35,7 +35,7 @@ pub(super) fn measure(graph: &Path, manifest: &Manifest, vocabulary: u64, has_bi
     let [logits, texts, pictures] = &outputs;
     let width = texts.len() / ROWS;
     let cosine = |picture: usize, text: usize| {
-        cosine(&pictures[picture * width..(picture + 1) * width], &texts[text * width..(text + 1) * width]).unwrap_or(0.0)
+        wide_cosine(&pictures[picture * width..(picture + 1) * width], &texts[text * width..(text + 1) * width]).unwrap_or(0.0)
     };
     let points: Vec<(f64, f64)> = (0..ROWS * ROWS).map(|place| (cosine(place / ROWS, place % ROWS), f64::from(logits[place]))).collect();
     let (scale, bias) = line(&points, has_bias);

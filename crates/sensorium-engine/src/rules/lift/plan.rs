@@ -117,7 +117,7 @@ impl Lift {
         let mut passed = Vec::new();
         for known in known {
             if passes(&exprs, &known) {
-                passed.push(handed_on(&mut exprs, known));
+                passed.extend(handed_on(&mut exprs, known));
             }
         }
         Ok(Lifted { plan: LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?), known: passed })
@@ -235,17 +235,21 @@ fn passes(exprs: &[Expr], known: &Known) -> bool {
     call.iter().flat_map(Expr::column_refs).all(|column| exprs.iter().any(|expr| matches!(expr, Expr::Column(own) if own == column)))
 }
 
-/// The column under the name that it has behind the projection, which it is added to if need be.
-fn handed_on(exprs: &mut Vec<Expr>, known: Known) -> Known {
+/// The column under the name that it has behind the projection, which it is added to if need be; not where another has its
+/// name there, as in `x.label AS x`.
+fn handed_on(exprs: &mut Vec<Expr>, known: Known) -> Option<Known> {
     let is_it = |expr: &Expr| matches!(expr, Expr::Column(column) if *column == known.column);
     let aliased = exprs.iter().find_map(|expr| match expr {
         Expr::Alias(alias) if is_it(&alias.expr) => Some(Column::new(alias.relation.clone(), &alias.name)),
         expr if is_it(expr) => Some(known.column.clone()),
         _ => None,
     });
-    let column = aliased.unwrap_or_else(|| {
-        exprs.push(Expr::Column(known.column.clone()));
-        known.column.clone()
-    });
-    Known { column, ..known }
+    if let Some(column) = aliased {
+        return Some(Known { column, ..known });
+    }
+    if exprs.iter().any(|expr| expr.qualified_name().1 == known.column.name) {
+        return None;
+    }
+    exprs.push(Expr::Column(known.column.clone()));
+    Some(known)
 }
