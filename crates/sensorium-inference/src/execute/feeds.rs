@@ -14,8 +14,8 @@ use super::rows::run_of;
 use crate::error::{Error, Kind, Result};
 use crate::modality::{Column, Window, row_wise, row_wise_of};
 use crate::package::{
-    Element, Feed, FrameOrder, Layout, Manifest, Modality, OutputRef, Pooling, Port, SeriesLayout, SeriesSpec, Source, Stage, TextSpec,
-    TokenPart, VideoSpec,
+    AudioFeatures, AudioSpec, Element, Feed, FrameOrder, Layout, Manifest, Modality, OutputRef, Pooling, Port, SeriesLayout, SeriesSpec,
+    Source, Stage, TextSpec, TokenPart, VideoSpec, YAMNET_PATCH,
 };
 
 /// The rows of one batch and all that is known of them.
@@ -75,6 +75,19 @@ pub(super) fn floats(port: &Port, shape: Vec<usize>, values: Vec<f32>) -> Result
         Element::Float32 => tensor(port, shape, values),
         _ => numbers(port, shape, values.into_iter().map(f64::from)),
     }
+}
+
+/// The patches of all sounds, one behind the other.
+fn patches(port: &Port, sounds: &[&[f32]], counts: Vec<usize>) -> Result<DynValue> {
+    let size: usize = YAMNET_PATCH.iter().product();
+    let mut values = Vec::with_capacity(counts.iter().sum::<usize>() * size);
+    for (sound, count) in sounds.iter().zip(&counts) {
+        values.extend_from_slice(sound);
+        values.resize(values.len() + count * size - sound.len(), 0.0);
+    }
+    let channel = (port.shape.len() > YAMNET_PATCH.len() + 1).then_some(1);
+    let shape = [counts.into_iter().sum()].into_iter().chain(channel).chain(YAMNET_PATCH).collect();
+    floats(port, shape, values)
 }
 
 impl Batch<'_> {
@@ -268,6 +281,9 @@ impl Batch<'_> {
             return Err(failed(port, &"not a sound"));
         };
         let (sounds, longest) = self.sound_lengths(port, input)?;
+        if let Some(counts) = self.patch_counts(input) {
+            return patches(port, &sounds, counts);
+        }
         let shape: Vec<usize> = match spec.fixed_shape() {
             Some(fixed) => [sounds.len()].into_iter().chain(fixed).collect(),
             None => vec![sounds.len(), longest],
@@ -362,13 +378,28 @@ impl Batch<'_> {
         Ok(spec.pooling.is_some().then(|| counts.collect()))
     }
 
-    /// The frames of each row of a stage that looks at pictures, and how their vectors become one.
+    /// Patches of each row, where a graph looks at them one by one; a row whose sound is absent has one that is silent.
+    fn patch_counts(&self, input: &str) -> Option<Vec<usize>> {
+        let sounds = self.encoded.sounds.get(input)?;
+        let size = YAMNET_PATCH.iter().product::<usize>();
+        let is_cut =
+            matches!(self.manifest.input(input)?.modality, Modality::Audio(AudioSpec { features: AudioFeatures::Yamnet { .. }, .. }));
+        is_cut.then(|| self.positions.iter().map(|position| (sounds[*position].len() / size).max(1)).collect())
+    }
+
+    /// The frames or patches of each row of a stage that looks at them one by one, and how their vectors become one.
     pub(super) fn frames_of(&self, stage: &Stage) -> Result<Option<(Vec<usize>, Pooling)>> {
         for feed in &stage.feeds {
             if let Source::Frames { input } = &feed.source
                 && let Some(Modality::Video(VideoSpec { pooling: Some(how), .. })) = self.manifest.input(input).map(|input| &input.modality)
             {
                 return Ok(self.frame_counts(input)?.map(|counts| (counts, *how)));
+            }
+            if let Source::Sound { input } = &feed.source
+                && let Some(Modality::Audio(AudioSpec { features: AudioFeatures::Yamnet { pooling }, .. })) =
+                    self.manifest.input(input).map(|input| &input.modality)
+            {
+                return Ok(self.patch_counts(input).map(|counts| (counts, *pooling)));
             }
         }
         Ok(None)

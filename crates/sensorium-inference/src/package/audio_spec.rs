@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::manifest::Pooling;
 use crate::error::{Error, Kind, Result};
 
 /// Decoded sound to tensor: one channel at one rate, then what the model was trained on.
@@ -39,6 +40,11 @@ pub enum AudioFeatures {
         /// Samples of a window: shorter clips are filled with silence, longer ones are cut.
         window: usize,
     },
+    /// YAMNet's log-mel patches of 0.96 s every 0.48 s, `[96, 64]` each; the graph looks at them one by one.
+    Yamnet {
+        /// How the vectors of patches become one: `"mean"` or `"max"`.
+        pooling: Pooling,
+    },
     /// Kaldi's log filter bank over 25 ms every 10 ms, `[frames, mels]`.
     FilterBank {
         /// Number of mel bands.
@@ -52,18 +58,23 @@ pub enum AudioFeatures {
     },
 }
 
+/// Frames and bands of a patch of YAMNet's.
+pub(crate) const YAMNET_PATCH: [usize; 2] = [96, 64];
+/// The rate that they are made at.
+const YAMNET_RATE: u32 = 16_000;
 /// Rates that speech and sound models are trained on lie well within these.
 const SAMPLING_RATES: std::ops::RangeInclusive<u32> = 1_000..=384_000;
 /// Longest side of a tensor of features.
 const MAX_EDGE: usize = 65_536;
 
 impl AudioSpec {
-    /// Shape of a clip's features, where all clips have the same.
+    /// Shape of a clip's features, where all clips have the same, or of a part of them that the graph looks at alone.
     pub fn fixed_shape(&self) -> Option<[usize; 2]> {
         match self.features {
             AudioFeatures::Waveform { .. } => None,
             AudioFeatures::LogMel { mels, hop, window, .. } => Some([mels, window / hop.max(1)]),
             AudioFeatures::FilterBank { mels, frames, .. } => Some([frames, mels]),
+            AudioFeatures::Yamnet { .. } => Some(YAMNET_PATCH),
         }
     }
 
@@ -80,6 +91,8 @@ impl AudioSpec {
         }
         let is_size = |size: usize| (1..=MAX_EDGE).contains(&size);
         match self.features {
+            AudioFeatures::Yamnet { .. } if self.sampling_rate != YAMNET_RATE => wrong("YAMNet hears 16000 samples a second"),
+            AudioFeatures::Yamnet { pooling: Pooling::Cls | Pooling::LastToken } => wrong("patches are pooled by \"mean\" or \"max\""),
             AudioFeatures::LogMel { mels, n_fft, hop, window }
                 if !(is_size(mels) && n_fft > 1 && is_size(n_fft) && is_size(hop)) || window < n_fft =>
             {

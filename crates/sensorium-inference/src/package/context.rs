@@ -71,7 +71,7 @@ fn wrong(message: impl std::fmt::Display) -> Error {
 }
 
 /// The model whose folder has `[context]`.
-pub(super) fn read(files: &mut Files, entry: &ContextEntry, facts: Facts, options: &ImportOptions) -> Result<Manifest> {
+pub(super) fn read(files: &mut Files, entry: &ContextEntry, facts: &Facts, options: &ImportOptions) -> Result<Manifest> {
     let Some(rows) = &options.context else {
         return Err(wrong("the model answers by comparison with rows whose labels are known")
             .with_hint("CREATE MODEL name FROM 'folder' OPTIONS (label = 'y') AS SELECT a, b, y FROM t"));
@@ -97,7 +97,7 @@ pub(super) fn read(files: &mut Files, entry: &ContextEntry, facts: Facts, option
         });
     }
     let last = stages.last().map(|stage| stage.outputs.as_slice()).unwrap_or_default();
-    let prediction = prediction(last, classes, &facts)?;
+    let prediction = prediction(last, classes, facts)?;
     files.make_file(FILE, encode(&features, &inputs, &labels, label)?);
     let context = Context { file: FILE.into(), rows: rows.num_rows(), label: label.clone() };
     Ok(Manifest { context: Some(context), ..Manifest::new(inputs, stages, prediction, None) })
@@ -112,7 +112,7 @@ fn features(rows: &RecordBatch, label: &str, entry: &ContextEntry) -> Result<(Ve
             return Err(wrong(format!("column '{name}' holds {}, features are numbers", field.data_type()))
                 .with_hint("turn categories into numbers in the query, here and where the model is asked"));
         }
-        let numbers = cast(column, &DataType::Float64).map_err(|error| wrong(error))?;
+        let numbers = cast(column, &DataType::Float64).map_err(wrong)?;
         if numbers.null_count() > 0 && entry.missing.is_none() {
             return Err(wrong(format!("column '{name}' is NULL in {} rows, which this model cannot look at", numbers.null_count())));
         }
@@ -140,12 +140,12 @@ fn labels(rows: &RecordBatch, label: &str, task: Task) -> Result<(ArrayRef, Opti
         return Err(wrong(format!("label '{label}' is NULL in {} rows", column.null_count().max(1))).with_hint(hint));
     }
     if task == Task::Regression {
-        let values = cast(column, &DataType::Float64).map_err(|error| wrong(error))?;
+        let values = cast(column, &DataType::Float64).map_err(wrong)?;
         let is_finite = values.null_count() == 0 && values.as_primitive::<Float64Type>().values().iter().all(|value| value.is_finite());
         return if is_finite { Ok((values, None)) } else { Err(wrong(format!("label '{label}' is not a finite number everywhere"))) };
     }
     if column.data_type().is_integer() {
-        let own = cast(column, &DataType::Int64).map_err(|error| wrong(error))?;
+        let own = cast(column, &DataType::Int64).map_err(wrong)?;
         let own = own.as_primitive::<Int64Type>().values();
         let mut classes = own.to_vec();
         classes.sort_unstable();
@@ -156,7 +156,7 @@ fn labels(rows: &RecordBatch, label: &str, task: Task) -> Result<(ArrayRef, Opti
     if column.data_type().is_floating() {
         return Err(wrong(format!("label '{label}' holds {}, classes are texts or integers", column.data_type())));
     }
-    let own = cast(column, &DataType::Utf8).map_err(|error| wrong(error))?;
+    let own = cast(column, &DataType::Utf8).map_err(wrong)?;
     let own: Vec<&str> = own.as_string::<i32>().iter().flatten().collect();
     let mut classes: Vec<String> = own.iter().map(ToString::to_string).collect();
     classes.sort_unstable();
@@ -245,23 +245,23 @@ fn prediction(ports: &[Port], classes: Option<ClassNames>, facts: &Facts) -> Res
 fn encode(features: &[ArrayRef], inputs: &[Input], labels: &ArrayRef, label: &str) -> Result<Vec<u8>> {
     let names = inputs.iter().map(|input| input.name.as_str()).chain([label]);
     let columns = names.zip(features.iter().chain([labels]).cloned());
-    let batch = RecordBatch::try_from_iter(columns).map_err(|error| wrong(error))?;
-    let mut writer = FileWriter::try_new(Vec::new(), &batch.schema()).map_err(|error| wrong(error))?;
-    writer.write(&batch).and_then(|()| writer.finish()).map_err(|error| wrong(error))?;
-    writer.into_inner().map_err(|error| wrong(error))
+    let batch = RecordBatch::try_from_iter(columns).map_err(wrong)?;
+    let mut writer = FileWriter::try_new(Vec::new(), &batch.schema()).map_err(wrong)?;
+    writer.write(&batch).and_then(|()| writer.finish()).map_err(wrong)?;
+    writer.into_inner().map_err(wrong)
 }
 
 /// Features of all rows, row by row with NaN for NULL, and their labels.
 pub(crate) fn load(context: &Context, folder: &Path) -> Result<(Vec<f32>, Vec<f64>)> {
-    let file = std::fs::File::open(folder.join(&context.file)).map_err(|error| wrong(error))?;
+    let file = std::fs::File::open(folder.join(&context.file)).map_err(wrong)?;
     let batches =
-        FileReader::try_new(file, None).map_err(|error| wrong(error))?.collect::<Result<Vec<_>, _>>().map_err(|error| wrong(error))?;
+        FileReader::try_new(file, None).map_err(wrong)?.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
     let [batch] = batches.as_slice() else { return Err(wrong("damaged file of rows")) };
     let Some((labels, features)) = batch.columns().split_last() else { return Err(wrong("damaged file of rows")) };
     let features: Vec<&Float64Array> = features.iter().filter_map(|column| column.as_primitive_opt::<Float64Type>()).collect();
     let value = |column: &Float64Array, row: usize| if column.is_null(row) { f32::NAN } else { column.value(row) as f32 };
     let rows = (0..batch.num_rows()).flat_map(|row| features.iter().map(move |column| value(column, row))).collect();
-    let labels = cast(labels, &DataType::Float64).map_err(|error| wrong(error))?;
+    let labels = cast(labels, &DataType::Float64).map_err(wrong)?;
     Ok((rows, labels.as_primitive::<Float64Type>().values().to_vec()))
 }
 

@@ -56,6 +56,9 @@ fn describe_sound(spec: &AudioSpec) -> String {
         AudioFeatures::Waveform { normalize: true, .. } => format!("{rate} Hz, normalised samples"),
         AudioFeatures::Waveform { normalize: false, .. } => format!("{rate} Hz, samples"),
         AudioFeatures::LogMel { mels, window, .. } => format!("{rate} Hz, {mels} mel bands, windows of {} s", seconds(*window)),
+        AudioFeatures::Yamnet { pooling } => {
+            format!("{rate} Hz, patches of 0.96 s in 64 mel bands, {} over patches", format!("{pooling:?}").to_lowercase())
+        }
         AudioFeatures::FilterBank { mels, frames, .. } => format!("{rate} Hz, {mels} mel bands, the first {frames} frames of 10 ms"),
     }
 }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::audio_spec::AudioSpec;
+use super::audio_spec::{AudioFeatures, AudioSpec};
 use super::feeds::{token_feeds, token_part};
 use super::image_spec::ImageSpec;
 use super::import::{ImportOptions, distinct};
@@ -152,7 +152,12 @@ pub(super) fn check_sound(port: &Port, spec: &AudioSpec) -> Result<()> {
     let trailing = port.shape.get(1..).unwrap_or_default();
     let fits = match spec.fixed_shape() {
         None => trailing.len() == 1,
-        Some(wanted) => trailing.len() == 2 && trailing.iter().zip(wanted).all(|(size, wanted)| size.is_none_or(|size| size == wanted)),
+        Some(wanted) => {
+            // YAMNet's patches may be pictures of one channel.
+            let own =
+                trailing.strip_prefix(&[Some(1)]).filter(|_| matches!(spec.features, AudioFeatures::Yamnet { .. })).unwrap_or(trailing);
+            own.len() == 2 && own.iter().zip(wanted).all(|(size, wanted)| size.is_none_or(|size| size == wanted))
+        }
     };
     if fits && port.element.is_float() {
         return Ok(());

@@ -28,6 +28,7 @@ mod text_spec;
 mod video_spec;
 mod voice_activity;
 
+pub(crate) use audio_spec::YAMNET_PATCH;
 pub use audio_spec::{AudioFeatures, AudioSpec};
 pub(crate) use context::{CONTEXT_STAGE, load as load_context};
 pub use context::{Context, MAX_CONTEXT_ROWS};

@@ -120,7 +120,7 @@ pub(super) fn read(files: &mut Files, options: &ImportOptions) -> Result<Manifes
         }
         let task = description.facts(options)?;
         let facts = context::Facts { graph, task: task.task, activation: task.activation, scores: task.scores };
-        return context::read(files, context, facts, options);
+        return context::read(files, context, &facts, options);
     }
     let (path, facts) = files.use_graph(&graph)?;
     let signature = Signature::read(&path)?;

@@ -7,6 +7,7 @@ use realfft::num_complex::Complex;
 use realfft::{RealFftPlanner, RealToComplex};
 
 use super::mel::{MelFilters, Scale};
+use crate::package::YAMNET_PATCH;
 
 /// Keeps a constant clip from being divided by zero; transformers' value.
 const VARIANCE_FLOOR: f64 = 1e-7;
@@ -23,6 +24,15 @@ const PREEMPHASIS: f64 = 0.97;
 const LOWEST: f64 = 20.0;
 /// Smallest power that Kaldi's logarithm sees: the resolution of a 32-bit float.
 const KALDI_FLOOR: f64 = f32::EPSILON as f64;
+
+/// YAMNet's rate, samples of a frame and from one to the next, Fourier transform, range of its bands, and what is added to
+/// magnitudes before their logarithm.
+const YAMNET_RATE: u32 = 16_000;
+const YAMNET_WINDOW: usize = 400;
+const YAMNET_STEP: usize = 160;
+const YAMNET_FFT: usize = 512;
+const YAMNET_HERTZ: [f64; 2] = [125.0, 7_500.0];
+const YAMNET_OFFSET: f64 = 0.001;
 
 /// Mean 0 and variance 1 if `normalize`, as transformers' `zero_mean_unit_var_norm`.
 pub(super) fn waveform(mut samples: Vec<f32>, normalize: bool) -> Vec<f32> {
@@ -46,7 +56,7 @@ pub(super) fn log_mel_window(mut samples: Vec<f32>, rate: u32, mels: usize, n_ff
 /// `log_mel_spectrogram` make it: values from 8 powers of ten below the loudest, shifted and scaled to about -1 to 1.
 pub(crate) fn log_mel_frames(samples: &[f32], rate: u32, mels: usize, n_fft: usize, hop: usize) -> Vec<f32> {
     let frames = samples.len() / hop;
-    let filters = MelFilters::new(Scale::Slaney, mels, n_fft / 2 + 1, 0.0, rate);
+    let filters = MelFilters::new(Scale::Slaney, mels, n_fft / 2 + 1, [0.0, f64::from(rate) / 2.0], rate);
     let mut spectrum = Spectrum::new(n_fft);
     let window: Vec<f64> = (0..n_fft).map(|place| 0.5 - 0.5 * (TAU * place as f64 / n_fft as f64).cos()).collect();
     let mut values = vec![0.0; mels * frames];
@@ -79,7 +89,7 @@ pub(super) fn filter_bank(samples: &[f32], rate: u32, mels: usize, frames: usize
     let of_ms = |ms: u32| (rate as usize * ms as usize) / 1_000;
     let (length, step) = (of_ms(FRAME_MS).max(2), of_ms(STEP_MS).max(1));
     let n_fft = length.next_power_of_two();
-    let filters = MelFilters::new(Scale::Kaldi, mels, n_fft / 2 + 1, LOWEST, rate);
+    let filters = MelFilters::new(Scale::Kaldi, mels, n_fft / 2 + 1, [LOWEST, f64::from(rate) / 2.0], rate);
     let window: Vec<f64> = (0..length).map(|place| 0.5 - 0.5 * (TAU * place as f64 / (length - 1) as f64).cos()).collect();
     let mut spectrum = Spectrum::new(n_fft);
     let there = if samples.len() < length { 0 } else { (samples.len() - length) / step + 1 };
@@ -94,6 +104,27 @@ pub(super) fn filter_bank(samples: &[f32], rate: u32, mels: usize, frames: usize
     }
     values.iter_mut().for_each(|value| *value = (*value - mean) / std);
     values
+}
+
+/// YAMNet's patches one behind the other, each `[96 frames, 64 bands]`, as `features.py` and `params.py` of TensorFlow's
+/// `research/audioset/yamnet` make them of samples at 16 kHz: logarithms of magnitudes in mel bands, a frame every 10 ms, a
+/// patch every 0.48 s, silence behind the end so that the last one is whole.
+pub(super) fn yamnet(samples: &[f32]) -> Vec<f32> {
+    let [frames, bands] = YAMNET_PATCH;
+    let first = (frames - 1) * YAMNET_STEP + YAMNET_WINDOW;
+    let patches = 1 + samples.len().saturating_sub(first).div_ceil(frames / 2 * YAMNET_STEP);
+    let filters = MelFilters::new(Scale::Kaldi, bands, YAMNET_FFT / 2 + 1, YAMNET_HERTZ, YAMNET_RATE);
+    let window: Vec<f64> = (0..YAMNET_WINDOW).map(|place| 0.5 - 0.5 * (TAU * place as f64 / YAMNET_WINDOW as f64).cos()).collect();
+    let mut spectrum = Spectrum::new(YAMNET_FFT);
+    let mut all = vec![0.0; (patches + 1) * frames / 2 * bands];
+    for (frame, values) in all.chunks_exact_mut(bands).enumerate() {
+        let sample = |place: usize| samples.get(frame * YAMNET_STEP + place).map_or(0.0, |sample| f64::from(*sample));
+        let power = spectrum.power(|place| if place < YAMNET_WINDOW { sample(place) * window[place] } else { 0.0 });
+        let magnitude: Vec<f64> = power.iter().map(|power| power.sqrt()).collect();
+        values.iter_mut().zip(filters.apply(&magnitude)).for_each(|(value, band)| *value = (band + YAMNET_OFFSET).ln() as f32);
+    }
+    let half = frames / 2 * bands;
+    (0..patches).flat_map(|patch| &all[patch * half..patch * half + frames * bands]).copied().collect()
 }
 
 /// Power spectra of one length. In 64 bits: quiet bands next to loud ones would drown in the rounding of 32.

@@ -34,10 +34,10 @@ pub(super) struct MelFilters {
 }
 
 impl MelFilters {
-    /// `bands` filters from `lowest` Hz to half the `rate`, for spectra of `bins` bins.
-    pub(super) fn new(scale: Scale, bands: usize, bins: usize, lowest: f64, rate: u32) -> Self {
+    /// `bands` filters over frequencies from and to some Hz, for spectra of `bins` bins up to half the `rate`.
+    pub(super) fn new(scale: Scale, bands: usize, bins: usize, [lowest, highest]: [f64; 2], rate: u32) -> Self {
         let nyquist = f64::from(rate) / 2.0;
-        let (first, last) = (scale.mel(lowest), scale.mel(nyquist));
+        let (first, last) = (scale.mel(lowest), scale.mel(highest));
         let corner = |place: usize| first + (last - first) * place as f64 / (bands + 1) as f64;
         let hertz = |bin: usize| nyquist * bin as f64 / (bins - 1) as f64;
         let band = |band: usize| {

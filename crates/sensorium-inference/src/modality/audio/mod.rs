@@ -28,6 +28,7 @@ pub(crate) fn sound_features(samples: Vec<f32>, spec: &AudioSpec) -> Vec<f32> {
         AudioFeatures::LogMel { mels, n_fft, hop, window } => {
             features::log_mel_window(samples, spec.sampling_rate, mels, n_fft, hop, window)
         }
+        AudioFeatures::Yamnet { .. } => features::yamnet(&samples),
         AudioFeatures::FilterBank { mels, frames, mean, std } => {
             features::filter_bank(&samples, spec.sampling_rate, mels, frames, mean, std)
         }
