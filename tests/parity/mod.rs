@@ -14,6 +14,7 @@ mod texts;
 mod videos;
 mod vit;
 mod voice;
+mod yamnet;
 
 use libtest_mimic::Failed;
 use serde_json::Value;
@@ -61,6 +62,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("whisper_tiny_en", sounds::whisper_tiny_en),
     ("whisper_without_cache", sounds::whisper_without_cache),
     ("xvector", sounds::xvector),
+    ("yamnet_patches", yamnet::patches),
 ];
 
 /// Largest distance of two lists of numbers; an error if they are not of one length.

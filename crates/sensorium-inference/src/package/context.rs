@@ -254,8 +254,7 @@ fn encode(features: &[ArrayRef], inputs: &[Input], labels: &ArrayRef, label: &st
 /// Features of all rows, row by row with NaN for NULL, and their labels.
 pub(crate) fn load(context: &Context, folder: &Path) -> Result<(Vec<f32>, Vec<f64>)> {
     let file = std::fs::File::open(folder.join(&context.file)).map_err(wrong)?;
-    let batches =
-        FileReader::try_new(file, None).map_err(wrong)?.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+    let batches = FileReader::try_new(file, None).map_err(wrong)?.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
     let [batch] = batches.as_slice() else { return Err(wrong("damaged file of rows")) };
     let Some((labels, features)) = batch.columns().split_last() else { return Err(wrong("damaged file of rows")) };
     let features: Vec<&Float64Array> = features.iter().filter_map(|column| column.as_primitive_opt::<Float64Type>()).collect();

@@ -1,24 +1,23 @@
 //! `sensorium.toml`: says what the files cannot, and joins several graphs into one model.
 
+mod media;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde::Deserialize;
 
-use super::audio_spec::{AudioFeatures, AudioSpec};
+use super::audio_spec::AudioSpec;
 use super::context::{self, ContextEntry};
 use super::feeds::{plain_feed, plain_input, token_part};
-use super::hugging_face::{check_pixels, check_sound};
 use super::image_spec::ImageSpec;
 use super::import::{ImportOptions, distinct, only_graph};
 use super::manifest::{Feed, Input, Manifest, Missing, Modality, OutputRef, Pooling, Source, Stage};
 use super::onnx_file::ONLY_STAGE;
 use super::port::{Port, Signature};
 use super::series_spec::SeriesSpec;
-use super::source::{Files, is_inside, read_json, read_text};
+use super::source::{Files, is_inside, read_text};
 use super::tasks::{Task, TaskFacts, output};
-use super::text_spec::TextSpec;
-use super::video_spec::{FrameOrder, Sampling, VideoSpec};
+use super::video_spec::{FrameOrder, Sampling};
 use crate::error::{Error, Kind, Result};
 use crate::onnx::ClassNames;
 
@@ -244,12 +243,12 @@ impl Plan {
         let modality = match entry.modality.as_deref() {
             Some("text") => {
                 self.add_tokens(name, ports)?;
-                text(files, entry, options)?
+                media::text(files, entry, options)?
             }
             Some("image") => {
                 let port = find(ports, entry.graph_input.as_deref().unwrap_or("pixel_values"))?;
                 self.feed(port.name.clone(), Source::Pixels { input: name.to_string() })?;
-                image(files, name, entry, port)?
+                media::image(files, name, entry, port)?
             }
             Some("audio") => {
                 let port = find(ports, entry.graph_input.as_deref().unwrap_or("input_values"))?;
@@ -267,70 +266,6 @@ impl Plan {
         check_optional(name, entry, &modality)?;
         self.inputs.push(Input { name: name.to_string(), optional: entry.optional, modality });
         Ok(())
-    }
-
-    /// The graph is told of padding through its `attention_mask`, where that does not belong to a text.
-    fn audio(&mut self, files: &Files, name: &str, entry: &InputEntry, port: &Port, ports: &[Port]) -> Result<Modality> {
-        let mask = ports.iter().find(|port| port.name == "attention_mask" && !self.sources.contains_key("attention_mask"));
-        let mut spec = match (&entry.audio, &entry.preprocessor) {
-            (Some(spec), _) => spec.clone().check()?,
-            (None, Some(file)) => {
-                let config = read_json(&files.root.join(file))?.ok_or_else(|| wrong(format!("no such file: {file}")))?;
-                AudioSpec::from_preprocessor(&config, mask.is_some())?
-            }
-            (None, None) => {
-                return Err(wrong(format!("[inputs.{name}]: sound needs its preprocessing")).with_hint(
-                    "write `preprocessor = \"preprocessor_config.json\"` or the table `audio = { sampling_rate = .., features = .., .. }`",
-                ));
-            }
-        };
-        check_sound(port, &spec)?;
-        match (&mut spec.features, mask) {
-            (AudioFeatures::Waveform { .. }, Some(mask)) => self.feed(mask.name.clone(), Source::SoundMask { input: name.to_string() })?,
-            (AudioFeatures::Waveform { masked: masked @ true, .. }, None) => *masked = false,
-            _ => {}
-        }
-        Ok(Modality::Audio(spec))
-    }
-
-    fn video(&mut self, files: &Files, name: &str, entry: &InputEntry, port: &Port, ports: &[Port]) -> Result<Modality> {
-        let Some(video) = &entry.video else {
-            return Err(wrong(format!("[inputs.{name}]: nothing says which frames the model looks at"))
-                .with_hint("write `video = { frames = 8, sampling = \"uniform\" }` beside the preprocessing of a picture"));
-        };
-        let spec = VideoSpec {
-            image: image_spec(files, name, entry)?,
-            frames: video.frames,
-            sampling: video.sampling,
-            order: video.order,
-            pooling: video.pooling,
-        }
-        .check()?;
-        spec.check_port(port)?;
-        if spec.pooling.is_some() && ports.len() > 1 {
-            return Err(wrong(format!("[inputs.{name}]: a graph that looks at frames one by one has no other input")));
-        }
-        self.feed(port.name.clone(), Source::Frames { input: name.to_string() })?;
-        Ok(Modality::Video(spec))
-    }
-
-    fn series(&mut self, name: &str, entry: &InputEntry, port: &Port, ports: &[Port]) -> Result<Modality> {
-        let Some(spec) = &entry.series else {
-            return Err(wrong(format!("[inputs.{name}]: a series needs its preprocessing"))
-                .with_hint("write the table `series = { channels = .., layout = \"channels_last\", steps = .., .. }`"));
-        };
-        let (masked, observed) = (entry.mask.is_some(), entry.observed.is_some());
-        let spec = SeriesSpec { masked, observed, ..spec.clone() }.check()?;
-        spec.check_port(port)?;
-        let input = || name.to_string();
-        self.feed(port.name.clone(), Source::Series { input: input() })?;
-        if let Some(mask) = &entry.mask {
-            self.feed(find(ports, mask)?.name.clone(), Source::SeriesMask { input: input() })?;
-        }
-        if let Some(observed) = &entry.observed {
-            self.feed(find(ports, observed)?.name.clone(), Source::SeriesObserved { input: input() })?;
-        }
-        Ok(Modality::Series(spec))
     }
 
     fn add_plain(&mut self, name: &str, entry: &InputEntry, port: &Port) -> Result<Modality> {
@@ -456,32 +391,4 @@ fn check_optional(name: &str, entry: &InputEntry, modality: &Modality) -> Result
         ));
     }
     Ok(())
-}
-
-fn text(files: &mut Files, entry: &InputEntry, options: &ImportOptions) -> Result<Modality> {
-    let tokenizer = entry.tokenizer.as_deref().unwrap_or("tokenizer.json");
-    let folder = Path::new(tokenizer).parent().unwrap_or(Path::new("")).to_string_lossy().into_owned();
-    let mut spec = TextSpec::from_folder(&files.root, &folder, entry.max_tokens.or(options.max_tokens))?;
-    spec.tokenizer = tokenizer.to_string();
-    files.use_file(tokenizer)?;
-    Ok(Modality::Text(spec))
-}
-
-fn image(files: &Files, name: &str, entry: &InputEntry, port: &Port) -> Result<Modality> {
-    let spec = image_spec(files, name, entry)?;
-    check_pixels(port, &spec)?;
-    Ok(Modality::Image(spec))
-}
-
-/// What is done to a picture.
-fn image_spec(files: &Files, name: &str, entry: &InputEntry) -> Result<ImageSpec> {
-    match (&entry.image, &entry.preprocessor) {
-        (Some(spec), _) => spec.clone().check(),
-        (None, Some(file)) => {
-            let config = read_json(&files.root.join(file))?.ok_or_else(|| wrong(format!("no such file: {file}")))?;
-            ImageSpec::from_preprocessor(&config)
-        }
-        (None, None) => Err(wrong(format!("[inputs.{name}]: an image needs its preprocessing"))
-            .with_hint("write `preprocessor = \"preprocessor_config.json\"` or the table `image = { resize = .., filter = .., crop = .., scale = .., mean = .., std = .. }`")),
-    }
 }

@@ -1,5 +1,8 @@
 //! The input tensors of one graph for one batch.
 
+mod frames;
+mod series;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -12,11 +15,8 @@ use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
 use super::encode::Encoded;
 use super::rows::run_of;
 use crate::error::{Error, Kind, Result};
-use crate::modality::{Column, Window, row_wise, row_wise_of};
-use crate::package::{
-    AudioFeatures, AudioSpec, Element, Feed, FrameOrder, Layout, Manifest, Modality, OutputRef, Pooling, Port, SeriesLayout, SeriesSpec,
-    Source, Stage, TextSpec, TokenPart, VideoSpec, YAMNET_PATCH,
-};
+use crate::modality::{Column, row_wise, row_wise_of};
+use crate::package::{Element, Feed, Layout, Manifest, Modality, OutputRef, Port, Source, TextSpec, TokenPart};
 
 /// The rows of one batch and all that is known of them.
 #[derive(Debug)]
@@ -75,19 +75,6 @@ pub(super) fn floats(port: &Port, shape: Vec<usize>, values: Vec<f32>) -> Result
         Element::Float32 => tensor(port, shape, values),
         _ => numbers(port, shape, values.into_iter().map(f64::from)),
     }
-}
-
-/// The patches of all sounds, one behind the other.
-fn patches(port: &Port, sounds: &[&[f32]], counts: Vec<usize>) -> Result<DynValue> {
-    let size: usize = YAMNET_PATCH.iter().product();
-    let mut values = Vec::with_capacity(counts.iter().sum::<usize>() * size);
-    for (sound, count) in sounds.iter().zip(&counts) {
-        values.extend_from_slice(sound);
-        values.resize(values.len() + count * size - sound.len(), 0.0);
-    }
-    let channel = (port.shape.len() > YAMNET_PATCH.len() + 1).then_some(1);
-    let shape = [counts.into_iter().sum()].into_iter().chain(channel).chain(YAMNET_PATCH).collect();
-    floats(port, shape, values)
 }
 
 impl Batch<'_> {
@@ -282,7 +269,7 @@ impl Batch<'_> {
         };
         let (sounds, longest) = self.sound_lengths(port, input)?;
         if let Some(counts) = self.patch_counts(input) {
-            return patches(port, &sounds, counts);
+            return frames::patches(port, &sounds, counts);
         }
         let shape: Vec<usize> = match spec.fixed_shape() {
             Some(fixed) => [sounds.len()].into_iter().chain(fixed).collect(),
@@ -307,126 +294,6 @@ impl Batch<'_> {
         let (sounds, longest) = self.sound_lengths(port, input)?;
         let mask = sounds.iter().flat_map(|sound| (0..longest).map(|place| f64::from(u8::from(place < sound.len()))));
         numbers(port, vec![sounds.len(), longest], mask)
-    }
-
-    /// The windows of the batch, with the steps of the longest and what is known of them.
-    fn windows(&self, port: &Port, input: &str) -> Result<(Vec<&Window>, usize, &SeriesSpec)> {
-        let (Some(windows), Some(Modality::Series(spec))) =
-            (self.encoded.series.get(input), self.manifest.input(input).map(|input| &input.modality))
-        else {
-            return Err(failed(port, &"not a series"));
-        };
-        let windows: Vec<&Window> = self.positions.iter().map(|position| &windows[*position]).collect();
-        let longest = windows.iter().map(|window| window.values.len()).max().unwrap_or(0) / spec.channels.count();
-        // A graph still needs something where all are absent.
-        Ok((windows, spec.steps.unwrap_or(longest).max(1), spec))
-    }
-
-    /// The shape of a tensor with something for each measurement, which `of` gives for a window, and its values in the
-    /// order of the package.
-    fn measurements<'b, T: Copy + 'b>(
-        &self,
-        (windows, steps, spec): (Vec<&'b Window>, usize, &SeriesSpec),
-        nothing: T,
-        of: impl Fn(&'b Window) -> &'b [T],
-    ) -> (Vec<usize>, Vec<T>) {
-        let channels = spec.channels.count();
-        let mut values = vec![nothing; windows.len() * steps * channels];
-        for (window, place) in windows.iter().zip(values.chunks_exact_mut(steps * channels)) {
-            let own = of(window);
-            if spec.layout == SeriesLayout::ChannelsFirst {
-                for (channel, place) in place.chunks_exact_mut(steps).enumerate() {
-                    own.iter().skip(channel).step_by(channels).zip(place).for_each(|(value, place)| *place = *value);
-                }
-            } else {
-                place[..own.len()].copy_from_slice(own);
-            }
-        }
-        let shape = match spec.layout {
-            SeriesLayout::ChannelsFirst => vec![windows.len(), channels, steps],
-            SeriesLayout::ChannelsLast => vec![windows.len(), steps, channels],
-            SeriesLayout::Flat => vec![windows.len(), steps],
-        };
-        (shape, values)
-    }
-
-    fn series(&self, port: &Port, input: &str) -> Result<DynValue> {
-        let (shape, values) = self.measurements(self.windows(port, input)?, 0.0, |window| &window.values);
-        floats(port, shape, values)
-    }
-
-    fn series_observed(&self, port: &Port, input: &str) -> Result<DynValue> {
-        let (shape, values) = self.measurements(self.windows(port, input)?, false, |window| &window.observed);
-        numbers(port, shape, values.into_iter().map(|is_observed| f64::from(u8::from(is_observed))))
-    }
-
-    fn series_mask(&self, port: &Port, input: &str) -> Result<DynValue> {
-        let (windows, steps, _) = self.windows(port, input)?;
-        let mask = windows.iter().flat_map(|window| (0..steps).map(|step| f64::from(u8::from(window.valid.contains(&step)))));
-        numbers(port, vec![windows.len(), steps], mask)
-    }
-
-    /// Frames of each row, where they are pictures of their own; a row whose video is absent has one that is black.
-    pub(super) fn frame_counts(&self, input: &str) -> Result<Option<Vec<usize>>> {
-        let (Some(videos), Some(Modality::Video(spec))) =
-            (self.encoded.pixels.get(input), self.manifest.input(input).map(|input| &input.modality))
-        else {
-            return Ok(None);
-        };
-        let size = spec.frame_values()?;
-        let counts = self.positions.iter().map(|position| (videos[*position].len() / size).max(1));
-        Ok(spec.pooling.is_some().then(|| counts.collect()))
-    }
-
-    /// Patches of each row, where a graph looks at them one by one; a row whose sound is absent has one that is silent.
-    fn patch_counts(&self, input: &str) -> Option<Vec<usize>> {
-        let sounds = self.encoded.sounds.get(input)?;
-        let size = YAMNET_PATCH.iter().product::<usize>();
-        let is_cut =
-            matches!(self.manifest.input(input)?.modality, Modality::Audio(AudioSpec { features: AudioFeatures::Yamnet { .. }, .. }));
-        is_cut.then(|| self.positions.iter().map(|position| (sounds[*position].len() / size).max(1)).collect())
-    }
-
-    /// The frames or patches of each row of a stage that looks at them one by one, and how their vectors become one.
-    pub(super) fn frames_of(&self, stage: &Stage) -> Result<Option<(Vec<usize>, Pooling)>> {
-        for feed in &stage.feeds {
-            if let Source::Frames { input } = &feed.source
-                && let Some(Modality::Video(VideoSpec { pooling: Some(how), .. })) = self.manifest.input(input).map(|input| &input.modality)
-            {
-                return Ok(self.frame_counts(input)?.map(|counts| (counts, *how)));
-            }
-            if let Source::Sound { input } = &feed.source
-                && let Some(Modality::Audio(AudioSpec { features: AudioFeatures::Yamnet { pooling }, .. })) =
-                    self.manifest.input(input).map(|input| &input.modality)
-            {
-                return Ok(self.patch_counts(input).map(|counts| (counts, *pooling)));
-            }
-        }
-        Ok(None)
-    }
-
-    fn frames(&self, port: &Port, input: &str) -> Result<DynValue> {
-        let (Some(videos), Some(Modality::Video(spec))) =
-            (self.encoded.pixels.get(input), self.manifest.input(input).map(|input| &input.modality))
-        else {
-            return Err(failed(port, &"not a video"));
-        };
-        let (size, channels, rows) = (spec.image.size()?, spec.image.channels(), self.positions.len());
-        let (height, width) = (size.height as usize, size.width as usize);
-        let counts = self.frame_counts(input)?;
-        let shape = match (&counts, spec.order, spec.image.layout) {
-            (Some(counts), _, Layout::Nchw) => vec![counts.iter().sum(), channels, height, width],
-            (Some(counts), _, Layout::Nhwc) => vec![counts.iter().sum(), height, width, channels],
-            (None, FrameOrder::FramesFirst, _) => vec![rows, spec.frames, channels, height, width],
-            (None, FrameOrder::ChannelsFirst, _) => vec![rows, channels, spec.frames, height, width],
-        };
-        let mut values = Vec::with_capacity(shape.iter().product());
-        for (place, position) in self.positions.iter().enumerate() {
-            let frames = counts.as_ref().map_or(spec.frames, |counts| counts[place]);
-            values.extend_from_slice(&videos[*position]);
-            values.resize(values.len() + frames * spec.frame_values()? - videos[*position].len(), 0.0);
-        }
-        floats(port, shape, values)
     }
 
     fn pixels(&self, port: &Port, input: &str) -> Result<DynValue> {
