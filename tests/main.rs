@@ -4,6 +4,7 @@
 //! first, through the `sensorium` command that users run.
 
 mod arrows;
+mod cases;
 mod catalog;
 mod cli;
 mod codecs;
@@ -37,8 +38,9 @@ fn main() -> ExitCode {
         eprintln!("the set-up of the tests failed: {error}");
         return ExitCode::FAILURE;
     }
-    let groups: [Group; 11] = [
+    let groups: [Group; 12] = [
         ("arrows", arrows::TESTS),
+        ("cases", cases::TESTS),
         ("catalog", catalog::TESTS),
         ("cli", cli::TESTS),
         ("codecs", codecs::TESTS),

@@ -1,8 +1,39 @@
 //! Documents that are locked, damaged, too long or too large.
 
-use super::check_rows;
+use arrow::array::{Array, AsArray};
+
+use super::{check_rows, contains};
 use crate::Outcome;
-use crate::support::{Fresh, cached};
+use crate::support::{Fresh, cached, ensure};
+
+/// A white picture of three bytes a pixel.
+fn bitmap(width: u32, height: u32) -> Vec<u8> {
+    let row = (width * 3).next_multiple_of(4);
+    let bytes = row * height;
+    let mut file = b"BM".to_vec();
+    file.extend((bytes + 54).to_le_bytes());
+    file.extend([0; 4]);
+    file.extend([54_u32, 40, width, height].map(u32::to_le_bytes).concat());
+    file.extend([1, 0, 24, 0]);
+    file.extend([0, bytes, 2_835, 2_835, 0, 0].map(u32::to_le_bytes).concat());
+    file.resize(file.len() + bytes as usize, 255);
+    file
+}
+
+/// A strip that would become gigabytes for the detector; its neighbours are read.
+pub(super) fn thin_strips() -> Outcome {
+    let fresh = Fresh::with_models(&[("ocr", &cached("models/pp-ocr-v4"))])?;
+    let folder = tempfile::TempDir::new_in("tests/fixtures")?;
+    std::fs::write(folder.path().join("strip.bmp"), bitmap(2_000, 1))?;
+    let strip =
+        folder.path().strip_prefix(crate::support::root()).unwrap_or(folder.path()).join("strip.bmp").to_string_lossy().into_owned();
+    fresh.rows("SET mm.on_error = 'null'")?;
+    let rows = fresh
+        .rows(&format!("SELECT array_length(mm_ocr('ocr', uri)) FROM (VALUES ('{strip}'), ('tests/fixtures/ocr/dark.png')) AS t(uri)"))?;
+    ensure(rows.column(0).is_null(0) && rows.column(0).is_valid(1), || "a strip sank its neighbour".into())?;
+    let listed = fresh.rows("SELECT message FROM mm_errors()")?;
+    contains(listed.column(0).as_string::<i32>().value(0), &["over the limit of 8192"])
+}
 
 pub(super) fn broken() -> Outcome {
     let fresh = Fresh::with_models(&[("effnet", &cached("models/efficientnet-lite0"))])?;

@@ -21,6 +21,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("hanging_server", hanging_server),
     ("long_text", long_text),
     ("not_a_number", not_a_number),
+    ("strips_of_text", documents::thin_strips),
     ("series_of_mixed_lengths", series::mixed_lengths),
     ("outside_the_roots", outside_the_roots),
     ("server_with_pictures", server_with_pictures),

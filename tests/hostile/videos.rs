@@ -26,16 +26,20 @@ pub(super) fn broken() -> Outcome {
         Ok(folder.path().strip_prefix(crate::support::root()).unwrap_or(folder.path()).join(name).to_string_lossy().into_owned())
     };
     let gif = fs::read("tests/fixtures/videos/moving.gif")?;
+    let mkv = fs::read("tests/fixtures/videos/main.mkv")?;
     let video = |name: &str| format!("tests/fixtures/videos/{name}");
     let hostile = |name: &str| format!("tests/fixtures/hostile/{name}");
     let cases = [
         (file("long.gif", &long_gif(100_000))?, "more than 10000 frames"),
         (file("cut.gif", &gif[..gif.len() / 2])?, ""),
+        (file("cut.mkv", &mkv[..mkv.len() * 2 / 3])?, "the video is damaged"),
         (file("empty.mp4", &[])?, "the file is empty"),
         (file("page.mp4", b"<html>no video</html>")?, "not a video"),
         (hostile("truncated.mp4"), ""),
         (hostile("cut.mp4"), ""),
         (hostile("many_frames.mp4"), ""),
+        // Its times overflow, which the reader of the container notices in its own ways.
+        (hostile("endless.mp4"), ""),
         (video("hevc.mp4"), "damaged"),
         (video("vp9.webm"), "not H.264"),
         (video("mjpeg.avi"), "not a video"),

@@ -102,6 +102,7 @@ pub(super) fn refused() -> Outcome {
             "4 classes",
         ),
         (format!("{package} OPTIONS (label = 'label') AS {long}"), "100001 rows"),
+        (format!("{package} OPTIONS (label = 'label') AS {}", one("(1.0, 2.0, 3.0, 4.0, 1e39, 'x')")), "infinite or too large"),
         (
             "CREATE MODEL n FROM 'tests/fixtures/tiny/affine.onnx' OPTIONS (task = 'regression') AS SELECT 1 AS a".to_string(),
             "AS SELECT has no effect",

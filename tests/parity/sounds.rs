@@ -220,7 +220,7 @@ pub(super) fn whisper_tiny_en() -> Outcome {
     ensure(wrong * 10 <= all, || format!("{wrong} of {all} words are missing"))?;
     let folder = TempDir::new_in("tests/fixtures")?;
     let book = folder.path().join("book.wav");
-    std::fs::write(&book, book_twice()?)?;
+    std::fs::write(&book, self::book(2)?)?;
     let query = format!("SELECT unnest(mm_transcribe('whisper', '{}').segments) AS s", book.display());
     let rows = fresh.rows(&format!("SELECT s['start'] AS a, s['end'] AS b, s['text'] AS t FROM ({query})"))?;
     let expected = answers["book_twice"].as_array().ok_or("segments")?;
@@ -235,14 +235,14 @@ pub(super) fn whisper_tiny_en() -> Outcome {
     Ok(())
 }
 
-/// 49 seconds of a book: its five clips, and these again.
-fn book_twice() -> Result<Vec<u8>, Failed> {
+/// The five clips of a book one behind the other, so many times: 25 seconds and multiples of them.
+pub(super) fn book(times: usize) -> Result<Vec<u8>, Failed> {
     let spec = AudioSpec { sampling_rate: 16_000, features: AudioFeatures::Waveform { normalize: false, masked: false } };
     let mut samples = Vec::new();
     for number in ["0870", "0880", "0890", "0920", "0930"] {
         let clip = std::fs::read(format!("{SPEECH}/sense_{number}.flac"))?;
         samples.extend(sound_to_tensor(clip.into(), &spec, &Limits::default())?);
     }
-    let bytes: Vec<u8> = samples.repeat(2).into_iter().flat_map(|sample| ((sample * 32_768.0) as i16).to_le_bytes()).collect();
+    let bytes: Vec<u8> = samples.repeat(times).into_iter().flat_map(|sample| ((sample * 32_768.0) as i16).to_le_bytes()).collect();
     Ok(wav(1, 16_000, u32::try_from(bytes.len())?, &bytes))
 }

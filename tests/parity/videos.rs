@@ -58,6 +58,13 @@ pub(super) fn pooled_frames() -> Outcome {
         let found = fresh.rows("SELECT mm_embed('grey', 'tests/fixtures/videos/baseline.mp4')")?;
         vectors.push(numbers(&found.column(0).as_fixed_size_list().value(0))?);
     }
+    // A short film has one key frame, its first; an animation has none.
+    std::fs::write(folder.path().join("sensorium.toml"), of("frames = 8, sampling = \"key_frames\""))?;
+    let fresh = Fresh::with_models(&[("grey", &folder.path().to_string_lossy())])?;
+    let key = fresh.rows("SELECT mm_embed('grey', 'tests/fixtures/videos/high.mp4')")?;
+    ensure(key.num_rows() == 1, || "no vector of a key frame".into())?;
+    let error = fresh.error("SELECT mm_embed('grey', 'tests/fixtures/videos/moving.gif')")?;
+    ensure(error.contains("0 key frames"), || error)?;
     for other in &vectors[1..] {
         let difference = largest_difference(&vectors[0], other)?;
         ensure(difference < 0.5, || format!("frames at times differ from all frames by {difference} levels"))?;

@@ -19,12 +19,13 @@ pub(super) fn silero_vad() -> Outcome {
     let fresh = Fresh::with_models(&[("vad", &cached("models/silero-vad"))])?;
     let sounds = answers["sounds"].as_object().ok_or("sounds")?;
     let mut speaking = 0;
+    let folder = tempfile::TempDir::new_in("tests/fixtures")?;
+    let whole = folder.path().strip_prefix(crate::support::root()).unwrap_or(folder.path()).join("book.wav");
+    std::fs::write(&whole, super::sounds::book(1)?)?;
+    // One of the fixture's sounds is several files behind each other.
+    let path_of = |name: &str| if name.contains('*') { whole.to_string_lossy().into_owned() } else { path_of(name) };
     for (name, expected) in sounds {
-        // Some of the fixture's sounds are several files behind each other.
         let path = path_of(name);
-        if !std::path::Path::new(&path).is_file() {
-            continue;
-        }
         let segments = |key: &str| -> Result<Vec<f64>, Failed> {
             numbers(&fresh.column(&format!("SELECT s['{key}'] FROM (SELECT unnest(mm_predict('vad', '{path}').segments) AS s)"))?)
         };
@@ -41,9 +42,9 @@ pub(super) fn silero_vad() -> Outcome {
         ensure((score - highest).abs() < 1e-4, || format!("{name}: {score}, expected {highest}"))?;
         speaking += usize::from(!wanted.is_empty());
     }
-    ensure(speaking >= 7, || format!("{speaking} sounds with speech were looked at"))?;
+    ensure(speaking == 8, || format!("{speaking} sounds with speech were looked at"))?;
     // All at once, where they share batches.
-    let all: Vec<String> = sounds.keys().map(|name| path_of(name)).filter(|path| std::path::Path::new(path).is_file()).collect();
+    let all: Vec<String> = sounds.keys().map(|name| path_of(name)).collect();
     let values: Vec<String> = all.iter().map(|path| format!("('{path}')")).collect();
     let together = fresh.rows(&format!("SELECT mm_predict('vad', uri).seconds FROM (VALUES {}) AS t(uri)", values.join(", ")))?;
     let together = numbers(together.column(0))?;

@@ -6,11 +6,13 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::context::SQLOptions;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::analyzer::Analyzer;
 use datafusion::optimizer::optimizer::Optimizer;
 use datafusion::optimizer::{AnalyzerRule, OptimizerRule};
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
-use sensorium_inference::{Catalog, MAX_CONTEXT_ROWS, ModelProgress};
+use sensorium_inference::{Catalog, CreateMode, MAX_CONTEXT_ROWS, ModelProgress};
 
 use crate::engine::{Engine, one_statement};
 use crate::errors::to_datafusion;
@@ -83,9 +85,16 @@ impl Session {
 
     /// Runs the query that a model is created with.
     async fn with_rows(&self, mut statement: ddl::Statement) -> Result<ddl::Statement> {
-        if let ddl::Statement::Create { query: Some(query), rows, .. } = &mut statement {
+        if let ddl::Statement::Create { name, mode, query: Some(query), rows, .. } = &mut statement {
+            // Nothing is made of the rows of a model that is there.
+            if *mode == CreateMode::IfNotExists && self.engine.catalog.resolve(name).is_ok() {
+                return Ok(statement);
+            }
             // One more than may be, so that a table that is too long is noticed without being read.
-            let found = one_statement(self.plan(query)).await?.limit(0, Some(MAX_CONTEXT_ROWS + 1))?;
+            let plan = one_statement(self.logical_plan(query)).await?;
+            let only_reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+            only_reads.verify_plan(&plan)?;
+            let found = DataFrame::new(self.context.state(), plan).limit(0, Some(MAX_CONTEXT_ROWS + 1))?;
             let schema = Arc::clone(found.schema().inner());
             *rows = Some(concat_batches(&schema, &found.collect().await?)?);
         }
@@ -93,13 +102,17 @@ impl Session {
     }
 
     async fn plan(&self, sql: &str) -> Result<DataFrame> {
+        let plan = self.logical_plan(sql).await?;
+        self.context.execute_logical_plan(plan).await
+    }
+
+    async fn logical_plan(&self, sql: &str) -> Result<LogicalPlan> {
         let state = self.context.state();
         let mut statement = state.sql_to_statement(sql, &state.config_options().sql_parser.dialect)?;
         rewrite(&mut statement);
         let plan = state.statement_to_plan(statement).await?;
         // Here and not only while it runs, so that a view or a frame does not change its meaning later.
-        let plan = bind_calls(plan, Binding::Statement, state.config_options())?;
-        self.context.execute_logical_plan(plan).await
+        bind_calls(plan, Binding::Statement, state.config_options())
     }
 
     /// Registers a file, folder or glob as a table. Relative URIs in it are resolved against its folder.

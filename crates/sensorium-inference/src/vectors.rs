@@ -47,7 +47,23 @@ impl Direction {
 
     /// The cosine of the angle to another vector of the same width, within 1e-6; `None` where one has no direction.
     pub fn cosine(&self, other: &[f32]) -> Option<f64> {
-        let (product, square) = products(&self.values, other);
+        self.of_products(products(&self.values, other), other)
+    }
+
+    /// How many numbers it has.
+    pub fn width(&self) -> usize {
+        self.values.len()
+    }
+
+    /// The cosines to vectors of the same width that lie one behind the other.
+    pub fn cosines(&self, others: &[f32]) -> Vec<Option<f64>> {
+        let width = self.values.len().max(1);
+        let mut all = Vec::with_capacity(others.len() / width);
+        pulp::Arch::new().dispatch(EachProduct { u: &self.values, rows: others, products: &mut all });
+        all.into_iter().zip(others.chunks_exact(width)).map(|(products, other)| self.of_products(products, other)).collect()
+    }
+
+    fn of_products(&self, (product, square): (f64, f64), other: &[f32]) -> Option<f64> {
         if !SAFE_SQUARES.contains(&self.square) || !SAFE_SQUARES.contains(&square) {
             return wide_cosine(&self.values, other);
         }
@@ -77,28 +93,55 @@ impl WithSimd for Products<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-        let (mut product, mut square) = (0.0, 0.0);
-        for (u, v) in self.u.chunks(BLOCK).zip(self.v.chunks(BLOCK)) {
-            let length = u.len().min(v.len());
-            let (of_block, of_itself) = block(simd, &u[..length], &v[..length]);
-            product += f64::from(of_block);
-            square += f64::from(of_itself);
-        }
-        (product, square)
+        blocks(simd, self.u, self.v)
     }
+}
+
+/// The products of one vector with each of `rows`.
+struct EachProduct<'a> {
+    u: &'a [f32],
+    rows: &'a [f32],
+    products: &'a mut Vec<(f64, f64)>,
+}
+
+impl WithSimd for EachProduct<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        self.products.extend(self.rows.chunks_exact(self.u.len().max(1)).map(|row| blocks(simd, self.u, row)));
+    }
+}
+
+#[inline(always)]
+fn blocks<S: Simd>(simd: S, u: &[f32], v: &[f32]) -> (f64, f64) {
+    let (mut product, mut square) = (0.0, 0.0);
+    for (u, v) in u.chunks(BLOCK).zip(v.chunks(BLOCK)) {
+        let length = u.len().min(v.len());
+        let (of_block, of_itself) = block(simd, &u[..length], &v[..length]);
+        product += f64::from(of_block);
+        square += f64::from(of_itself);
+    }
+    (product, square)
 }
 
 #[inline(always)]
 fn block<S: Simd>(simd: S, u: &[f32], v: &[f32]) -> (f32, f32) {
     let ((u, u_tail), (v, v_tail)) = (S::as_simd_f32s(u), S::as_simd_f32s(v));
+    let ((u, u_rest), (v, v_rest)) = (u.as_chunks::<REGISTERS>(), v.as_chunks::<REGISTERS>());
     let (mut products, mut squares) = ([simd.splat_f32s(0.0); REGISTERS], [simd.splat_f32s(0.0); REGISTERS]);
-    for (u, v) in u.chunks(REGISTERS).zip(v.chunks(REGISTERS)) {
-        for (place, (a, b)) in u.iter().zip(v).enumerate() {
-            products[place] = simd.mul_add_e_f32s(*a, *b, products[place]);
-            squares[place] = simd.mul_add_e_f32s(*b, *b, squares[place]);
+    for (u, v) in u.iter().zip(v) {
+        for place in 0..REGISTERS {
+            products[place] = simd.mul_add_e_f32s(u[place], v[place], products[place]);
+            squares[place] = simd.mul_add_e_f32s(v[place], v[place], squares[place]);
         }
     }
-    let sum = |registers: [S::f32s; REGISTERS]| registers.into_iter().map(|register| simd.reduce_sum_f32s(register)).sum::<f32>();
+    for (place, (a, b)) in u_rest.iter().zip(v_rest).enumerate() {
+        products[place] = simd.mul_add_e_f32s(*a, *b, products[place]);
+        squares[place] = simd.mul_add_e_f32s(*b, *b, squares[place]);
+    }
+    // Registers are added before their lanes are: that is an instruction each.
+    let sum = |[a, b, c, d]: [S::f32s; REGISTERS]| simd.reduce_sum_f32s(simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d)));
     let of_tail = |u: &[f32], v: &[f32]| u.iter().zip(v).map(|(a, b)| a * b).sum::<f32>();
     (sum(products) + of_tail(u_tail, v_tail), sum(squares) + of_tail(v_tail, v_tail))
 }
@@ -138,5 +181,7 @@ mod tests {
     fn a_vector_has_its_own_direction() {
         let numbers: Vec<f32> = (0..777).map(|number| (number as f32).sin()).collect();
         assert_eq!(cosine(&numbers, &numbers), Some(1.0));
+        let rows = [numbers.as_slice(), &vec![0.0; 777], &numbers.iter().map(|number| -number).collect::<Vec<_>>()].concat();
+        assert_eq!(Direction::of(&numbers).cosines(&rows), [Some(1.0), None, Some(-1.0)]);
     }
 }

@@ -11,7 +11,7 @@ use crate::setup::{models_dir, table_file};
 
 /// Files that travel in the binary: the loan book and its model, the textile model's head, a model of vibration, recordings,
 /// photographs and invoices.
-const FILES: [(&str, &[u8]); 21] = [
+const FILES: [(&str, &[u8]); 22] = [
     ("loans.parquet", include_bytes!("../../../../examples/data/credit_data.parquet")),
     ("packages/credit/model.onnx", include_bytes!("../../../../examples/models/credit/model.onnx")),
     ("packages/credit/sensorium.toml", include_bytes!("../../../../examples/models/credit/sensorium.toml")),
@@ -19,6 +19,7 @@ const FILES: [(&str, &[u8]); 21] = [
     ("packages/textile/sensorium.toml", include_bytes!("../../../../examples/models/textile/sensorium.toml")),
     ("packages/loom/model.onnx", include_bytes!("../../../../examples/models/loom/model.onnx")),
     ("packages/loom/sensorium.toml", include_bytes!("../../../../examples/models/loom/sensorium.toml")),
+    ("speech/LICENSE.pocketsphinx", include_bytes!("../../../../examples/data/speech/LICENSE.pocketsphinx")),
     ("speech/calls.csv", include_bytes!("../../../../examples/data/speech/calls.csv")),
     ("speech/forward.flac", include_bytes!("../../../../examples/data/speech/forward.flac")),
     ("speech/something.flac", include_bytes!("../../../../examples/data/speech/something.flac")),

@@ -62,6 +62,7 @@ fn import_options(options: Options) -> Result<ImportOptions, Error> {
             ("logit_scale", OptionValue::Number(number)) => import.logit_scale = Some(number_of("logit_scale", &number)?),
             ("logit_bias", OptionValue::Number(number)) => import.logit_bias = Some(number_of("logit_bias", &number)?),
             ("sampling", OptionValue::Text(sampling)) if sampling == "uniform" => import.sampling = Some(Sampling::Uniform),
+            ("sampling", OptionValue::Text(sampling)) if sampling == "key_frames" => import.sampling = Some(Sampling::KeyFrames),
             ("sampling", OptionValue::Number(seconds)) => {
                 import.sampling = Some(Sampling::EverySeconds(f64::from(number_of("sampling", &seconds)?)));
             }

@@ -24,6 +24,9 @@ pub(crate) fn parse(sql: &str) -> Result<Option<Statement>> {
     if let Statement::Create { query, .. } = &mut statement
         && words(&mut parser, &["AS"])
     {
+        if matches!(parser.peek_token().token, Token::EOF | Token::SemiColon) {
+            return Err(sql_error(ParserError::ParserError(format!("expected a query behind AS\n\nhint: {CREATE}"))));
+        }
         *query = Some(rest(&mut parser, sql).to_string());
         return Ok(Some(statement));
     }

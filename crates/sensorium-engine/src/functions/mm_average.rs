@@ -89,6 +89,7 @@ struct Sums {
 }
 
 impl Sums {
+    /// A vector or the sum of several. NaN and infinity are errors, as a mean would hide them.
     fn add(&mut self, values: impl ExactSizeIterator<Item = f64>, weight: f64) -> Result<()> {
         let sums = self.sums.get_or_insert_with(|| vec![0.0; values.len()]);
         if sums.len() != values.len() {
@@ -96,6 +97,9 @@ impl Sums {
         }
         sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
         self.weight += weight;
+        if sums.iter().chain([&self.weight]).any(|sum| !sum.is_finite()) {
+            return exec_err!("mm_average: NaN or infinity among the numbers\n\nhint: leave such rows out: WHERE NOT isnan(x)");
+        }
         Ok(())
     }
 }

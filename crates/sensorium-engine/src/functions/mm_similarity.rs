@@ -91,7 +91,19 @@ fn compute(arguments: &[ArrayRef], rows: usize, _: &DataType) -> Result<Answer> 
         Some(direction) => (Some(direction), &right),
         None => (single(&right), &left),
     };
+    // None is missing and all are of one width: no row is looked at alone.
+    let whole = direction
+        .as_ref()
+        .filter(|_| !others.is_single())
+        .and_then(|direction| others.whole(direction.width()).map(|rows| direction.cosines(rows)));
     let mut cosine_of = |row: usize| {
+        if let Some(known) = whole.as_ref().map(|whole| whole[row]) {
+            let cosine = known?;
+            if !cosine.is_finite() {
+                failures.push(not_finite(row));
+            }
+            return Some(cosine).filter(|cosine| cosine.is_finite());
+        }
         let (u, v) = (left.row(row)?, right.row(row)?);
         if u.len() != v.len() {
             let error = Error::new(Kind::Argument, format!("vectors of {} and {} numbers cannot be compared", u.len(), v.len()));

@@ -31,37 +31,70 @@ pub(super) fn is_vector(data_type: &DataType) -> bool {
 /// Numbers of each row, or `None` where the row or a number in it is NULL.
 pub(super) struct Vectors {
     values: Float32Array,
-    ranges: Vec<Option<(usize, usize)>>,
+    rows: Rows,
+}
+
+/// Where the numbers of each row lie.
+enum Rows {
+    /// One row behind the other, none of them NULL.
+    Whole {
+        start: usize,
+        width: usize,
+        count: usize,
+    },
+    Each(Vec<Option<(usize, usize)>>),
 }
 
 impl Vectors {
     pub(super) fn new(array: &ArrayRef) -> Result<Self> {
         let (items, bounds): (ArrayRef, Vec<(usize, usize)>) = match array.data_type() {
-            DataType::FixedSizeList(..) => fixed(array.as_fixed_size_list()),
+            DataType::FixedSizeList(..) => {
+                let list = array.as_fixed_size_list();
+                let values = cast(list.values(), &DataType::Float32)?.as_primitive::<Float32Type>().clone();
+                if list.null_count() == 0 && values.null_count() == 0 {
+                    let (start, width) = (list.value_offset(0) as usize, list.value_length() as usize);
+                    return Ok(Self { values, rows: Rows::Whole { start, width, count: list.len() } });
+                }
+                fixed(list)
+            }
             DataType::LargeList(_) => {
-                (ArrayRef::clone(array.as_list::<i64>().values()), pairs(array.as_list::<i64>().value_offsets(), |offset| offset as usize))
+                own(array.as_list::<i64>().values(), array.as_list::<i64>().value_offsets(), |offset| offset as usize)
             }
-            _ => {
-                (ArrayRef::clone(array.as_list::<i32>().values()), pairs(array.as_list::<i32>().value_offsets(), |offset| offset as usize))
-            }
+            _ => own(array.as_list::<i32>().values(), array.as_list::<i32>().value_offsets(), |offset| offset as usize),
         };
         let values = cast(&items, &DataType::Float32)?.as_primitive::<Float32Type>().clone();
         let usable = |(row, (start, end)): (usize, (usize, usize))| {
             let has_null = values.null_count() > 0 && values.slice(start, end - start).null_count() > 0;
             (array.is_valid(row) && !has_null).then_some((start, end))
         };
-        let ranges = bounds.into_iter().enumerate().map(usable).collect();
-        Ok(Self { values, ranges })
+        let rows = bounds.into_iter().enumerate().map(usable).collect();
+        Ok(Self { values, rows: Rows::Each(rows) })
     }
 
     /// Whether there is one vector for all rows of a call that has more.
     pub(super) fn is_single(&self) -> bool {
-        self.ranges.len() == 1
+        match &self.rows {
+            Rows::Whole { count, .. } => *count == 1,
+            Rows::Each(rows) => rows.len() == 1,
+        }
     }
 
     /// The vector of a row, or the only one.
     pub(super) fn row(&self, row: usize) -> Option<&[f32]> {
-        self.ranges[if self.is_single() { 0 } else { row }].map(|(start, end)| &self.values.values()[start..end])
+        let row = if self.is_single() { 0 } else { row };
+        let (start, end) = match &self.rows {
+            Rows::Whole { start, width, .. } => (start + row * width, start + (row + 1) * width),
+            Rows::Each(rows) => rows[row]?,
+        };
+        Some(&self.values.values()[start..end])
+    }
+
+    /// All vectors one behind the other, if they are of this width and none is NULL.
+    pub(super) fn whole(&self, wanted: usize) -> Option<&[f32]> {
+        match &self.rows {
+            Rows::Whole { start, width, count } if *width == wanted => Some(&self.values.values()[*start..start + count * width]),
+            _ => None,
+        }
     }
 }
 
@@ -71,8 +104,11 @@ fn fixed(list: &FixedSizeListArray) -> (ArrayRef, Vec<(usize, usize)>) {
     (ArrayRef::clone(list.values()), bounds.collect())
 }
 
-fn pairs<T: Copy>(offsets: &[T], to_usize: impl Fn(T) -> usize) -> Vec<(usize, usize)> {
-    offsets.windows(2).map(|pair| (to_usize(pair[0]), to_usize(pair[1]))).collect()
+/// The numbers of these lists alone, as a slice of a column holds those of all its rows, and where each list lies in them.
+fn own<T: Copy>(values: &ArrayRef, offsets: &[T], to_usize: impl Fn(T) -> usize) -> (ArrayRef, Vec<(usize, usize)>) {
+    let (first, last) = (offsets.first().map_or(0, |offset| to_usize(*offset)), offsets.last().map_or(0, |offset| to_usize(*offset)));
+    let bounds = offsets.windows(2).map(|pair| (to_usize(pair[0]) - first, to_usize(pair[1]) - first)).collect();
+    (values.slice(first, last - first), bounds)
 }
 
 /// The failure of a row that holds NaN or infinity, as no function over vectors passes these on.

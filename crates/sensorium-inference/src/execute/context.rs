@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ort::session::RunOptions;
 use ort::value::DynValue;
 
-use super::feeds::{floats, numbers};
+use super::feeds::numbers;
 use super::sessions::Sessions;
 use super::stats::Stats;
 use crate::error::{Error, Kind, Result};
@@ -28,7 +28,7 @@ impl ContextTensors {
         let width = features.len() / context.rows.max(1);
         let tensor = |feed: &Feed| {
             let value = match &feed.source {
-                Source::ContextFeatures => floats(&feed.port, vec![context.rows, width], features.clone())?,
+                Source::ContextFeatures => numbers(&feed.port, vec![context.rows, width], features.iter().copied())?,
                 Source::ContextLabels if feed.port.shape.len() == 1 => numbers(&feed.port, vec![context.rows], labels.iter().copied())?,
                 _ => numbers(&feed.port, vec![context.rows, 1], labels.iter().copied())?,
             };

@@ -150,7 +150,7 @@ fn pixels(work: &Work<'_>, input: &Input, spec: &ImageSpec, column: &Column, row
 fn video(work: &Work<'_>, input: &Input, spec: &VideoSpec, column: &Column, row: usize, fetched: &Fetched) -> Outcome<Vec<f32>> {
     let Some(bytes) = medium(work, input, column, row, fetched)? else { return Ok(Vec::new()) };
     let start = Instant::now();
-    let tensor = video_to_tensor(&bytes, spec, work.request.limits).map_err(|error| (Step::Decode, error));
+    let tensor = video_to_tensor(&bytes, spec, work.request.limits, &|| work.request.cancel.check()).map_err(|error| (Step::Decode, error));
     work.request.stats.decode_time.since(start);
     tensor
 }
@@ -198,6 +198,11 @@ pub(super) fn medium(work: &Work<'_>, input: &Input, column: &Column, row: usize
     work.request.cancel.check().map_err(|error| (Step::Fetch, error))?;
     if !column.is_present(row) || column.values.is_null(row) {
         return Ok(None);
+    }
+    if page(column, row).is_some() && !matches!(input.modality, Modality::Image(_) | Modality::Document) {
+        let error =
+            Error::new(Kind::Argument, format!("a page of what is no document: input '{}' takes {}", input.name, input.modality.article()));
+        return Err((Step::Fetch, error.with_hint("leave out what stands behind '#'")));
     }
     let start = Instant::now();
     let bytes = match column.values.as_binary_opt::<i64>() {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use arrow::array::ArrayRef;
+use arrow::array::{Array, ArrayRef, AsArray};
 
 use super::answer::{Collector, Wanted, assemble};
 use super::batches::{BatchRule, cut};
@@ -25,7 +25,7 @@ use super::{ocr, speech, voice_activity};
 use crate::error::{Error, Kind, Result};
 use crate::media::MediaAccess;
 use crate::modality::prepare;
-use crate::package::{Input, Manifest, Modality, OutputRef, Prediction, Stage};
+use crate::package::{AudioFeatures, Input, Manifest, Modality, OutputRef, Prediction, Stage};
 
 /// Rows that go to a model together with what bounds the work.
 #[derive(Debug)]
@@ -135,7 +135,7 @@ pub(super) fn run(model: &LoadedModel, request: &Request<'_>) -> Result<Answer> 
     let mut failures = Vec::new();
     let mut columns = HashMap::new();
     for (input, arguments) in manifest.inputs.iter().zip(request.inputs) {
-        columns.insert(input.name.clone(), prepare(input, arguments, request.rows, &mut failures)?);
+        columns.insert(input.name.clone(), prepare(input, arguments, request.rows, request.limits, &mut failures)?);
     }
     let mut active = vec![true; request.rows];
     failures.iter().for_each(|failure| active[failure.row] = false);
@@ -236,7 +236,7 @@ fn by_length(work: &Work<'_>, rows: &[usize]) -> Result<Option<Vec<usize>>> {
 
 /// Texts are sorted by length within a window, for which all of them must be tokens.
 fn run_windows(work: &Work<'_>, rows: &[usize], references: &[OutputRef], results: &Results<'_>) -> Result<()> {
-    for window in rows.chunks(WINDOW_ROWS) {
+    for window in rows.chunks(window_rows(work)) {
         if results.is_over() {
             break;
         }
@@ -249,6 +249,20 @@ fn run_windows(work: &Work<'_>, rows: &[usize], references: &[OutputRef], result
         workers::for_each(batches, run)?;
     }
     Ok(())
+}
+
+/// Rows that are prepared together: fewer where each has many measurements.
+fn window_rows(work: &Work<'_>) -> usize {
+    let values = |input: &Input| match &input.modality {
+        Modality::Series(spec) => {
+            let column = work.columns.get(&input.name)?.values.as_list_opt::<i64>()?;
+            let own = column.values().len() / column.len().max(1);
+            Some(own.max(spec.steps.unwrap_or(0) * spec.channels.count()))
+        }
+        _ => None,
+    };
+    let values: usize = work.model.manifest.inputs.iter().filter_map(values).sum();
+    (WINDOW_VALUES / values.max(1)).clamp(1, WINDOW_ROWS)
 }
 
 impl Sizes {
@@ -266,6 +280,12 @@ impl Sizes {
 
     fn rows(self, manifest: &Manifest) -> usize {
         let own = if has_media(manifest) { self.media } else { self.numbers };
+        let frames = |input: &Input| match &input.modality {
+            Modality::Video(spec) => spec.frame_values().unwrap_or(1) * spec.frames,
+            _ => 0,
+        };
+        let of_videos: usize = manifest.inputs.iter().map(frames).sum();
+        let own = if of_videos == 0 { own } else { own.min((VIDEO_VALUES / of_videos).max(1)) };
         // Each row that is asked about looks at all whose labels are known.
         let own = manifest.context.as_ref().map_or(own, |context| own.min((CONTEXT_PAIRS / context.rows.max(1)).max(1)));
         manifest.stages.iter().find_map(Stage::fixed_batch).unwrap_or(own)
@@ -302,8 +322,13 @@ struct Length<'a> {
 
 /// Steps of models that read samples, a second: wav2vec2 and its kin have strides of 20 ms.
 const SOUND_STEPS: u32 = 50;
-/// Models of measurements are small: a step of theirs is worth a part of a token.
-const SERIES_STEPS: usize = 8;
+/// Models of measurements are small: so many values of theirs are worth a token.
+const SERIES_VALUES: usize = 128;
+/// The same for models of patches of sound: a batch has a few dozen of them.
+const PATCH_VALUES: usize = 512;
+/// Values of videos that one worker has in hand, 64 MiB, and of windows of measurements that are prepared together.
+const VIDEO_VALUES: usize = 16 << 20;
+const WINDOW_VALUES: usize = 64 << 20;
 
 fn lengths<'a>(manifest: &'a Manifest, encoded: &'a Encoded) -> Vec<Length<'a>> {
     let length = |input: &'a Input| match &input.modality {
@@ -317,10 +342,15 @@ fn lengths<'a>(manifest: &'a Manifest, encoded: &'a Encoded) -> Vec<Length<'a>> 
             let unit = (spec.sampling_rate / SOUND_STEPS).max(1) as usize;
             Some(Length { of: Box::new(move |position| sounds[position].len()), unit, must_be_equal: spec.needs_equal_lengths() })
         }
-        Modality::Series(spec) if spec.steps.is_none() => {
+        // Measured in values, so that many channels count.
+        Modality::Series(spec) => {
             let windows = encoded.series.get(&input.name)?;
-            let of = Box::new(move |position: usize| windows[position].values.len() / spec.channels.count());
-            Some(Length { of, unit: SERIES_STEPS, must_be_equal: spec.needs_equal_lengths() })
+            let of = Box::new(move |position: usize| windows[position].values.len());
+            Some(Length { of, unit: SERIES_VALUES, must_be_equal: spec.needs_equal_lengths() })
+        }
+        Modality::Audio(spec) if matches!(spec.features, AudioFeatures::Yamnet { .. }) => {
+            let sounds = encoded.sounds.get(&input.name)?;
+            Some(Length { of: Box::new(move |position| sounds[position].len()), unit: PATCH_VALUES, must_be_equal: false })
         }
         _ => None,
     };

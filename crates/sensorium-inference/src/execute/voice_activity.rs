@@ -13,11 +13,14 @@ use super::encode::{Work, sound_samples, uri};
 use super::feeds::{floats, numbers};
 use super::fetch::{Fetched, Fetches};
 use super::results::Results;
-use super::run::{Answer, Failure, batch_rows};
+use super::run::{Answer, Failure, Step, batch_rows};
 use super::tensor::floats as values_of;
 use super::workers;
 use crate::error::{Error, Kind, Result};
 use crate::package::{AudioSpec, Feed, Input, Modality, NEXT_STATE, PROBABILITY, STATE, Source, Stage, VoiceActivity};
+
+/// A row and its samples.
+type Sound = (usize, Vec<f32>);
 
 /// The speech of one row.
 #[derive(Debug, Default)]
@@ -45,14 +48,8 @@ pub(super) fn run(work: &Work<'_>, activity: &VoiceActivity, rows: &[usize], fai
             if sounds.is_empty() || results.is_over() {
                 return;
             }
-            let rows: Vec<usize> = sounds.iter().map(|(row, _)| *row).collect();
-            match hear(work, stage, activity, &sounds) {
-                Ok(heard) => {
-                    let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                    rows.iter().zip(heard).for_each(|(row, speech)| found[*row] = Some(speech));
-                }
-                Err(error) => results.add((rows, Err(error))),
-            }
+            let heard = |row: usize, speech: Speech| found.lock().unwrap_or_else(PoisonError::into_inner)[row] = Some(speech);
+            hear_or_split(work, stage, activity, &sounds, &results, &heard);
             work.request.stats.model_rows.add(sounds.len());
             work.model.rows.fetch_add(sounds.len() as u64, Ordering::Relaxed);
         })?;
@@ -67,14 +64,7 @@ pub(super) fn run(work: &Work<'_>, activity: &VoiceActivity, rows: &[usize], fai
 }
 
 /// The samples of the rows whose sound can be used, the longest first.
-fn decode(
-    work: &Work<'_>,
-    input: &Input,
-    spec: &AudioSpec,
-    rows: &[usize],
-    fetched: &Fetched,
-    results: &Results<'_>,
-) -> Vec<(usize, Vec<f32>)> {
+fn decode(work: &Work<'_>, input: &Input, spec: &AudioSpec, rows: &[usize], fetched: &Fetched, results: &Results<'_>) -> Vec<Sound> {
     let Some(column) = work.columns.get(&input.name) else { return Vec::new() };
     let mut sounds = Vec::with_capacity(rows.len());
     for row in rows.iter().copied().take_while(|_| !results.is_over()) {
@@ -88,8 +78,38 @@ fn decode(
     sounds
 }
 
+/// Hears sounds together; if the graph fails on them, in halves, so that one does not sink its neighbours.
+fn hear_or_split(
+    work: &Work<'_>,
+    stage: &Stage,
+    activity: &VoiceActivity,
+    sounds: &[Sound],
+    results: &Results<'_>,
+    heard: &impl Fn(usize, Speech),
+) {
+    if results.is_over() {
+        return;
+    }
+    match hear(work, stage, activity, sounds) {
+        Ok(speech) => {
+            for ((row, _), speech) in sounds.iter().zip(speech) {
+                match speech {
+                    Ok(speech) => heard(*row, speech),
+                    Err(error) => results.fail(vec![Failure { row: *row, uri: None, step: Step::Model, error }]),
+                }
+            }
+        }
+        Err(error) if error.kind() == Kind::Model && sounds.len() > 1 => {
+            let (left, right) = sounds.split_at(sounds.len() / 2);
+            hear_or_split(work, stage, activity, left, results, heard);
+            hear_or_split(work, stage, activity, right, results, heard);
+        }
+        Err(error) => results.add((sounds.iter().map(|(row, _)| *row).collect(), Err(error))),
+    }
+}
+
 /// The speech in each sound; they come from the longest to the shortest, so that those that have ended are the last.
-fn hear(work: &Work<'_>, stage: &Stage, activity: &VoiceActivity, sounds: &[(usize, Vec<f32>)]) -> Result<Vec<Speech>> {
+fn hear(work: &Work<'_>, stage: &Stage, activity: &VoiceActivity, sounds: &[Sound]) -> Result<Vec<Result<Speech>>> {
     let mut probabilities: Vec<Vec<f32>> = vec![Vec::new(); sounds.len()];
     let width = stage.feeds.iter().find(|feed| feed.port.name == STATE).and_then(|feed| feed.port.shape.last().copied().flatten());
     let width = width.ok_or_else(|| Error::new(Kind::Package, "the size of the model's state is not known"))?;
@@ -108,9 +128,13 @@ fn hear(work: &Work<'_>, stage: &Stage, activity: &VoiceActivity, sounds: &[(usi
         probabilities.iter_mut().zip(heard).for_each(|(own, probability)| own.push(probability));
     }
     work.request.stats.batches.add(1);
-    let speech = |((_, samples), probabilities): (&(usize, Vec<f32>), Vec<f32>)| Speech {
-        score: probabilities.iter().copied().fold(0.0, f32::max),
-        segments: segments(&probabilities, activity, samples.len()),
+    let speech = |((_, samples), probabilities): (&Sound, Vec<f32>)| {
+        if probabilities.iter().any(|probability| !probability.is_finite()) {
+            return Err(
+                Error::new(Kind::Model, "a probability is NaN or infinite").with_hint("look for NaN among the samples of the sound")
+            );
+        }
+        Ok(Speech { score: probabilities.iter().copied().fold(0.0, f32::max), segments: segments(&probabilities, activity, samples.len()) })
     };
     Ok(sounds.iter().zip(probabilities).map(speech).collect())
 }
@@ -152,7 +176,7 @@ fn step(
         values_of(port, value).map(|(_, values)| values.into_owned())
     };
     let (heard, next) = (output(PROBABILITY)?, output(NEXT_STATE)?);
-    if heard.len() != rows || next.len() != 2 * rows * width || heard.iter().any(|probability| !probability.is_finite()) {
+    if heard.len() != rows || next.len() != 2 * rows * width {
         return Err(Error::new(Kind::Model, format!("{} probabilities for {rows} sounds", heard.len())));
     }
     Ok((heard, next))

@@ -16,7 +16,7 @@ use arrow::error::ArrowError;
 use super::row_wise::row_wise;
 use super::series::{is_series, series};
 use crate::error::{Error, Kind, Result};
-use crate::execute::{Failure, Step};
+use crate::execute::{Failure, Limits, Step};
 use crate::package::{Channels, Element, Input, Missing, Modality, SeriesSpec};
 
 /// The values of one input, one per row.
@@ -132,7 +132,7 @@ fn series_hint(spec: &SeriesSpec) -> String {
 
 /// Brings the argument of `input` to its type. `arguments` is empty for an absent optional input, one array, or for a
 /// vector as many number columns as it is wide. Rows that cannot be used become failures.
-pub(crate) fn prepare(input: &Input, arguments: &[ArrayRef], rows: usize, failures: &mut Vec<Failure>) -> Result<Column> {
+pub(crate) fn prepare(input: &Input, arguments: &[ArrayRef], rows: usize, limits: &Limits, failures: &mut Vec<Failure>) -> Result<Column> {
     if let (Modality::Vector { width, element }, true) = (&input.modality, arguments.len() > 1) {
         return side_by_side(input, arguments, *width, *element, rows, failures);
     }
@@ -150,7 +150,7 @@ pub(crate) fn prepare(input: &Input, arguments: &[ArrayRef], rows: usize, failur
         Modality::Image(_) | Modality::Audio(_) | Modality::Video(_) | Modality::Document => strings(&array),
         Modality::Vector { width, element } => vector(input, &array, *width, *element, failures),
         Modality::Series(spec) => {
-            let (values, wrong) = series(&array, spec)?;
+            let (values, wrong) = series(&array, spec, limits.max_series_steps)?;
             failures.extend(wrong.into_iter().map(|(row, error)| Failure { row, uri: None, step: Step::Input, error }));
             Ok(Column { present: presence(&array), values })
         }

@@ -12,7 +12,7 @@ use hayro::{PixmapSettings, RenderCache, RenderSettings};
 use image::RgbImage;
 use tiff::decoder::Decoder;
 
-use super::image::{check_pixels, decode_rgb};
+use super::image::{check_pixels, decode_on_white};
 use crate::error::{Error, Kind, Result};
 use crate::execute::Limits;
 
@@ -51,7 +51,7 @@ impl Document {
     pub(crate) fn open(bytes: &Bytes, limits: &Limits) -> Result<Self> {
         let document = match bytes.get(..4) {
             Some(b"%PDF") => Self::Pdf(Box::new(open_pdf(bytes)?)),
-            Some(b"II*\0" | b"MM\0*" | b"II+\0" | b"MM\0+") => Self::Tiff(bytes.clone(), tiff_pages(bytes, limits)?),
+            Some(b"II*\0" | b"MM\0*") => Self::Tiff(bytes.clone(), tiff_pages(bytes, limits)?),
             _ => Self::Picture(bytes.clone()),
         };
         match document.pages() {
@@ -82,12 +82,13 @@ impl Document {
         let index = number.checked_sub(1).filter(|index| *index < self.pages()).ok_or_else(missing)?;
         match self {
             Self::Pdf(pdf) => draw(pdf, index, limits),
-            Self::Tiff(bytes, places) => decode_rgb(&starting_at(bytes, places[index])?, limits),
-            Self::Picture(bytes) => decode_rgb(bytes, limits),
+            Self::Tiff(bytes, places) => decode_on_white(&starting_at(bytes, places[index])?, limits),
+            Self::Picture(bytes) => decode_on_white(bytes, limits),
         }
     }
 
-    /// The pixels of the page that a URI names; where it names none, of the only one.
+    /// The pixels of the page that a URI names; where it names none, of the first of a TIFF, as Pillow opens it, or of the only
+    /// one of a PDF.
     ///
     /// # Errors
     /// As [`Self::page`], and [`Kind::Media`] where a page must be named.
@@ -168,15 +169,9 @@ fn tiff_pages(bytes: &Bytes, limits: &Limits) -> Result<Vec<u64>> {
 /// The same TIFF with another page as its first: a header holds nothing but the place of that.
 fn starting_at(bytes: &Bytes, place: u64) -> Result<Bytes> {
     let mut own = bytes.to_vec();
-    let (is_little, is_big_tiff) = (own.starts_with(b"II"), own.get(2..4).is_some_and(|magic| magic.contains(&43)));
-    let short = u32::try_from(place).unwrap_or(0);
-    let (at, encoded): (usize, Vec<u8>) = match (is_big_tiff, is_little) {
-        (false, true) => (4, short.to_le_bytes().to_vec()),
-        (false, false) => (4, short.to_be_bytes().to_vec()),
-        (true, true) => (8, place.to_le_bytes().to_vec()),
-        (true, false) => (8, place.to_be_bytes().to_vec()),
-    };
-    own.get_mut(at..at + encoded.len()).ok_or_else(|| broken(&"TIFF: too short"))?.copy_from_slice(&encoded);
+    let place = u32::try_from(place).map_err(|_| broken(&"TIFF: a page behind the end"))?;
+    let encoded = if own.starts_with(b"II") { place.to_le_bytes() } else { place.to_be_bytes() };
+    own.get_mut(4..8).ok_or_else(|| broken(&"TIFF: too short"))?.copy_from_slice(&encoded);
     Ok(own.into())
 }
 

@@ -61,7 +61,7 @@ fn lists(array: &ArrayRef, item: &DataType) -> Result<LargeListArray> {
 
 /// Windows of any encoding as lists of `steps * channels` numbers, NULL where not measured. The rows that cannot be read
 /// come with the reason.
-pub(crate) fn series(array: &ArrayRef, spec: &SeriesSpec) -> Result<(ArrayRef, Vec<(usize, Error)>)> {
+pub(crate) fn series(array: &ArrayRef, spec: &SeriesSpec, max_steps: usize) -> Result<(ArrayRef, Vec<(usize, Error)>)> {
     let channels = spec.channels.count();
     let Some(step) = list_item(array.data_type()) else {
         let none = LargeListBuilder::new(Float64Builder::new());
@@ -86,6 +86,11 @@ pub(crate) fn series(array: &ArrayRef, spec: &SeriesSpec) -> Result<(ArrayRef, V
             continue;
         }
         let range = outer.value_offsets()[row] as usize..outer.value_offsets()[row + 1] as usize;
+        if range.len() > max_steps {
+            failures.push((row, too_long(range.len(), max_steps)));
+            builder.append_null();
+            continue;
+        }
         for step in range.clone() {
             match (&columns, &inner, of_lists) {
                 (Some(columns), ..) => {
@@ -107,6 +112,10 @@ pub(crate) fn series(array: &ArrayRef, spec: &SeriesSpec) -> Result<(ArrayRef, V
         builder.append(true);
     }
     Ok((Arc::new(builder.finish()), failures))
+}
+
+fn too_long(steps: usize, max_steps: usize) -> Error {
+    Error::new(Kind::Limit, format!("{steps} steps are over the limit of {max_steps}")).with_hint("SET mm.max_series_steps")
 }
 
 fn nulls(mut builder: LargeListBuilder<Float64Builder>, rows: usize) -> ArrayRef {
@@ -137,9 +146,7 @@ pub(crate) fn window(mut samples: Vec<f64>, spec: &SeriesSpec, max_steps: usize)
     let steps = samples.len() / channels;
     let wrong = |what: String| Error::new(Kind::Media, what);
     if steps > max_steps {
-        return Err(
-            Error::new(Kind::Limit, format!("{steps} steps are over the limit of {max_steps}")).with_hint("SET mm.max_series_steps")
-        );
+        return Err(too_long(steps, max_steps));
     }
     if steps == 0 {
         return Err(wrong("a window without steps".into()));
@@ -148,6 +155,9 @@ pub(crate) fn window(mut samples: Vec<f64>, spec: &SeriesSpec, max_steps: usize)
         return Err(wrong(format!("step {}, channel {} is infinite", place / channels, place % channels)));
     }
     fill_gaps(&mut samples, spec)?;
+    if let Some(place) = samples.iter().position(|value| value.abs() > f64::from(f32::MAX)) {
+        return Err(wrong(format!("step {}, channel {} is too large", place / channels, place % channels)));
+    }
     let mut samples = fit(samples, spec)?;
     scale(&mut samples, spec);
     let observed: Vec<bool> = samples.iter().map(|value| !value.is_nan()).collect();

@@ -3,11 +3,12 @@
 //! Follows the interface of TabPFN (Hollmann et al. 2022, arXiv:2207.01848): training features, training labels and queries
 //! are inputs of one graph, or of two where the first encodes the training rows once.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch};
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use arrow::ipc::reader::FileReader;
 use arrow::ipc::writer::FileWriter;
@@ -79,6 +80,11 @@ pub(super) fn read(files: &mut Files, entry: &ContextEntry, facts: &Facts, optio
     let Some(label) = &options.label else {
         return Err(wrong("which column is the label?").with_hint("OPTIONS (label = 'y')"));
     };
+    let schema = rows.schema();
+    let mut seen = BTreeSet::new();
+    if let Some(field) = schema.fields().iter().find(|field| !seen.insert(field.name())) {
+        return Err(wrong(format!("two columns are called '{}'", field.name())).with_hint("give one of them another name: AS .."));
+    }
     let most = entry.max_rows.unwrap_or(MAX_CONTEXT_ROWS).min(MAX_CONTEXT_ROWS);
     if rows.num_rows() == 0 || rows.num_rows() > most {
         return Err(wrong(format!("{} rows, from 1 to {most} are possible", rows.num_rows())).with_hint("ORDER BY random() LIMIT ..."));
@@ -113,11 +119,23 @@ fn features(rows: &RecordBatch, label: &str, entry: &ContextEntry) -> Result<(Ve
                 .with_hint("turn categories into numbers in the query, here and where the model is asked"));
         }
         let numbers = cast(column, &DataType::Float64).map_err(wrong)?;
-        if numbers.null_count() > 0 && entry.missing.is_none() {
-            return Err(wrong(format!("column '{name}' is NULL in {} rows, which this model cannot look at", numbers.null_count())));
+        let gap = match &entry.missing {
+            None => None,
+            Some(Missing::Number(value)) if value.is_finite() => Some(*value),
+            Some(Missing::Text(text)) if text == "nan" => Some(f64::NAN),
+            Some(_) => return Err(wrong("`missing` is a number or \"nan\"")),
+        };
+        let own = numbers.as_primitive::<Float64Type>();
+        let missing = own.iter().filter(|value| value.is_none_or(f64::is_nan)).count();
+        if missing > 0 && gap.is_none() {
+            return Err(wrong(format!("column '{name}' is NULL in {missing} rows, which this model cannot look at")));
         }
-        if let Some(row) = numbers.as_primitive::<Float64Type>().iter().position(|value| value.is_some_and(f64::is_infinite)) {
-            return Err(wrong(format!("column '{name}' is infinite in row {row}")));
+        let known = |value: Option<f64>| value.filter(|value| !value.is_nan()).or(gap).unwrap_or(f64::NAN);
+        let numbers: ArrayRef = Arc::new(own.iter().map(known).collect::<Float64Array>());
+        if let Some(row) =
+            numbers.as_primitive::<Float64Type>().iter().position(|value| value.is_some_and(|value| value.abs() > f64::from(f32::MAX)))
+        {
+            return Err(wrong(format!("column '{name}' is infinite or too large in row {row}")));
         }
         let modality = Modality::Number { element: Element::Float32, missing: entry.missing.clone() };
         inputs.push(Input { name: name.clone(), optional: entry.missing.is_some(), modality });
@@ -145,7 +163,8 @@ fn labels(rows: &RecordBatch, label: &str, task: Task) -> Result<(ArrayRef, Opti
         return if is_finite { Ok((values, None)) } else { Err(wrong(format!("label '{label}' is not a finite number everywhere"))) };
     }
     if column.data_type().is_integer() {
-        let own = cast(column, &DataType::Int64).map_err(wrong)?;
+        let exact = CastOptions { safe: false, ..CastOptions::default() };
+        let own = cast_with_options(column, &DataType::Int64, &exact).map_err(wrong)?;
         let own = own.as_primitive::<Int64Type>().values();
         let mut classes = own.to_vec();
         classes.sort_unstable();
@@ -251,15 +270,14 @@ fn encode(features: &[ArrayRef], inputs: &[Input], labels: &ArrayRef, label: &st
     writer.into_inner().map_err(wrong)
 }
 
-/// Features of all rows, row by row with NaN for NULL, and their labels.
-pub(crate) fn load(context: &Context, folder: &Path) -> Result<(Vec<f32>, Vec<f64>)> {
+/// Features of all rows, row by row, and their labels.
+pub(crate) fn load(context: &Context, folder: &Path) -> Result<(Vec<f64>, Vec<f64>)> {
     let file = std::fs::File::open(folder.join(&context.file)).map_err(wrong)?;
     let batches = FileReader::try_new(file, None).map_err(wrong)?.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
     let [batch] = batches.as_slice() else { return Err(wrong("damaged file of rows")) };
     let Some((labels, features)) = batch.columns().split_last() else { return Err(wrong("damaged file of rows")) };
     let features: Vec<&Float64Array> = features.iter().filter_map(|column| column.as_primitive_opt::<Float64Type>()).collect();
-    let value = |column: &Float64Array, row: usize| if column.is_null(row) { f32::NAN } else { column.value(row) as f32 };
-    let rows = (0..batch.num_rows()).flat_map(|row| features.iter().map(move |column| value(column, row))).collect();
+    let rows = (0..batch.num_rows()).flat_map(|row| features.iter().map(move |column| column.value(row))).collect();
     let labels = cast(labels, &DataType::Float64).map_err(wrong)?;
     Ok((rows, labels.as_primitive::<Float64Type>().values().to_vec()))
 }

@@ -66,6 +66,7 @@ fn describe_sound(spec: &AudioSpec) -> String {
 fn describe_video(spec: &VideoSpec) -> String {
     let which = match spec.sampling {
         Sampling::Uniform => format!("{} frames", spec.frames),
+        Sampling::KeyFrames => format!("at most {} key frames", spec.frames),
         Sampling::EverySeconds(seconds) => format!("a frame each {seconds} s, at most {}", spec.frames),
     };
     let pooling = spec.pooling.map_or(String::new(), |pooling| format!(", {} over frames", format!("{pooling:?}").to_lowercase()));

@@ -41,7 +41,8 @@ pub struct ImportOptions {
     pub timestamps: Option<bool>,
     /// `prompt`: the sentence that a label is put into, at `{}`.
     pub prompt: Option<String>,
-    /// `sampling`: which frames of a video are looked at, 'uniform' or the seconds from one to the next.
+    /// `sampling`: which frames of a video are looked at, 'uniform', 'key_frames' or the seconds from one to the
+    /// next.
     pub sampling: Option<Sampling>,
     /// `label`: the column of an in-context model's rows that is asked for.
     pub label: Option<String>,

@@ -43,7 +43,7 @@ pub use manifest::{
     Stage, TokenPart,
 };
 pub use ocr::Ocr;
-pub(crate) use ocr::{ANGLE, DETECTOR, RECOGNISER};
+pub(crate) use ocr::{ANGLE, ANGLE_SIZE, DETECTOR, RECOGNISER};
 pub use port::{Element, Port};
 pub use series_spec::{Channels, Longer, SeriesLayout, SeriesScale, SeriesSpec, Shorter};
 pub(crate) use source::is_inside;

@@ -7,6 +7,11 @@ pub(crate) const DETECTOR: &str = "detector";
 pub(crate) const ANGLE: &str = "angle";
 pub(crate) const RECOGNISER: &str = "recogniser";
 
+/// Height and width of what the classifier of turned lines sees, in pixels.
+pub(crate) const ANGLE_SIZE: [u32; 2] = [48, 192];
+/// Height of lines that the recogniser sees, and the width of short ones, in pixels.
+pub(crate) const LINE_SIZE: [u32; 2] = [48, 320];
+
 /// What a detector and a recogniser of PP-OCR's kind are steered by: differentiable binarization (Liao et al. 2019,
 /// arXiv:1911.08947) and connectionist temporal classification, with the numbers that PP-OCRv4 is used with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,7 +50,7 @@ impl Ocr {
             unclip_ratio: 1.6,
             line_threshold: 0.5,
             angle_threshold: 0.9,
-            line_size: [48, 320],
+            line_size: LINE_SIZE,
             lines_at_once: 6,
         }
     }

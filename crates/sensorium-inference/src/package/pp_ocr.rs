@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::import::ImportOptions;
 use super::manifest::{Feed, Input, Manifest, Modality, Prediction, Source, Stage};
-use super::ocr::{ANGLE, DETECTOR, Ocr, RECOGNISER};
+use super::ocr::{ANGLE, ANGLE_SIZE, DETECTOR, LINE_SIZE, Ocr, RECOGNISER};
 use super::port::{Port, Signature};
 use super::source::{Files, read_text};
 use crate::error::{Error, Kind, Result};
@@ -30,15 +30,21 @@ pub(super) struct Graphs {
 pub(super) fn graphs(folder: &Path) -> Option<Graphs> {
     let names: Vec<String> =
         folder.read_dir().ok()?.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned())).collect();
-    let only = |role: &str| {
+    let all = |role: &str| {
         let is_role = |name: &&String| {
             let mut parts = name.trim_end_matches(".onnx").split(['_', '-', '.']);
             name.ends_with(".onnx") && parts.any(|part| part.eq_ignore_ascii_case(role))
         };
-        let found: Vec<&String> = names.iter().filter(is_role).collect();
-        if let [name] = found.as_slice() { Some((*name).clone()) } else { None }
+        names.iter().filter(is_role).cloned().collect::<Vec<String>>()
     };
-    Some(Graphs { detector: only("det")?, recogniser: only("rec")?, angle: only("cls") })
+    let only = |role: &str| <[String; 1]>::try_from(all(role)).ok().map(|[name]| name);
+    let angle = match all("cls").as_slice() {
+        [] => None,
+        [name] => Some(name.clone()),
+        // Which of several is meant nobody says.
+        _ => return None,
+    };
+    Some(Graphs { detector: only("det")?, recogniser: only("rec")?, angle })
 }
 
 /// Reads the folder's graphs.
@@ -48,22 +54,28 @@ pub(super) fn read(files: &mut Files, graphs: &Graphs, options: &ImportOptions) 
             Error::new(Kind::Setting, "option task has no effect: a detector and a recogniser read text").with_hint("leave the option out")
         );
     }
-    let detector = stage(files, DETECTOR, &graphs.detector, Source::Pixels { input: PICTURE.into() }, 4)?;
-    let recogniser = stage(files, RECOGNISER, &graphs.recogniser, Source::Crops, 3)?;
-    let angle = graphs.angle.as_ref().map(|graph| stage(files, ANGLE, graph, Source::Crops, 2)).transpose()?;
+    let any = [None, Some(3), None, None];
+    let detector = stage(files, DETECTOR, &graphs.detector, Source::Pixels { input: PICTURE.into() }, any, 4)?;
+    let [height, _] = LINE_SIZE.map(|size| Some(size as usize));
+    let recogniser = stage(files, RECOGNISER, &graphs.recogniser, Source::Crops, [None, Some(3), height, None], 3)?;
+    let turned = [None, Some(3), Some(ANGLE_SIZE[0] as usize), Some(ANGLE_SIZE[1] as usize)];
+    let angle = graphs.angle.as_ref().map(|graph| stage(files, ANGLE, graph, Source::Crops, turned, 2)).transpose()?;
     let ocr = Ocr::of_characters(characters(files, &graphs.recogniser, &recogniser)?);
     let input = Input { name: PICTURE.into(), optional: false, modality: Modality::Document };
     let stages = [detector, recogniser].into_iter().chain(angle).collect();
     Ok(Manifest::new(vec![input], stages, Prediction::Lines { ocr: Box::new(ocr) }, None))
 }
 
-/// A graph of one input `[rows, 3, height, width]` and one output of so many dimensions.
-fn stage(files: &mut Files, name: &str, graph: &str, source: Source, dimensions: usize) -> Result<Stage> {
+/// A graph of one input `[rows, 3, height, width]`, which takes what is given to it of these sizes, and one output of so many
+/// dimensions.
+fn stage(files: &mut Files, name: &str, graph: &str, source: Source, sizes: [Option<usize>; 4], dimensions: usize) -> Result<Stage> {
     let (path, _) = files.use_graph(graph)?;
     let Signature { inputs, outputs } = Signature::read(&path)?;
     let fits = |port: &Port, dimensions: usize| port.element.is_float() && port.shape.len() == dimensions;
+    // A dimension that varies must be open in the graph, one that does not may be fixed to it.
+    let takes = |port: &Port| port.shape.iter().zip(sizes).all(|(own, given)| own.is_none() || *own == given);
     match (inputs.as_slice(), outputs.as_slice()) {
-        ([input], [output]) if fits(input, 4) && fits(output, dimensions) => {
+        ([input], [output]) if fits(input, 4) && takes(input) && fits(output, dimensions) => {
             let feeds = vec![Feed { port: input.clone(), source }];
             Ok(Stage { name: name.into(), graph: graph.to_string(), feeds, outputs })
         }

@@ -90,7 +90,11 @@ impl Files {
         let failed = |error: std::io::Error| Error::new(Kind::Package, format!("cannot put the package together: {error}"));
         let folder = tempfile::tempdir().map_err(failed)?;
         for file in &self.used {
-            let (own, staged) = (self.root.join(file), folder.path().join(file));
+            if self.made.contains_key(file) {
+                return Err(Error::new(Kind::Package, format!("{file} is a name that the package must leave free")));
+            }
+            // What a link points to: a link to a link would point to nothing from here.
+            let (own, staged) = (self.root.join(file).canonicalize().map_err(failed)?, folder.path().join(file));
             fs::create_dir_all(staged.parent().unwrap_or(folder.path())).map_err(failed)?;
             fs::hard_link(&own, &staged).or_else(|_| fs::copy(&own, &staged).map(drop)).map_err(failed)?;
         }

@@ -33,6 +33,8 @@ pub enum Sampling {
     Uniform,
     /// The first at or behind each multiple of this time; a graph that takes all frames at once needs them all.
     EverySeconds(f64),
+    /// The first frames that were coded without looking at others, one of each scene or so; not of animations, which have none.
+    KeyFrames,
 }
 
 /// The order of the dimensions behind the rows.

@@ -38,7 +38,7 @@ struct Prepared {
     bar: u32,
 }
 
-fn prepare(picture: RgbImage, ocr: &Ocr) -> Prepared {
+fn prepare(picture: RgbImage, ocr: &Ocr) -> Result<Prepared> {
     let (width, height) = picture.dimensions();
     let mut own = picture;
     let resize = |own: &mut RgbImage, scale: f64| *own = resize_bilinear(own, side(own.width(), scale), side(own.height(), scale));
@@ -53,24 +53,27 @@ fn prepare(picture: RgbImage, ocr: &Ocr) -> Prepared {
     let scale = [f64::from(width) / f64::from(own.width()), f64::from(height) / f64::from(own.height())];
     let (w, h) = own.dimensions();
     if h > LEAST_SIDE && f64::from(w) / f64::from(h) <= WIDEST {
-        return Prepared { picture: own, scale, bar: 0 };
+        return Ok(Prepared { picture: own, scale, bar: 0 });
     }
+    // Before bars are added to what is refused in the end.
+    check_side(w, h, width, height)?;
     let bar = (i64::from((w / 8).max(LEAST_SIDE)) * 2 - i64::from(h)).unsigned_abs() as u32 / 2;
     let mut between = RgbImage::new(w, h + 2 * bar);
     imageops::replace(&mut between, &own, 0, i64::from(bar));
-    Prepared { picture: between, scale, bar }
+    Ok(Prepared { picture: between, scale, bar })
 }
 
 /// The lines of a picture in the order of reading.
 pub(super) fn lines_of(work: &Work<'_>, reader: &Reader<'_>, ocr: &Ocr, picture: RgbImage, page: usize) -> Result<Vec<Line>> {
     let (width, height) = (f64::from(picture.width()), f64::from(picture.height()));
     let start = Instant::now();
-    let prepared = prepare(picture, ocr);
+    let prepared = prepare(picture, ocr)?;
     work.request.stats.feature_time.since(start);
     let found = detect(work, ocr, &prepared.picture)?;
     let start = Instant::now();
     let (mut corners, mut crops) = (Vec::new(), Vec::new());
     for own in found {
+        work.request.cancel.check()?;
         if let Some(line) = crop(&prepared.picture, &own) {
             corners.push(own);
             crops.push(line);
@@ -84,16 +87,22 @@ pub(super) fn lines_of(work: &Work<'_>, reader: &Reader<'_>, ocr: &Ocr, picture:
     Ok(lines.map(|((text, score), corners)| Line { text, score, page, corners: corners.map(original) }).collect())
 }
 
+/// Refuses what would take gigabytes for the detector.
+fn check_side(wide: u32, high: u32, width: u32, height: u32) -> Result<()> {
+    if wide.max(high) <= MAX_DETECTOR_SIDE {
+        return Ok(());
+    }
+    let error = format!("{width}x{height} pixels become {wide}x{high} for the detector, over the limit of {MAX_DETECTOR_SIDE}");
+    Err(Error::new(Kind::Limit, error).with_hint("cut the strip into pieces that are less long"))
+}
+
 fn detect(work: &Work<'_>, ocr: &Ocr, picture: &RgbImage) -> Result<Vec<[Corner; 4]>> {
     let detector = stage(work, DETECTOR).ok_or_else(|| Error::new(Kind::Package, "a model without a detector"))?;
     let (width, height) = picture.dimensions();
     let shortest = width.min(height);
     let scale = if shortest < ocr.min_side { f64::from(ocr.min_side) / f64::from(shortest.max(1)) } else { 1.0 };
     let (wide, high) = (side(width, scale), side(height, scale));
-    if wide.max(high) > MAX_DETECTOR_SIDE {
-        let error = format!("{width}x{height} pixels become {wide}x{high} for the detector, over the limit of {MAX_DETECTOR_SIDE}");
-        return Err(Error::new(Kind::Limit, error).with_hint("cut the strip into pieces that are less long"));
-    }
+    check_side(wide, high, width, height)?;
     let start = Instant::now();
     let mut values = vec![0.0; 3 * wide as usize * high as usize];
     fill(&resize_bilinear(picture, wide, high), &mut values, wide as usize);

@@ -9,10 +9,8 @@ use super::super::feeds::floats;
 use super::super::tensor::floats as values_of;
 use crate::error::{Error, Kind, Result};
 use crate::modality::resize_bilinear;
-use crate::package::{ANGLE, Ocr, RECOGNISER, Stage};
+use crate::package::{ANGLE, ANGLE_SIZE, Ocr, RECOGNISER, Stage};
 
-/// Size of what the classifier of turned lines sees.
-const ANGLE_SIZE: [u32; 2] = [48, 192];
 /// Its second class is a line upside down.
 const UPSIDE_DOWN: usize = 1;
 /// The recogniser's class for nothing.
@@ -45,6 +43,9 @@ pub(super) fn run(work: &Work<'_>, (index, stage): (usize, &Stage), shape: Vec<u
     stats.batches.add(1);
     let (_, value) = outputs.first().ok_or_else(|| Error::new(Kind::Model, format!("graph {} gave nothing", stage.graph)))?;
     let (shape, values) = values_of(port, value)?;
+    if values.iter().any(|value| !value.is_finite()) {
+        return Err(Error::new(Kind::Model, format!("output '{}' of {} is NaN or infinite", port.name, stage.graph)));
+    }
     Ok((shape, values.into_owned()))
 }
 

@@ -25,11 +25,32 @@ pub(super) struct Picture {
 }
 
 pub(super) fn decode(bytes: &[u8], channels: usize, limits: &Limits) -> Result<Picture> {
+    open(bytes, limits).map(|image| flatten(image, channels))
+}
+
+/// A picture as it looks on white paper: text on a transparent ground would not be seen otherwise.
+pub(in crate::modality) fn decode_on_white(bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
+    let image = open(bytes, limits)?;
+    if !image.color().has_alpha() {
+        return to_rgb(flatten(image, 3));
+    }
+    let image = image.into_rgba8();
+    let on_white = |color: u8, alpha: u8| {
+        let (color, alpha) = (u32::from(color), u32::from(alpha));
+        ((color * alpha + 255 * (255 - alpha) + 127) / 255) as u8
+    };
+    let mut paper = RgbImage::new(image.width(), image.height());
+    for (pixel, image::Rgba([red, green, blue, alpha])) in paper.pixels_mut().zip(image.pixels()) {
+        pixel.0 = [red, green, blue].map(|color| on_white(*color, *alpha));
+    }
+    Ok(paper)
+}
+
+fn open(bytes: &[u8], limits: &Limits) -> Result<DynamicImage> {
     let format = image::guess_format(bytes).map_err(|_| unknown_format(bytes))?;
     // Damaged bytes must cost one row, also where a decoder does not expect them.
     let decoded = catch_unwind(|| if format == ImageFormat::Jpeg { jpeg::decode(bytes, limits) } else { other(bytes, format, limits) });
-    let image = decoded.unwrap_or_else(|_| Err(Error::new(Kind::Media, format!("the decoder of {format:?} gave up on these bytes"))))?;
-    Ok(flatten(image, channels))
+    decoded.unwrap_or_else(|_| Err(Error::new(Kind::Media, format!("the decoder of {format:?} gave up on these bytes"))))
 }
 
 /// A picture that is decoded already.
@@ -38,7 +59,7 @@ pub(super) fn of_rgb(picture: RgbImage, channels: usize) -> Picture {
 }
 
 /// The pixels of a picture of three channels.
-pub(super) fn to_rgb(picture: Picture) -> Result<RgbImage> {
+fn to_rgb(picture: Picture) -> Result<RgbImage> {
     let size = format!("{}x{}", picture.width, picture.height);
     RgbImage::from_raw(picture.width, picture.height, picture.pixels)
         .ok_or_else(|| Error::new(Kind::Media, format!("a picture of {size} with too few pixels")))

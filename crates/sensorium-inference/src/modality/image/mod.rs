@@ -6,14 +6,13 @@ mod jpeg;
 mod pixels;
 mod resize;
 
-use bytes::Bytes;
 use image::RgbImage;
 
 use crate::error::Result;
 use crate::execute::Limits;
 use crate::package::ImageSpec;
 pub(crate) use bilinear::resize_bilinear;
-pub(super) use decode::check_pixels;
+pub(super) use decode::{check_pixels, decode_on_white};
 
 /// The tensor of one encoded picture: `channels * height * width` values in the layout of `spec`.
 ///
@@ -26,11 +25,6 @@ pub fn picture_to_tensor(bytes: &[u8], spec: &ImageSpec, limits: &Limits) -> Res
 /// The tensor of a picture that is decoded already, as a page of a document or a frame of a video.
 pub(crate) fn rgb_to_tensor(picture: RgbImage, spec: &ImageSpec) -> Result<Vec<f32>> {
     tensor(decode::of_rgb(picture, spec.channels()), spec)
-}
-
-/// The pixels of an encoded picture.
-pub(super) fn decode_rgb(bytes: &Bytes, limits: &Limits) -> Result<RgbImage> {
-    decode::to_rgb(decode::decode(bytes, 3, limits)?)
 }
 
 fn tensor(picture: decode::Picture, spec: &ImageSpec) -> Result<Vec<f32>> {
