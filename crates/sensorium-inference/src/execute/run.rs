@@ -285,7 +285,7 @@ impl Sizes {
             _ => 0,
         };
         let of_videos: usize = manifest.inputs.iter().map(frames).sum();
-        let own = if of_videos == 0 { own } else { own.min((VIDEO_VALUES / of_videos).max(1)) };
+        let own = VIDEO_VALUES.checked_div(of_videos).map_or(own, |rows| own.min(rows.max(1)));
         // Each row that is asked about looks at all whose labels are known.
         let own = manifest.context.as_ref().map_or(own, |context| own.min((CONTEXT_PAIRS / context.rows.max(1)).max(1)));
         manifest.stages.iter().find_map(Stage::fixed_batch).unwrap_or(own)
