@@ -109,7 +109,10 @@ impl WithSimd for EachProduct<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-        self.products.extend(self.rows.chunks_exact(self.u.len().max(1)).map(|row| blocks(simd, self.u, row)));
+        // A loop and no closure: closures are compiled without the instructions that this function may use.
+        for row in self.rows.chunks_exact(self.u.len().max(1)) {
+            self.products.push(blocks(simd, self.u, row));
+        }
     }
 }
 
@@ -141,9 +144,17 @@ fn block<S: Simd>(simd: S, u: &[f32], v: &[f32]) -> (f32, f32) {
         squares[place] = simd.mul_add_e_f32s(*b, *b, squares[place]);
     }
     // Registers are added before their lanes are: that is an instruction each.
-    let sum = |[a, b, c, d]: [S::f32s; REGISTERS]| simd.reduce_sum_f32s(simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d)));
-    let of_tail = |u: &[f32], v: &[f32]| u.iter().zip(v).map(|(a, b)| a * b).sum::<f32>();
-    (sum(products) + of_tail(u_tail, v_tail), sum(squares) + of_tail(v_tail, v_tail))
+    let (mut product, mut square) = (sum(simd, products), sum(simd, squares));
+    for (a, b) in u_tail.iter().zip(v_tail) {
+        product += a * b;
+        square += b * b;
+    }
+    (product, square)
+}
+
+#[inline(always)]
+fn sum<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; REGISTERS]) -> f32 {
+    simd.reduce_sum_f32s(simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d)))
 }
 
 #[cfg(test)]
