@@ -4,7 +4,7 @@ use arrow::array::{Array, AsArray};
 
 use super::{check_rows, contains};
 use crate::Outcome;
-use crate::support::{Fresh, cached, ensure};
+use crate::support::{Fresh, cached, ensure, path_in};
 
 /// A white picture of three bytes a pixel.
 fn bitmap(width: u32, height: u32) -> Vec<u8> {
@@ -25,8 +25,7 @@ pub(super) fn thin_strips() -> Outcome {
     let fresh = Fresh::with_models(&[("ocr", &cached("models/pp-ocr-v4"))])?;
     let folder = tempfile::TempDir::new_in("tests/fixtures")?;
     std::fs::write(folder.path().join("strip.bmp"), bitmap(2_000, 1))?;
-    let strip =
-        folder.path().strip_prefix(crate::support::root()).unwrap_or(folder.path()).join("strip.bmp").to_string_lossy().into_owned();
+    let strip = path_in(&folder, "strip.bmp");
     fresh.rows("SET mm.on_error = 'null'")?;
     let rows = fresh
         .rows(&format!("SELECT array_length(mm_ocr('ocr', uri)) FROM (VALUES ('{strip}'), ('tests/fixtures/ocr/dark.png')) AS t(uri)"))?;

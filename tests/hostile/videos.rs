@@ -4,7 +4,7 @@ use std::fs;
 
 use super::check_rows;
 use crate::Outcome;
-use crate::support::fresh;
+use crate::support::{fresh, path_in};
 
 /// An animation of black and white pixels in turn: 15 bytes a frame.
 fn long_gif(frames: usize) -> Vec<u8> {
@@ -23,7 +23,7 @@ pub(super) fn broken() -> Outcome {
     let folder = tempfile::TempDir::new_in("tests/fixtures")?;
     let file = |name: &str, bytes: &[u8]| -> Result<String, libtest_mimic::Failed> {
         fs::write(folder.path().join(name), bytes)?;
-        Ok(folder.path().strip_prefix(crate::support::root()).unwrap_or(folder.path()).join(name).to_string_lossy().into_owned())
+        Ok(path_in(&folder, name))
     };
     let gif = fs::read("tests/fixtures/videos/moving.gif")?;
     let mkv = fs::read("tests/fixtures/videos/main.mkv")?;

@@ -4,7 +4,7 @@ use libtest_mimic::Failed;
 
 use super::read_json;
 use crate::Outcome;
-use crate::support::{Fresh, cached, ensure, numbers};
+use crate::support::{Fresh, cached, ensure, numbers, path_in};
 
 /// A sample, which is what its own package gives.
 const TOLERANCE: f64 = 1.0 / 16_000.0 + 1e-9;
@@ -20,10 +20,10 @@ pub(super) fn silero_vad() -> Outcome {
     let sounds = answers["sounds"].as_object().ok_or("sounds")?;
     let mut speaking = 0;
     let folder = tempfile::TempDir::new_in("tests/fixtures")?;
-    let whole = folder.path().strip_prefix(crate::support::root()).unwrap_or(folder.path()).join("book.wav");
+    let whole = path_in(&folder, "book.wav");
     std::fs::write(&whole, super::sounds::book(1)?)?;
     // One of the fixture's sounds is several files behind each other.
-    let path_of = |name: &str| if name.contains('*') { whole.to_string_lossy().into_owned() } else { path_of(name) };
+    let path_of = |name: &str| if name.contains('*') { whole.clone() } else { path_of(name) };
     for (name, expected) in sounds {
         let path = path_of(name);
         let segments = |key: &str| -> Result<Vec<f64>, Failed> {

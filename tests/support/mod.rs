@@ -19,6 +19,12 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are below the root").to_path_buf()
 }
 
+/// The path of `name` in a folder below the root, as SQL is given it: relative, so that the session may read there.
+pub(crate) fn path_in(folder: &TempDir, name: &str) -> String {
+    let path = folder.path().join(name);
+    path.strip_prefix(root()).unwrap_or(&path).to_string_lossy().into_owned()
+}
+
 /// The `sensorium` command, built by [`prepare`].
 pub(crate) fn command() -> Command {
     let tests = std::env::current_exe().expect("an executable");
