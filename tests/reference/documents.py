@@ -97,6 +97,40 @@ def plain(pages: list, streams: dict | None = None, objects: bool = False) -> by
     return packed(bodies) if objects else numbered(bodies)
 
 
+def nested(levels: int, times: int) -> bytes:
+    """A page of one form that shows another ten times, which shows another ten times, and so on."""
+    bodies = ["<</Type/Catalog/Pages 2 0 R>>", "<</Type/Pages/Count 1/Kids[3 0 R]>>",
+              "<</Type/Page/Parent 2 0 R/MediaBox[0 0 72 72]/Contents 4 0 R/Resources<</XObject<</F 5 0 R>>>>>>",
+              "<</Length 5>>stream\n/F Do\nendstream"]
+    for level in range(levels):
+        content = "/F Do " * times if level < levels - 1 else "0 0 1 1 re f"
+        inner = f"/Resources<</XObject<</F {6 + level} 0 R>>>>" if level < levels - 1 else ""
+        bodies.append(f"<</Type/XObject/Subtype/Form/BBox[0 0 72 72]{inner}/Length {len(content)}>>stream\n{content}\nendstream")
+    return numbered(bodies)
+
+
+def tiled(step: float) -> bytes:
+    """A page filled with a pattern whose tiles lie one upon another."""
+    paint = "/Pattern cs /P scn 0 0 72 72 re f"
+    tile = "0 0 72 72 re f"
+    return numbered([
+        "<</Type/Catalog/Pages 2 0 R>>", "<</Type/Pages/Count 1/Kids[3 0 R]>>",
+        "<</Type/Page/Parent 2 0 R/MediaBox[0 0 72 72]/Contents 4 0 R/Resources<</Pattern<</P 5 0 R>>>>>>",
+        f"<</Length {len(paint)}>>stream\n{paint}\nendstream",
+        f"<</Type/Pattern/PatternType 1/PaintType 1/TilingType 1/BBox[0 0 72 72]/XStep {step}/YStep {step}/Resources<<>>"
+        f"/Length {len(tile)}>>stream\n{tile}\nendstream"])
+
+
+def bomb(side: int) -> bytes:
+    """A page with a picture that is larger decoded than anything should be."""
+    paint = "72 0 0 72 0 0 cm /I Do"
+    return numbered([
+        "<</Type/Catalog/Pages 2 0 R>>", "<</Type/Pages/Count 1/Kids[3 0 R]>>",
+        "<</Type/Page/Parent 2 0 R/MediaBox[0 0 72 72]/Contents 4 0 R/Resources<</XObject<</I 5 0 R>>>>>>",
+        f"<</Length {len(paint)}>>stream\n{paint}\nendstream",
+        f"<</Type/XObject/Subtype/Image/Width {side}/Height {side}/ColorSpace/DeviceGray/BitsPerComponent 8/Length 4>>stream\n0000\nendstream"])
+
+
 def numbered(bodies: list) -> bytes:
     """Objects one after another with a plain cross-reference table."""
     content, places = "%PDF-1.4\n", []
@@ -186,7 +220,9 @@ def main() -> None:
         "many_pages.pdf": plain([(72, 72)] * 5_000, objects=True),
         "huge_page.pdf": plain([(100_000, 100_000), (400, 300)], {1: box}), "no_pages.pdf": plain([]),
     }
-    for name, content in files.items():
+    # Nobody is asked about these: PDFium would not come back.
+    endless = {"nested_forms.pdf": nested(30, 10), "piled_tiles.pdf": tiled(0.01), "huge_picture.pdf": bomb(100_000)}
+    for name, content in (files | endless).items():
         (FOLDER / name).write_bytes(content)
     bilevel = [look.point(lambda level: 255 * (level > 127)).convert("1") for look in looks]
     bilevel[0].save(FOLDER / "invoice_g4.tif", save_all=True, append_images=bilevel[1:], compression="group4", dpi=(144, 144))

@@ -84,7 +84,7 @@ fn truth(value: &str) -> Result<bool, Error> {
 const GIB: usize = 1 << 30;
 
 /// All settings, by name.
-pub(crate) const SETTINGS: [Setting; 28] = [
+pub(crate) const SETTINGS: [Setting; 29] = [
     Setting {
         name: "allowed_roots",
         description: "Folders and URL prefixes, separated by commas, that media may be read from besides the table's own folder and the current one",
@@ -231,6 +231,12 @@ pub(crate) const SETTINGS: [Setting; 28] = [
         description: "Largest encoded picture or sound, in bytes",
         get: |settings| settings.limits.max_media_bytes.to_string(),
         set: |settings, value| number(value, 1, 16 * GIB).map(|number| settings.limits.max_media_bytes = number),
+    },
+    Setting {
+        name: "max_page_paint_pixels",
+        description: "Pixels that a page of a PDF may paint over, all its layers together, counted before it is drawn",
+        get: |settings| settings.limits.max_page_paint_pixels.to_string(),
+        set: |settings, value| number(value, 1_000_000, 1 << 48).map(|number| settings.limits.max_page_paint_pixels = number),
     },
     Setting {
         name: "max_series_steps",

@@ -1,17 +1,45 @@
-//! What an in-context model is given of its rows with known labels: made once, when the model is loaded.
+//! What an in-context model is given of its rows with known labels: made once, by the first call.
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::time::Duration;
 
-use ort::session::RunOptions;
 use ort::value::DynValue;
 
+use super::cancel::Cancel;
 use super::feeds::numbers;
 use super::sessions::Sessions;
 use super::stats::Stats;
 use crate::error::{Error, Kind, Result};
 use crate::package::{CONTEXT_STAGE, Feed, Manifest, Source, load_context};
+
+/// How often a call that waits for another to encode looks whether it was cancelled.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The tensors of a model, once a call has made them.
+#[derive(Debug, Default)]
+pub(super) struct Context(Mutex<Option<Arc<ContextTensors>>>);
+
+impl Context {
+    /// The tensors, made by `make` if nobody has; one that fails or is cancelled leaves it to the next call.
+    pub(super) fn get_or_make(&self, cancel: &Cancel, make: impl FnOnce() -> Result<ContextTensors>) -> Result<Arc<ContextTensors>> {
+        let mut made = loop {
+            match self.0.try_lock() {
+                Ok(made) => break made,
+                Err(TryLockError::Poisoned(made)) => break PoisonError::into_inner(made),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK),
+            }
+            cancel.check()?;
+        };
+        if let Some(tensors) = &*made {
+            return Ok(Arc::clone(tensors));
+        }
+        let tensors = Arc::new(make()?);
+        *made = Some(Arc::clone(&tensors));
+        Ok(tensors)
+    }
+}
 
 /// Tensors that are the same for all rows that are asked about.
 #[derive(Debug, Default)]
@@ -22,7 +50,7 @@ pub(super) struct ContextTensors {
 
 impl ContextTensors {
     /// Reads the rows of a model whose files lie in `folder`, and encodes them where it has a graph for that.
-    pub(super) fn load(manifest: &Manifest, folder: &Path, sessions: &Sessions) -> Result<Self> {
+    pub(super) fn make(manifest: &Manifest, folder: &Path, sessions: &Sessions, cancel: &Cancel, stats: &Stats) -> Result<Self> {
         let Some(context) = &manifest.context else { return Ok(Self::default()) };
         let (features, labels) = load_context(context, folder)?;
         let width = features.len() / context.rows.max(1);
@@ -42,8 +70,7 @@ impl ContextTensors {
                 tensors.extend(known);
                 continue;
             }
-            let options = Arc::new(RunOptions::new().map_err(|error| Error::new(Kind::Runtime, error.to_string()))?);
-            let encoded = sessions.run(index, known, &options, &Stats::default())?;
+            let encoded = cancel.guard(|options| sessions.run(index, known, options, stats))?;
             tensors.extend(encoded.into_iter().map(|(name, value)| (name, Arc::new(value))));
         }
         Ok(Self { tensors })

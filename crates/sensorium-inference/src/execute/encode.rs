@@ -8,7 +8,6 @@ use arrow::datatypes::Float64Type;
 use bytes::Bytes;
 
 use super::fetch::Fetched;
-use super::limits::Limits;
 use super::loaded::LoadedModel;
 use super::run::{Failure, Request, Step, places};
 use super::workers;
@@ -142,7 +141,7 @@ fn series(work: &Work<'_>, spec: &SeriesSpec, column: &Column, row: usize) -> Ou
 fn pixels(work: &Work<'_>, input: &Input, spec: &ImageSpec, column: &Column, row: usize, fetched: &Fetched) -> Outcome<Vec<f32>> {
     let Some(bytes) = medium(work, input, column, row, fetched)? else { return Ok(Vec::new()) };
     let start = Instant::now();
-    let tensor = picture(&bytes, spec, page(column, row), work.request.limits).map_err(|error| (Step::Decode, error));
+    let tensor = picture(&bytes, spec, page(column, row), work).map_err(|error| (Step::Decode, error));
     work.request.stats.decode_time.since(start);
     tensor
 }
@@ -156,11 +155,12 @@ fn video(work: &Work<'_>, input: &Input, spec: &VideoSpec, column: &Column, row:
 }
 
 /// The tensor of a picture, or of a page of a document.
-fn picture(bytes: &Bytes, spec: &ImageSpec, page: Option<usize>, limits: &Limits) -> Result<Vec<f32>> {
+fn picture(bytes: &Bytes, spec: &ImageSpec, page: Option<usize>, work: &Work<'_>) -> Result<Vec<f32>> {
+    let limits = work.request.limits;
     if !is_document(bytes, page) {
         return picture_to_tensor(bytes, spec, limits);
     }
-    rgb_to_tensor(Document::open(bytes, limits)?.picture(page, limits)?, spec)
+    rgb_to_tensor(Document::open(bytes, limits)?.picture(page, limits, &|| work.request.cancel.check())?, spec)
 }
 
 /// The page that a row's URI names.

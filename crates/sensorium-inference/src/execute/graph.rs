@@ -30,7 +30,8 @@ pub(super) fn run_batch(
     for (index, stage) in manifest.stages.iter().enumerate().filter(|(_, stage)| stage.name != CONTEXT_STAGE) {
         let filling = Instant::now();
         let feeds = stage.feeds.iter().map(|feed| {
-            let value = if feed.source.is_context() { model.context().get(feed)? } else { Arc::new(batch.feed(feed, &vectors)?) };
+            let value =
+                if feed.source.is_context() { model.context(cancel, stats)?.get(feed)? } else { Arc::new(batch.feed(feed, &vectors)?) };
             Ok((feed.port.name.clone(), value))
         });
         let feeds = feeds.collect::<Result<Vec<_>>>()?;

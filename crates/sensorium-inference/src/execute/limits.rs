@@ -23,6 +23,8 @@ pub struct Limits {
     pub document_dpi: usize,
     /// Most pages of a document.
     pub max_document_pages: usize,
+    /// Most that a page of a PDF may paint over, in pixels, all layers together.
+    pub max_page_paint_pixels: usize,
     /// Most frames of a video that are decoded for a row.
     pub max_video_frames: usize,
     /// Longest sound, in seconds.
@@ -74,6 +76,7 @@ impl Default for Limits {
             max_image_pixels: 89_478_485,
             document_dpi: 144,
             max_document_pages: 1_000,
+            max_page_paint_pixels: 4_000_000_000,
             max_video_frames: 10_000,
             max_audio_seconds: 3_600,
             max_series_steps: 1_000_000,

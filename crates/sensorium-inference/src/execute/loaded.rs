@@ -1,12 +1,13 @@
 //! A model in memory, and what one engine session has seen of it.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
-use super::context::ContextTensors;
+use super::cancel::Cancel;
+use super::context::{Context, ContextTensors};
 use super::limits::Limits;
 use super::opened;
 use super::sessions::Sessions;
@@ -31,7 +32,9 @@ pub(crate) struct LoadedModel {
     sessions: Arc<Sessions>,
     text: HashMap<String, Arc<TextEncoder>>,
     written: Option<Arc<TextDecoder>>,
-    context: ContextTensors,
+    /// Where its files lie.
+    folder: PathBuf,
+    context: Context,
 }
 
 impl LoadedModel {
@@ -49,12 +52,13 @@ impl LoadedModel {
             _ => None,
         };
         let sessions = opened::sessions(manifest, folder, limits)?;
-        let context = ContextTensors::load(manifest, folder, &sessions)?;
-        Ok(Self { manifest: Arc::clone(manifest), rows, totals: Stats::default(), running, sessions, text, written, context })
+        let (folder, context) = (folder.to_path_buf(), Context::default());
+        Ok(Self { manifest: Arc::clone(manifest), rows, totals: Stats::default(), running, sessions, text, written, folder, context })
     }
 
-    pub(super) fn context(&self) -> &ContextTensors {
-        &self.context
+    /// What all rows are compared with.
+    pub(super) fn context(&self, cancel: &Cancel, stats: &Stats) -> Result<Arc<ContextTensors>> {
+        self.context.get_or_make(cancel, || ContextTensors::make(&self.manifest, &self.folder, &self.sessions, cancel, stats))
     }
 
     pub(super) fn sessions(&self) -> &Sessions {

@@ -79,7 +79,7 @@ fn read_row(
     for number in pages {
         work.request.cancel.check().map_err(|error| (Step::Model, error))?;
         let start = Instant::now();
-        let picture = document.page(number, limits).map_err(|error| (Step::Decode, error))?;
+        let picture = document.page(number, limits, &|| work.request.cancel.check()).map_err(|error| (Step::Decode, error))?;
         work.request.stats.decode_time.since(start);
         lines.extend(lines_of(work, reader, ocr, picture, number).map_err(|error| (Step::Model, error))?);
     }

@@ -1,5 +1,7 @@
 //! Pages of documents: PDF, and TIFF with several pages. Every other picture is a document of one page.
 
+mod paint;
+
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use hayro::{PixmapSettings, RenderCache, RenderSettings};
 use image::RgbImage;
 use tiff::decoder::Decoder;
 
+use self::paint::check_paint;
 use super::image::{check_pixels, decode_on_white};
 use crate::error::{Error, Kind, Result};
 use crate::execute::Limits;
@@ -73,15 +76,15 @@ impl Document {
         }
     }
 
-    /// The pixels of a page, counted from 1.
+    /// The pixels of a page, counted from 1. `check` is asked now and then whether to go on.
     ///
     /// # Errors
-    /// [`Kind::Media`] for a page that is not there or cannot be drawn, [`Kind::Limit`] for one of too many pixels.
-    pub(crate) fn page(&self, number: usize, limits: &Limits) -> Result<RgbImage> {
+    /// [`Kind::Media`] for a page that is not there or cannot be drawn, [`Kind::Limit`] for one of too many pixels or too much to paint.
+    pub(crate) fn page(&self, number: usize, limits: &Limits, check: &dyn Fn() -> Result<()>) -> Result<RgbImage> {
         let missing = || Error::new(Kind::Media, format!("no page {number} in a document of {}", self.pages()));
         let index = number.checked_sub(1).filter(|index| *index < self.pages()).ok_or_else(missing)?;
         match self {
-            Self::Pdf(pdf) => draw(pdf, index, limits),
+            Self::Pdf(pdf) => draw(pdf, index, limits, check),
             Self::Tiff(bytes, places) => decode_on_white(&starting_at(bytes, places[index])?, limits),
             Self::Picture(bytes) => decode_on_white(bytes, limits),
         }
@@ -92,12 +95,12 @@ impl Document {
     ///
     /// # Errors
     /// As [`Self::page`], and [`Kind::Media`] where a page must be named.
-    pub(crate) fn picture(&self, page: Option<usize>, limits: &Limits) -> Result<RgbImage> {
+    pub(crate) fn picture(&self, page: Option<usize>, limits: &Limits, check: &dyn Fn() -> Result<()>) -> Result<RgbImage> {
         match (page, self, self.pages()) {
             (None, Self::Pdf(_), pages) if pages > 1 => {
                 Err(Error::new(Kind::Media, format!("a document of {pages} pages")).with_hint("name one: 'file.pdf#page=1'"))
             }
-            (page, ..) => self.page(page.unwrap_or(1), limits),
+            (page, ..) => self.page(page.unwrap_or(1), limits, check),
         }
     }
 }
@@ -128,7 +131,7 @@ fn open_pdf(bytes: &Bytes) -> Result<Pdf> {
 }
 
 /// Draws a page on white at `mm.document_dpi`.
-fn draw(pdf: &Pdf, index: usize, limits: &Limits) -> Result<RgbImage> {
+fn draw(pdf: &Pdf, index: usize, limits: &Limits, check: &dyn Fn() -> Result<()>) -> Result<RgbImage> {
     let page = &pdf.pages()[index];
     let scale = limits.document_dpi as f32 / POINTS_AN_INCH;
     let (width, height) = page.render_dimensions();
@@ -141,6 +144,7 @@ fn draw(pdf: &Pdf, index: usize, limits: &Limits) -> Result<RgbImage> {
         return Err(error.with_hint("SET mm.document_dpi to less"));
     }
     check_pixels(width as u32, height as u32, limits)?;
+    check_paint(page, f64::from(scale), (width, height), limits, check)?;
     let settings = PixmapSettings { x_scale: scale, y_scale: scale, bg_color: WHITE };
     let drawn = catch_unwind(AssertUnwindSafe(|| {
         hayro::render(page, &RenderCache::new(), &InterpreterSettings::default(), &RenderSettings::default(), &settings)
