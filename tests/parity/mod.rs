@@ -4,6 +4,7 @@ mod conse;
 mod fused;
 mod in_context;
 mod joint;
+mod metrics;
 mod ocr;
 mod pictures;
 mod seed_net;
@@ -40,6 +41,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("in_context_regression", in_context::regression),
     ("integer_labels", sklearn::integer_labels),
     ("lightgbm_with_missing_values", sklearn::lightgbm),
+    ("metrics_of_a_million_rows", metrics::figures),
+    ("metrics_that_are_tables", metrics::tables),
     ("minilm_on_texts_of_all_lengths", texts::minilm),
     ("ocr_of_pictures", ocr::pp_ocr),
     ("ocr_of_documents", ocr::documents),

@@ -12,6 +12,7 @@ mod infer;
 mod learned;
 mod ledger;
 mod listing;
+mod metrics;
 mod reference;
 mod rewrite;
 mod rules;

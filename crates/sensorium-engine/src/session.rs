@@ -16,7 +16,7 @@ use sensorium_inference::{Catalog, CreateMode, MAX_CONTEXT_ROWS, ModelProgress};
 
 use crate::engine::{Engine, one_statement};
 use crate::errors::to_datafusion;
-use crate::functions::{PredictTable, Search, aggregate_functions, scalar_functions, table_functions};
+use crate::functions::{MetricTable, PredictTable, Search, aggregate_functions, scalar_functions, table_functions};
 use crate::infer::{MmQueryPlanner, PlanCodec};
 use crate::rewrite::rewrite;
 use crate::rules::{BindCalls, Binding, DelayCalls, HurryLimits, LiftCalls, ObservePredicates, PruneCalls, bind_calls};
@@ -52,7 +52,7 @@ impl Session {
             .with_physical_optimizer_rule(Arc::new(ObservePredicates))
             .with_physical_optimizer_rule(Arc::new(HurryLimits))
             .with_query_planner(Arc::new(MmQueryPlanner))
-            .with_relation_planners(vec![Arc::new(PredictTable), Arc::new(Search)])
+            .with_relation_planners(vec![Arc::new(MetricTable), Arc::new(PredictTable), Arc::new(Search)])
             .build();
         let context = SessionContext::new_with_state(state).enable_url_table();
         for function in scalar_functions(&engine) {

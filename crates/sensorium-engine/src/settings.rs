@@ -30,6 +30,8 @@ pub struct MmSettings {
     pub allowed_roots: Vec<String>,
     /// `mm.max_errors`.
     pub max_errors: usize,
+    /// `mm.max_metric_bytes`.
+    pub max_metric_bytes: usize,
     /// `mm.keep_predicate_order`.
     pub keep_predicate_order: bool,
     /// `mm.window_rows`.
@@ -45,6 +47,7 @@ impl Default for MmSettings {
             on_error: OnError::Fail,
             allowed_roots: Vec::new(),
             max_errors: 10_000,
+            max_metric_bytes: GIB,
             keep_predicate_order: false,
             window_rows: 65_536,
             window_bytes: 64 << 20,
@@ -84,7 +87,7 @@ fn truth(value: &str) -> Result<bool, Error> {
 const GIB: usize = 1 << 30;
 
 /// All settings, by name.
-pub(crate) const SETTINGS: [Setting; 29] = [
+pub(crate) const SETTINGS: [Setting; 30] = [
     Setting {
         name: "allowed_roots",
         description: "Folders and URL prefixes, separated by commas, that media may be read from besides the table's own folder and the current one",
@@ -231,6 +234,12 @@ pub(crate) const SETTINGS: [Setting; 29] = [
         description: "Largest encoded picture or sound, in bytes",
         get: |settings| settings.limits.max_media_bytes.to_string(),
         set: |settings, value| number(value, 1, 16 * GIB).map(|number| settings.limits.max_media_bytes = number),
+    },
+    Setting {
+        name: "max_metric_bytes",
+        description: "Scores or classes that one group of a metric may keep, in bytes",
+        get: |settings| settings.max_metric_bytes.to_string(),
+        set: |settings, value| number(value, 1 << 10, 1 << 44).map(|number| settings.max_metric_bytes = number),
     },
     Setting {
         name: "max_page_paint_pixels",

@@ -1,16 +1,35 @@
 //! The SQL functions, one file each. A new one is a file and a line in one of the two lists.
 
 mod late;
+mod metric_table;
+mod mm_accuracy;
 mod mm_amount;
+mod mm_auc;
 mod mm_average;
+mod mm_brier;
+mod mm_calibration;
 mod mm_classify;
+mod mm_confusion;
+mod mm_csi;
+mod mm_ece;
 mod mm_embed;
 mod mm_errors;
+mod mm_f1;
 mod mm_fuse;
+mod mm_gini;
+mod mm_ks;
+mod mm_ks2;
+mod mm_lift;
+mod mm_logloss;
+mod mm_mae;
 mod mm_models;
 mod mm_ocr;
 mod mm_predict;
 mod mm_predict_table;
+mod mm_psi;
+mod mm_r2;
+mod mm_rmse;
+mod mm_roc;
 mod mm_search;
 mod mm_similarity;
 mod mm_transcribe;
@@ -29,6 +48,7 @@ use std::sync::Arc;
 use datafusion::catalog::TableFunctionImpl;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
+pub(crate) use metric_table::MetricTable;
 pub(crate) use mm_models::models_batch;
 pub(crate) use mm_predict_table::PredictTable;
 pub(crate) use mm_search::{Search, rewrite_searched_table};
@@ -59,7 +79,27 @@ pub(crate) fn scalar_functions(engine: &Arc<Engine>) -> Vec<ScalarUDF> {
 
 /// All aggregate functions, by name.
 pub(crate) fn aggregate_functions() -> Vec<AggregateUDF> {
-    vec![mm_average::function()]
+    vec![
+        mm_accuracy::function(),
+        mm_auc::function(),
+        mm_average::function(),
+        mm_brier::function(),
+        mm_calibration::function(),
+        mm_confusion::function(),
+        mm_csi::function(),
+        mm_ece::function(),
+        mm_f1::function(),
+        mm_gini::function(),
+        mm_ks::function(),
+        mm_ks2::function(),
+        mm_lift::function(),
+        mm_logloss::function(),
+        mm_mae::function(),
+        mm_psi::function(),
+        mm_r2::function(),
+        mm_rmse::function(),
+        mm_roc::function(),
+    ]
 }
 
 /// A function that stands in FROM.

@@ -9,15 +9,16 @@ use std::sync::Arc;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result};
-use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::expr::{AggregateFunction, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
+use datafusion::logical_expr::{AggregateUDF, Expr, ExprSchemable, LogicalPlan, WindowFunctionDefinition};
 use datafusion::optimizer::analyzer::AnalyzerRule;
 
 use super::media_base::media_bases;
 use crate::call::{Bound, ModelFunction, expand_wildcards, model_literal};
 use crate::functions::VectorFunction;
+use crate::metrics::Metric;
 use crate::settings::{MmSettings, OnError};
 
 /// The rule.
@@ -45,8 +46,8 @@ pub(crate) enum Binding {
 
 /// Binds the calls of a plan.
 pub(crate) fn bind_calls(plan: LogicalPlan, which: Binding, config: &ConfigOptions) -> Result<LogicalPlan> {
-    let null_on_error = MmSettings::of(config).on_error == OnError::Null;
-    let rule = Rule { which, null_on_error };
+    let settings = MmSettings::of(config);
+    let rule = Rule { which, null_on_error: settings.on_error == OnError::Null, max_metric_bytes: settings.max_metric_bytes };
     let bound = plan.transform_up_with_subqueries(|plan| bind_node(plan, rule))?;
     if !bound.transformed {
         return Ok(bound.data);
@@ -59,6 +60,7 @@ pub(crate) fn bind_calls(plan: LogicalPlan, which: Binding, config: &ConfigOptio
 struct Rule {
     which: Binding,
     null_on_error: bool,
+    max_metric_bytes: usize,
 }
 
 fn bind_node(plan: LogicalPlan, rule: Rule) -> Result<Transformed<LogicalPlan>> {
@@ -77,7 +79,7 @@ fn bind_node(plan: LogicalPlan, rule: Rule) -> Result<Transformed<LogicalPlan>> 
 }
 
 fn bind_call(expr: Expr, rule: Rule, schema: &DFSchema, sources: &[LogicalPlan]) -> Result<Transformed<Expr>> {
-    let Expr::ScalarFunction(call) = &expr else { return Ok(Transformed::no(expr)) };
+    let Expr::ScalarFunction(call) = &expr else { return Ok(bound_metric(expr, rule.max_metric_bytes)) };
     if let Some(function) = call.func.inner().downcast_ref::<VectorFunction>() {
         if let Some(vectors) = function.vectors_of_model(&call.args)? {
             let bind = |vector| bind_call(vector, rule, schema, sources).map(|bound| bound.data);
@@ -101,6 +103,30 @@ fn bind_call(expr: Expr, rule: Rule, schema: &DFSchema, sources: &[LogicalPlan])
     let args = [model].into_iter().chain(arguments).collect();
     let func = Arc::new(function.bind_to(Bound::new(reference, version, side, bases), rule.null_on_error));
     Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args })))
+}
+
+/// Gives a metric the limit of its memory.
+fn bound_metric(expr: Expr, max_bytes: usize) -> Transformed<Expr> {
+    let limited = |function: &AggregateUDF| {
+        let metric = function.inner().downcast_ref::<Metric>().filter(|metric| metric.max_bytes() != max_bytes)?;
+        Some(Arc::new(metric.within(max_bytes)))
+    };
+    match expr {
+        Expr::AggregateFunction(AggregateFunction { func, params }) => match limited(&func) {
+            Some(func) => Transformed::yes(Expr::AggregateFunction(AggregateFunction { func, params })),
+            None => Transformed::no(Expr::AggregateFunction(AggregateFunction { func, params })),
+        },
+        Expr::WindowFunction(mut call) => {
+            let function = match &call.fun {
+                WindowFunctionDefinition::AggregateUDF(function) => limited(function),
+                WindowFunctionDefinition::WindowUDF(_) => None,
+            };
+            let Some(function) = function else { return Transformed::no(Expr::WindowFunction(call)) };
+            call.fun = WindowFunctionDefinition::AggregateUDF(function);
+            Transformed::yes(Expr::WindowFunction(call))
+        }
+        expr => Transformed::no(expr),
+    }
 }
 
 /// A model call on literals is the same vector for all rows: it becomes part of the function, instead of a column.

@@ -1,0 +1,36 @@
+//! `mm_brier`: the mean squared error of probabilities.
+
+use std::sync::LazyLock;
+
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::{AggregateUDF, DocSection, Documentation};
+
+use crate::metrics::{Label, Metric, Options, Row, State, Sums, number, probability};
+
+static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
+    Documentation::builder(
+        DocSection::default(),
+        "The mean squared difference between the probability of a label and whether it was so (Brier score): 0 is perfect, the lower the better. Rows with a NULL are left out; NaN and infinity are errors. NULL without rows.",
+        "mm_brier(score, label [, weight])",
+    )
+    .with_argument("score", "Probability of the label, from 0 to 1")
+    .with_argument("label", "Whether it is so: true or false, 1 or 0")
+    .with_argument("weight", "How much a row counts: a number from 0 on; 1 without it")
+    .with_sql_example("SELECT mm_brier(mm_predict('credit', l.*).probabilities['bad'], status = 'bad') FROM loans AS l")
+    .build()
+});
+
+pub(super) fn function() -> AggregateUDF {
+    Metric::function("mm_brier", &DOCUMENTATION, number, &[], State::Summed { label: Label::Binary, width: |_| 2, add, figure })
+}
+
+fn add(sums: &mut Sums, row: Row, _: &Options) -> Result<()> {
+    let score = probability("mm_brier", row.score)?;
+    sums.add(0, row.weight);
+    sums.add(1, row.weight * (score - row.label).powi(2));
+    Ok(())
+}
+
+fn figure(sums: &Sums, _: &Options) -> Result<ScalarValue> {
+    Ok(crate::metrics::figure(Some(sums.get(1) / sums.get(0))))
+}
