@@ -15,9 +15,12 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 /// From the bottom up; a crate may use those before it.
-const ORDER: [&str; 5] = ["sensorium-inference", "sensorium-engine", "sensorium-cli", "sensorium-tests", "sensorium-examples"];
+const ORDER: [&str; 6] =
+    ["sensorium-inference", "sensorium-train", "sensorium-engine", "sensorium-cli", "sensorium-tests", "sensorium-examples"];
 /// Packages that only the named crate may depend on.
-const OWNERS: [(&str, &str); 8] = [
+const OWNERS: [(&str, &str); 10] = [
+    ("argmin", "sensorium-train"),
+    ("hessboost", "sensorium-train"),
     ("zune-jpeg", "sensorium-inference"),
     ("ort", "sensorium-inference"),
     ("tokenizers", "sensorium-inference"),

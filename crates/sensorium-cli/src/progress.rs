@@ -51,7 +51,8 @@ async fn watch(session: Session, bar: ProgressBar) {
     loop {
         let seconds = start.elapsed().as_secs_f64();
         let line = |model: &ModelProgress| line(model, before.iter().find(|other| other.model == model.model), seconds);
-        bar.set_message(session.progress().iter().filter_map(line).collect::<Vec<_>>().join("  "));
+        let models = session.progress();
+        bar.set_message(session.activity().into_iter().chain(models.iter().filter_map(line)).collect::<Vec<_>>().join("  "));
         bar.tick();
         tokio::time::sleep(TICK).await;
     }

@@ -10,6 +10,7 @@ use sensorium_inference::{Catalog, ModelVersion, Models};
 use crate::errors::to_datafusion;
 use crate::learned::Learned;
 use crate::ledger::Ledger;
+use crate::train::Activity;
 
 /// The state behind a session's functions.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub(crate) struct Engine {
     pub(crate) models: Models,
     pub(crate) ledger: Ledger,
     pub(crate) learned: Learned,
+    pub(crate) activity: Activity,
 }
 
 type Resolved = RefCell<HashMap<String, Arc<ModelVersion>>>;
@@ -34,7 +36,7 @@ pub(crate) async fn one_statement<T>(work: impl Future<Output = T>) -> T {
 
 impl Engine {
     pub(crate) fn new(catalog: Catalog) -> Self {
-        Self { catalog, models: Models::default(), ledger: Ledger::default(), learned: Learned::default() }
+        Self { catalog, models: Models::default(), ledger: Ledger::default(), learned: Learned::default(), activity: Activity::default() }
     }
 
     /// The version behind `reference`, the same for all calls of [`one_statement`].

@@ -19,6 +19,7 @@ mod rules;
 mod session;
 mod settings;
 mod statements;
+mod train;
 
 pub use errors::{CallError, root_message};
 pub use infer::PlanCodec;

@@ -21,6 +21,7 @@ use crate::infer::{MmQueryPlanner, PlanCodec};
 use crate::rewrite::rewrite;
 use crate::rules::{BindCalls, Binding, DelayCalls, HurryLimits, LiftCalls, ObservePredicates, PruneCalls, bind_calls};
 use crate::settings::{self, MmSettings};
+use crate::train::train;
 use crate::{ddl, listing};
 
 /// A DataFusion session that knows models. Cheap to clone; clones share everything.
@@ -76,6 +77,9 @@ impl Session {
     pub async fn sql(&self, sql: &str) -> Result<DataFrame> {
         self.engine.ledger.next_query();
         let Some(statement) = ddl::parse(sql)? else { return one_statement(self.plan(sql)).await };
+        if let ddl::Statement::Train(training) = statement {
+            return self.context.read_batch(train(self, training).await?);
+        }
         let statement = self.with_rows(statement).await?;
         let engine = Arc::clone(&self.engine);
         let done = tokio::task::spawn_blocking(move || ddl::execute(&engine, statement)).await;
@@ -106,7 +110,7 @@ impl Session {
         self.context.execute_logical_plan(plan).await
     }
 
-    async fn logical_plan(&self, sql: &str) -> Result<LogicalPlan> {
+    pub(crate) async fn logical_plan(&self, sql: &str) -> Result<LogicalPlan> {
         let state = self.context.state();
         let mut statement = state.sql_to_statement(sql, &state.config_options().sql_parser.dialect)?;
         rewrite(&mut statement);
@@ -145,6 +149,11 @@ impl Session {
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    /// What goes on besides queries, a line each: how far a training is.
+    pub fn activity(&self) -> Vec<String> {
+        self.engine.activity.lines()
     }
 
     /// Rows that each loaded model has seen.

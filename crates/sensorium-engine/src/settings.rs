@@ -30,6 +30,8 @@ pub struct MmSettings {
     pub allowed_roots: Vec<String>,
     /// `mm.max_errors`.
     pub max_errors: usize,
+    /// `mm.max_training_bytes`.
+    pub max_training_bytes: usize,
     /// `mm.max_metric_bytes`.
     pub max_metric_bytes: usize,
     /// `mm.keep_predicate_order`.
@@ -47,6 +49,7 @@ impl Default for MmSettings {
             on_error: OnError::Fail,
             allowed_roots: Vec::new(),
             max_errors: 10_000,
+            max_training_bytes: 4 * GIB,
             max_metric_bytes: GIB,
             keep_predicate_order: false,
             window_rows: 65_536,
@@ -87,7 +90,7 @@ fn truth(value: &str) -> Result<bool, Error> {
 const GIB: usize = 1 << 30;
 
 /// All settings, by name.
-pub(crate) const SETTINGS: [Setting; 30] = [
+pub(crate) const SETTINGS: [Setting; 31] = [
     Setting {
         name: "allowed_roots",
         description: "Folders and URL prefixes, separated by commas, that media may be read from besides the table's own folder and the current one",
@@ -258,6 +261,12 @@ pub(crate) const SETTINGS: [Setting; 30] = [
         description: "Longest text, in bytes, checked before it is tokenized",
         get: |settings| settings.limits.max_text_bytes.to_string(),
         set: |settings, value| number(value, 1, GIB).map(|number| settings.limits.max_text_bytes = number),
+    },
+    Setting {
+        name: "max_training_bytes",
+        description: "Rows that CREATE MODEL AS SELECT learns from, as numbers in memory, in bytes",
+        get: |settings| settings.max_training_bytes.to_string(),
+        set: |settings, value| number(value, 1 << 10, 1 << 44).map(|number| settings.max_training_bytes = number),
     },
     Setting {
         name: "max_video_frames",

@@ -2,8 +2,10 @@
 
 mod create;
 mod describe;
+mod export;
 mod parse;
 mod statement;
 
+pub(crate) use create::OptionValue;
 pub(crate) use parse::parse;
-pub(crate) use statement::{Statement, execute};
+pub(crate) use statement::{Statement, execute, status_lines};

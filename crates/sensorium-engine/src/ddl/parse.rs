@@ -9,6 +9,7 @@ use sensorium_inference::CreateMode;
 
 use super::create::{OptionValue, Options};
 use super::statement::Statement;
+use crate::train::Training;
 
 type Parsed<T> = Result<T, ParserError>;
 
@@ -21,14 +22,22 @@ pub(crate) fn parse(sql: &str) -> Result<Option<Statement>> {
     let dialect = GenericDialect {};
     let Ok(mut parser) = Parser::new(&dialect).try_with_sql(sql) else { return Ok(None) };
     let Some(mut statement) = statement(&mut parser).map_err(sql_error)? else { return Ok(None) };
-    if let Statement::Create { query, .. } = &mut statement
-        && words(&mut parser, &["AS"])
-    {
+    if matches!(statement, Statement::Create { .. } | Statement::Train(_)) && words(&mut parser, &["AS"]) {
         if matches!(parser.peek_token().token, Token::EOF | Token::SemiColon) {
             return Err(sql_error(ParserError::ParserError(format!("expected a query behind AS\n\nhint: {CREATE}"))));
         }
-        *query = Some(rest(&mut parser, sql).to_string());
+        let text = rest(&mut parser, sql).to_string();
+        match &mut statement {
+            Statement::Create { query, .. } => *query = Some(text),
+            Statement::Train(training) => training.query = text,
+            _ => {}
+        }
         return Ok(Some(statement));
+    }
+    if let Statement::Train(_) = statement {
+        return Err(sql_error(ParserError::ParserError(format!(
+            "expected FROM and a package, or AS and a query\n\nhint: {CREATE}\nhint: {TRAIN}"
+        ))));
     }
     let _ = parser.consume_token(&Token::SemiColon);
     match parser.peek_token().token {
@@ -66,6 +75,8 @@ fn need(parser: &mut Parser<'_>, expected: &[&str], usage: &str) -> Parsed<()> {
 }
 
 const CREATE: &str = "CREATE [OR REPLACE] MODEL [IF NOT EXISTS] name FROM 'path' [OPTIONS (task = '..', labels = [..], activation = '..', max_tokens = .., variant = '..', label = '..')] [AS query]";
+const TRAIN: &str = "CREATE [OR REPLACE] MODEL [IF NOT EXISTS] name OPTIONS (label = '..', text = 'encoder', image = 'encoder', fusion = '..', head = '..', ..) AS query";
+const EXPORT: &str = "EXPORT MODEL name TO 'folder'";
 const ALTER: &str = "ALTER MODEL name SET ALIAS alias = version";
 
 fn statement(parser: &mut Parser<'_>) -> Parsed<Option<Statement>> {
@@ -88,6 +99,11 @@ fn statement(parser: &mut Parser<'_>) -> Parsed<Option<Statement>> {
     if words(parser, &["DESCRIBE", "MODEL"]) || words(parser, &["DESC", "MODEL"]) {
         return Ok(Some(Statement::Describe { reference: reference(parser)? }));
     }
+    if words(parser, &["EXPORT", "MODEL"]) {
+        let reference = reference(parser)?;
+        need(parser, &["TO"], EXPORT)?;
+        return Ok(Some(Statement::Export { reference, folder: parser.parse_literal_string()? }));
+    }
     if words(parser, &["ALTER", "MODEL"]) {
         let name = name(parser)?;
         need(parser, &["SET", "ALIAS"], ALTER)?;
@@ -109,10 +125,12 @@ fn name(parser: &mut Parser<'_>) -> Parsed<String> {
     Ok(if ident.quote_style.is_some() { ident.value } else { ident.value.to_lowercase() })
 }
 
-/// `name`, `name@3`, `name@alias`, or any of these as a string.
+/// `name`, `name@3`, `name@alias`, or any of these as a string; up to `TO` or the end.
 fn reference(parser: &mut Parser<'_>) -> Parsed<String> {
     let mut reference = name(parser)?;
-    while parser.peek_token().token != Token::EOF && parser.peek_token().token != Token::SemiColon {
+    let is_end =
+        |token: &Token| matches!(token, Token::EOF | Token::SemiColon) || matches!(token, Token::Word(word) if word.keyword == Keyword::TO);
+    while !is_end(&parser.peek_token().token) {
         reference.push_str(&parser.next_token().to_string());
     }
     Ok(reference)
@@ -120,6 +138,10 @@ fn reference(parser: &mut Parser<'_>) -> Parsed<String> {
 
 fn create(parser: &mut Parser<'_>, mode: CreateMode) -> Parsed<Statement> {
     let name = name(parser)?;
+    if words(parser, &["OPTIONS"]) {
+        let options = options(parser)?;
+        return Ok(Statement::Train(Training { name, mode, options, query: String::new() }));
+    }
     need(parser, &["FROM"], CREATE)?;
     let source = parser.parse_literal_string()?;
     let options = if words(parser, &["OPTIONS"]) { options(parser)? } else { Vec::new() };

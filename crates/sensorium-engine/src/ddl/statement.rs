@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, StringArray};
+use datafusion::common::internal_err;
 use datafusion::error::Result;
 use sensorium_inference::{CreateMode, Error, Kind};
 
 use super::create::{Options, create};
 use super::describe::describe;
+use super::export::export;
 use crate::engine::Engine;
 use crate::errors::to_datafusion;
 use crate::functions::models_batch;
+use crate::train::Training;
 
 /// A statement about models.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +27,8 @@ pub(crate) enum Statement {
         query: Option<String>,
         rows: Option<RecordBatch>,
     },
+    /// A model that is fitted to the rows of a query.
+    Train(Training),
     Drop {
         name: String,
         if_exists: bool,
@@ -31,6 +36,10 @@ pub(crate) enum Statement {
     Show,
     Describe {
         reference: String,
+    },
+    Export {
+        reference: String,
+        folder: String,
     },
     SetAlias {
         name: String,
@@ -43,8 +52,10 @@ pub(crate) enum Statement {
 pub(crate) fn execute(engine: &Engine, statement: Statement) -> Result<RecordBatch> {
     match statement {
         Statement::Create { name, mode, source, options, rows, .. } => create(engine, &name, mode, &source, options, rows),
+        Statement::Train(_) => internal_err!("a training is carried out by the session"),
         Statement::Show => models_batch(&engine.catalog),
         Statement::Describe { reference } => describe(engine, &reference),
+        Statement::Export { reference, folder } => export(engine, &reference, &folder),
         Statement::Drop { name, if_exists } => {
             let dropped = engine.catalog.drop_model(&name).map_err(to_datafusion)?;
             if !dropped && !if_exists {
@@ -65,5 +76,10 @@ pub(crate) fn execute(engine: &Engine, statement: Statement) -> Result<RecordBat
 
 /// One line of text, as every statement that returns no rows answers.
 pub(super) fn status(line: String) -> Result<RecordBatch> {
-    Ok(RecordBatch::try_from_iter([("status", Arc::new(StringArray::from(vec![line])) as _)])?)
+    status_lines(vec![line])
+}
+
+/// Several of them.
+pub(crate) fn status_lines(lines: Vec<String>) -> Result<RecordBatch> {
+    Ok(RecordBatch::try_from_iter([("status", Arc::new(StringArray::from(lines)) as _)])?)
 }

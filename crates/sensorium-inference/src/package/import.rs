@@ -14,7 +14,7 @@ use super::joint::Matching;
 use super::manifest::{Activation, FileRecord, Input, Manifest, Modality, Prediction, hex};
 use super::source::Files;
 use super::video_spec::Sampling;
-use super::{hugging_face, onnx_file, pp_ocr, sensorium_toml};
+use super::{hugging_face, normal_form, onnx_file, pp_ocr, sensorium_toml};
 use crate::error::{Error, Kind, Result};
 use crate::onnx::ClassNames;
 
@@ -68,6 +68,15 @@ impl ImportOptions {
     ];
 }
 
+impl ImportOptions {
+    /// Whether anything is asked for.
+    pub(super) fn says_something(&self) -> bool {
+        let texts = [&self.task, &self.activation, &self.variant, &self.language, &self.prompt, &self.label];
+        let numbers = self.logit_scale.is_some() || self.logit_bias.is_some() || self.max_tokens.is_some();
+        texts.into_iter().any(Option::is_some) || numbers || self.labels.is_some() || self.timestamps.is_some() || self.sampling.is_some()
+    }
+}
+
 /// A package that was read but is not in a catalog yet.
 #[derive(Debug, Clone)]
 pub struct Draft {
@@ -80,7 +89,7 @@ pub struct Draft {
     staged: Option<Arc<TempDir>>,
 }
 
-/// Reads the package at `path`: an `.onnx` file, or a folder with `sensorium.toml`, or a Hugging Face export folder,
+/// Reads the package at `path`: an `.onnx` file, or a folder with `sensorium.json` or `sensorium.toml`, or a Hugging Face export folder,
 /// or a folder with one `.onnx` file. Each graph is loaded once by ONNX Runtime.
 ///
 /// # Errors
@@ -164,7 +173,9 @@ pub(super) fn read(path: &Path, options: &ImportOptions) -> Result<(Manifest, Fi
     if let (Some(_), true) = (&options.variant, path.join(sensorium_toml::FILE).is_file() || !path.join("config.json").is_file()) {
         return Err(idle_variant());
     }
-    let manifest = if path.join(sensorium_toml::FILE).is_file() {
+    let manifest = if path.join(normal_form::FILE).is_file() {
+        normal_form::read(&mut files, options)?
+    } else if path.join(sensorium_toml::FILE).is_file() {
         sensorium_toml::read(&mut files, options)?
     } else if path.join("config.json").is_file() {
         hugging_face::read(&mut files, options)?

@@ -15,6 +15,7 @@ mod import;
 mod joint;
 mod logit_scale;
 mod manifest;
+mod normal_form;
 mod ocr;
 mod onnx_file;
 mod port;
@@ -42,6 +43,7 @@ pub use manifest::{
     Activation, ClassNames, Feed, FileRecord, Input, MANIFEST_FORMAT, Manifest, Missing, Modality, OutputRef, Pooling, Prediction, Source,
     Stage, TokenPart,
 };
+pub use normal_form::write_package;
 pub use ocr::Ocr;
 pub(crate) use ocr::{ANGLE, ANGLE_SIZE, DETECTOR, RECOGNISER};
 pub use port::{Element, Port};

@@ -1,0 +1,424 @@
+//! From rows to a model: which head, which fusion, and the graph of it.
+
+use std::collections::HashMap;
+
+use sensorium_inference::{Cancel, Error, Kind, Result};
+
+use crate::dataset::{Dataset, Values};
+use crate::encoding::{Encoding, Inputs, Matrix, Sample, as_float, is_positive, write_inputs};
+use crate::learners::{Control, Labels, Learner};
+use crate::onnx::GraphBuilder;
+use crate::options::{Fusion, Head, TrainOptions};
+use crate::score::{Score, score};
+use crate::split::{Fold, Random, folds};
+use crate::target::Target;
+
+/// Told of what is done and of the loss, where it is known.
+pub type Progress<'p> = dyn Fn(&str, Option<f64>) + Sync + 'p;
+
+/// A model and how it came about.
+#[derive(Debug)]
+pub struct Fitted {
+    /// The graph as an ONNX file: inputs as `package` describes them, one output `scores` of shape `[rows, outputs]`.
+    pub(crate) graph: Vec<u8>,
+    pub(crate) optional: Vec<bool>,
+    /// Where modalities meet.
+    pub fusion: Fusion,
+    /// What makes the prediction.
+    pub head: Head,
+    /// Over rows that were held back in turn.
+    pub score: Score,
+    /// What was tried, best first.
+    pub tried: Vec<(Fusion, Head, Score)>,
+}
+
+/// Name of the graph's output.
+pub(crate) const SCORES: &str = "scores";
+/// Which part of the weight of a row is that of its copy without some optional features.
+const DROPPED_WEIGHT: f32 = 0.3;
+/// One row in so many is held back to say when to stop.
+const JUDGED: usize = 5;
+/// Parts for predictions of rows by models that have not learnt from them.
+const INNER_FOLDS: usize = 3;
+/// Rows that a fit needs at least.
+const LEAST_ROWS: usize = 10;
+
+/// Features that belong together: one of an encoder, or all numbers and categories.
+#[derive(Debug, Clone)]
+struct Group {
+    features: Vec<usize>,
+    is_vector: bool,
+}
+
+/// The features of a data set and which of them may be absent.
+struct Task<'t> {
+    dataset: &'t Dataset,
+    optional: Vec<bool>,
+    groups: Vec<Group>,
+    options: &'t TrainOptions,
+    control: Control<'t>,
+}
+
+/// Something fitted to one group, or to all features.
+struct Base {
+    encoding: Encoding,
+    learner: Learner,
+}
+
+/// A fitted model.
+enum Model {
+    /// One head over all features.
+    Early(Base),
+    /// Predictions of groups, beside the tabular features in a hybrid, and a head over them.
+    Stacked { bases: Vec<(usize, Base)>, tabular: Option<Encoding>, top: Learner },
+}
+
+/// Fits a model.
+///
+/// # Errors
+/// [`Kind::Argument`] for rows that nothing can be learnt from, [`Kind::Cancelled`].
+pub fn fit(dataset: &Dataset, options: &TrainOptions, cancel: &Cancel, progress: &Progress<'_>) -> Result<Fitted> {
+    let control = Control { cancel, seed: options.seed, progress };
+    let task = Task::new(dataset, options, control)?;
+    let parts = folds(dataset, options.folds, options.seed);
+    if parts.is_empty() {
+        return Err(Error::new(Kind::Argument, "no rows can be held back: all are of one group or of one time"));
+    }
+    let mut tried = Vec::new();
+    for (fusion, head) in task.candidates()? {
+        progress(&format!("{} {}", fusion.name(), head.name()), None);
+        tried.push((fusion, head, task.judge(fusion, head, &parts)?));
+    }
+    tried.sort_by(|a, b| a.2.loss.total_cmp(&b.2.loss));
+    let (fusion, head, score) = tried[0].clone();
+    progress(&format!("{} {} on all rows", fusion.name(), head.name()), Some(score.loss));
+    let rows: Vec<u32> = (0..dataset.rows as u32).collect();
+    let model = task.model(fusion, head, &rows)?;
+    let graph = task.write(&model);
+    Ok(Fitted { graph, optional: task.optional, fusion, head, score, tried })
+}
+
+impl<'t> Task<'t> {
+    fn new(dataset: &'t Dataset, options: &'t TrainOptions, control: Control<'t>) -> Result<Self> {
+        if dataset.rows < LEAST_ROWS {
+            return Err(Error::new(Kind::Argument, format!("{} rows are too few to learn from: at least {LEAST_ROWS}", dataset.rows)));
+        }
+        let names = || dataset.features.iter().map(|feature| feature.name.as_str());
+        if let Some(unknown) = options.optional.iter().find(|name| names().all(|feature| feature != **name)) {
+            return Err(Error::new(Kind::Setting, format!("optional: no such column: '{unknown}'")).with_nearest(
+                unknown,
+                names(),
+                "columns",
+            ));
+        }
+        for feature in &dataset.features {
+            check_feature(feature, options)?;
+            check_leak(dataset, feature)?;
+        }
+        let optional = dataset.features.iter().map(|feature| options.optional.contains(&feature.name)).collect();
+        let is_vector = |place: &usize| matches!(dataset.features[*place].values, Values::Vectors { .. });
+        let (vectors, tabular): (Vec<usize>, Vec<usize>) = (0..dataset.features.len()).partition(is_vector);
+        let tabular = Some(Group { features: tabular, is_vector: false }).filter(|group| !group.features.is_empty());
+        let vectors = vectors.into_iter().map(|feature| Group { features: vec![feature], is_vector: true });
+        Ok(Self { dataset, optional, groups: tabular.into_iter().chain(vectors).collect(), options, control })
+    }
+
+    /// What is to be tried.
+    fn candidates(&self) -> Result<Vec<(Fusion, Head)>> {
+        let has_tabular = self.groups.iter().any(|group| !group.is_vector);
+        let has_several = self.groups.len() > 1;
+        let fusions = match self.options.fusion {
+            Some(Fusion::Late | Fusion::Hybrid) if !has_several => {
+                return Err(
+                    Error::new(Kind::Setting, "fusion: there is one modality only, nothing can be fused").with_hint("leave the option out")
+                );
+            }
+            Some(Fusion::Hybrid) if !has_tabular => {
+                return Err(Error::new(Kind::Setting, "fusion = 'hybrid': no numbers or categories that predictions could meet")
+                    .with_hint("fusion = 'late'"));
+            }
+            Some(fusion) => vec![fusion],
+            None if !has_several => vec![Fusion::Early],
+            None if has_tabular => vec![Fusion::Early, Fusion::Late, Fusion::Hybrid],
+            None => vec![Fusion::Early, Fusion::Late],
+        };
+        let heads = match self.options.head {
+            Some(head) => vec![head],
+            None if has_tabular => vec![Head::Linear, Head::Trees],
+            None => vec![Head::Linear],
+        };
+        // Trees over thousands of numbers of encoders are slow and no better than lines: only if asked for.
+        let is_idle =
+            |fusion: Fusion, head: Head| self.options.head.is_none() && fusion == Fusion::Early && head == Head::Trees && has_several;
+        let all = fusions.iter().flat_map(|fusion| heads.iter().map(move |head| (*fusion, *head)));
+        Ok(all.filter(|(fusion, head)| !is_idle(*fusion, *head)).collect())
+    }
+
+    /// Figures over rows that are held back in turn.
+    fn judge(&self, fusion: Fusion, head: Head, parts: &[Fold]) -> Result<Score> {
+        let (mut rows, mut raw) = (Vec::new(), Vec::new());
+        for part in parts {
+            self.control.check()?;
+            let model = self.model(fusion, head, &part.train)?;
+            let samples: Vec<Sample> = part.held_back.iter().map(|row| Sample::whole(*row)).collect();
+            raw.extend(self.predict(&model, &samples)?.values);
+            rows.extend_from_slice(&part.held_back);
+        }
+        Ok(score(&self.dataset.target, &rows, &raw, &self.dataset.weights))
+    }
+
+    fn model(&self, fusion: Fusion, head: Head, rows: &[u32]) -> Result<Model> {
+        let samples = self.samples(rows);
+        if fusion == Fusion::Early {
+            let all: Vec<usize> = (0..self.dataset.features.len()).collect();
+            return Ok(Model::Early(self.base(&all, head, &samples)?));
+        }
+        let stacked: Vec<usize> = (0..self.groups.len()).filter(|group| fusion == Fusion::Late || self.groups[*group].is_vector).collect();
+        let mut bases = Vec::new();
+        let mut features = Matrix::default();
+        for group in stacked {
+            let head = if self.groups[group].is_vector { Head::Linear } else { head };
+            let (base, learnt) = self.unseen_predictions(group, head, rows, &samples)?;
+            features = features.beside(&learnt);
+            bases.push((group, base));
+        }
+        let tabular = self.groups.iter().find(|group| !group.is_vector && fusion == Fusion::Hybrid);
+        let tabular = tabular.map(|group| Encoding::fit(self.dataset, &group.features, &self.optional, &samples, head.style()));
+        if let Some(encoding) = &tabular {
+            features = encoding.matrix(self.dataset, &samples).beside(&features);
+        }
+        let head = if fusion == Fusion::Late { Head::Linear } else { head };
+        let labels = self.labels(&samples);
+        let top = head.fit(&features, &labels, &self.judges(&samples), self.control)?;
+        Ok(Model::Stacked { bases, tabular, top })
+    }
+
+    fn base(&self, features: &[usize], head: Head, samples: &[Sample]) -> Result<Base> {
+        let encoding = Encoding::fit(self.dataset, features, &self.optional, samples, head.style());
+        let matrix = encoding.matrix(self.dataset, samples);
+        let learner = head.fit(&matrix, &self.labels(samples), &self.judges(samples), self.control)?;
+        Ok(Base { encoding, learner })
+    }
+
+    /// The model of a group, and what models of it that have not learnt from a row say of that row.
+    fn unseen_predictions(&self, group: usize, head: Head, rows: &[u32], samples: &[Sample]) -> Result<(Base, Matrix)> {
+        let features = &self.groups[group].features;
+        let outputs = self.dataset.target.outputs();
+        let mut part_of = vec![0_u8; self.dataset.rows];
+        let mut order: Vec<u32> = rows.to_vec();
+        order.sort_unstable();
+        Random::new(self.options.seed ^ 1).shuffle(&mut order);
+        match &self.dataset.groups {
+            Some(groups) => rows.iter().for_each(|row| part_of[*row as usize] = (groups[*row as usize] as usize % INNER_FOLDS) as u8),
+            None => order.iter().enumerate().for_each(|(place, row)| part_of[*row as usize] = (place % INNER_FOLDS) as u8),
+        }
+        let mut predictions = vec![0.0; samples.len() * outputs];
+        for part in 0..INNER_FOLDS as u8 {
+            let is_own = |sample: &Sample| part_of[sample.row as usize] == part;
+            let learn: Vec<Sample> = self.present(group, samples.iter().copied().filter(|sample| !is_own(sample)));
+            let places: Vec<usize> = (0..samples.len()).filter(|place| is_own(&samples[*place])).collect();
+            if learn.len() < LEAST_ROWS || places.is_empty() {
+                continue;
+            }
+            let base = self.base(features, head, &learn)?;
+            let own: Vec<Sample> = places.iter().map(|place| samples[*place]).collect();
+            let found = base.learner.predict(&base.encoding.matrix(self.dataset, &own))?;
+            for (found_place, place) in places.iter().enumerate() {
+                predictions[place * outputs..(place + 1) * outputs].copy_from_slice(found.row(found_place));
+            }
+        }
+        let base = self.base(features, head, &self.present(group, samples.iter().copied()))?;
+        let matrix = self.masked(group, samples, Matrix { width: outputs, values: predictions });
+        Ok((base, matrix))
+    }
+
+    /// Whether a sample has the modality of a group.
+    fn is_present(&self, group: usize, sample: Sample) -> bool {
+        let group = &self.groups[group];
+        !group.is_vector
+            || group.features.iter().all(|feature| match &self.dataset.features[*feature].values {
+                Values::Vectors { present, .. } => present[sample.row as usize] && sample.has(*feature),
+                _ => true,
+            })
+    }
+
+    fn present(&self, group: usize, samples: impl Iterator<Item = Sample>) -> Vec<Sample> {
+        samples.filter(|sample| self.is_present(group, *sample)).collect()
+    }
+
+    /// Predictions of a group, 0 where it is absent, and beside them whether it is, where that can be.
+    fn masked(&self, group: usize, samples: &[Sample], predictions: Matrix) -> Matrix {
+        if !self.can_be_absent(group) {
+            return predictions;
+        }
+        let mut values = Vec::with_capacity(samples.len() * (predictions.width + 1));
+        for (place, sample) in samples.iter().enumerate() {
+            let is_there = self.is_present(group, *sample);
+            values.extend(predictions.row(place).iter().map(|value| if is_there { *value } else { 0.0 }));
+            values.push(f32::from(u8::from(!is_there)));
+        }
+        Matrix { width: predictions.width + 1, values }
+    }
+
+    fn can_be_absent(&self, group: usize) -> bool {
+        self.groups[group].is_vector && self.groups[group].features.iter().any(|feature| self.optional[*feature])
+    }
+
+    /// Rows to learn from, and a copy of each without some of its optional features, so that their absence is known.
+    fn samples(&self, rows: &[u32]) -> Vec<Sample> {
+        let optional: Vec<usize> = (0..self.dataset.features.len()).filter(|place| self.optional[*place] && *place < 64).collect();
+        let mut samples: Vec<Sample> = rows.iter().map(|row| Sample::whole(*row)).collect();
+        if !optional.is_empty() {
+            let mut random = Random::new(self.options.seed ^ 2);
+            // From 1 on: at least one is left out.
+            let dropped = |random: &mut Random| {
+                let which = 1 + random.below((1 << optional.len().min(62)) - 1);
+                optional
+                    .iter()
+                    .enumerate()
+                    .filter(|(place, _)| which >> place & 1 == 1)
+                    .fold(0, |bits, (_, feature)| bits | 1_u64 << feature)
+            };
+            samples.extend(rows.iter().map(|row| Sample { row: *row, dropped: dropped(&mut random) }));
+        }
+        samples
+    }
+
+    /// Samples that say when to stop: all of a row, or none.
+    fn judges(&self, samples: &[Sample]) -> Vec<bool> {
+        let mut random = Random::new(self.options.seed ^ 3);
+        let is_judge: Vec<bool> = match &self.dataset.groups {
+            Some(groups) => {
+                let of_group: Vec<bool> = (0..=groups.iter().copied().max().unwrap_or(0)).map(|_| random.below(JUDGED) == 0).collect();
+                groups.iter().map(|group| of_group[*group as usize]).collect()
+            }
+            None => (0..self.dataset.rows).map(|_| random.below(JUDGED) == 0).collect(),
+        };
+        let judges: Vec<bool> = samples.iter().map(|sample| is_judge[sample.row as usize]).collect();
+        // With one class only among either, there is nothing to be told.
+        if judges.iter().all(|judge| *judge) { vec![false; judges.len()] } else { judges }
+    }
+
+    fn labels(&self, samples: &[Sample]) -> Labels {
+        let target = &self.dataset.target;
+        let classes = match target {
+            Target::Classes { names, .. } => Some(names.len()),
+            Target::Numbers(_) => None,
+        };
+        let has_copies = self.optional.iter().any(|optional| *optional);
+        let mut weights: Vec<f32> = samples
+            .iter()
+            .map(|sample| {
+                let part = match (has_copies, sample.dropped) {
+                    (false, _) => 1.0,
+                    (true, 0) => 1.0 - DROPPED_WEIGHT,
+                    (true, _) => DROPPED_WEIGHT,
+                };
+                part * self.dataset.weights[sample.row as usize]
+            })
+            .collect();
+        let values: Vec<f32> = samples.iter().map(|sample| target.value(sample.row as usize) as f32).collect();
+        if let (Some(classes), true) = (classes, self.options.balanced) {
+            let mut totals = vec![0.0_f64; classes];
+            values.iter().zip(&weights).for_each(|(value, weight)| totals[*value as usize] += f64::from(*weight));
+            let all: f64 = totals.iter().sum();
+            weights.iter_mut().zip(&values).for_each(|(weight, value)| {
+                *weight *= (all / (classes as f64 * totals[*value as usize])) as f32;
+            });
+        }
+        Labels { values, weights, classes }
+    }
+
+    fn predict(&self, model: &Model, samples: &[Sample]) -> Result<Matrix> {
+        match model {
+            Model::Early(base) => base.learner.predict(&base.encoding.matrix(self.dataset, samples)),
+            Model::Stacked { bases, tabular, top } => {
+                let mut features = tabular.as_ref().map(|encoding| encoding.matrix(self.dataset, samples)).unwrap_or_default();
+                for (group, base) in bases {
+                    let found = base.learner.predict(&base.encoding.matrix(self.dataset, samples))?;
+                    features = features.beside(&self.masked(*group, samples, found));
+                }
+                top.predict(&features)
+            }
+        }
+    }
+
+    /// The graph of a model.
+    fn write(&self, model: &Model) -> Vec<u8> {
+        let mut graph = GraphBuilder::default();
+        let inputs = write_inputs(&mut graph, self.dataset, &self.optional);
+        let raw = match model {
+            Model::Early(base) => write_base(&mut graph, base, &inputs),
+            Model::Stacked { bases, tabular, top } => {
+                let mut features: Vec<String> = tabular.iter().map(|encoding| encoding.write(&mut graph, &inputs)).collect();
+                for (group, base) in bases {
+                    let raw = write_base(&mut graph, base, &inputs);
+                    features.push(self.write_masked(&mut graph, *group, raw, &inputs));
+                }
+                let features = graph.concat(&features);
+                top.write(&mut graph, &features)
+            }
+        };
+        graph.output(&raw, SCORES, self.dataset.target.outputs());
+        graph.finish("head")
+    }
+
+    fn write_masked(&self, graph: &mut GraphBuilder, group: usize, raw: String, inputs: &Inputs) -> String {
+        let present = self.groups[group].features.iter().find_map(|feature| inputs.features[*feature].present.as_ref());
+        let Some(present) = present.filter(|_| self.can_be_absent(group)) else { return raw };
+        let zero = graph.floats(&[1, 1], &[0.0]);
+        let is_there = is_positive(graph, present);
+        let kept = graph.node("Where", &[&is_there, &raw, &zero], vec![]);
+        let absent = graph.node("Not", &[&is_there], vec![]);
+        let flag = as_float(graph, &absent);
+        graph.concat(&[kept, flag])
+    }
+}
+
+fn write_base(graph: &mut GraphBuilder, base: &Base, inputs: &Inputs) -> String {
+    let features = base.encoding.write(graph, inputs);
+    base.learner.write(graph, &features)
+}
+
+fn check_feature(feature: &crate::dataset::Feature, options: &TrainOptions) -> Result<()> {
+    let name = &feature.name;
+    let (is_empty, missing) = match &feature.values {
+        Values::Numbers(values) => (values.iter().all(|value| value.is_nan()), None),
+        Values::Categories { names, .. } => (names.is_empty(), None),
+        Values::Vectors { present, .. } => (present.iter().all(|present| !present), present.iter().position(|present| !present)),
+    };
+    if is_empty {
+        return Err(Error::new(Kind::Argument, format!("column '{name}' is NULL in all rows")).with_hint("leave it out"));
+    }
+    match missing {
+        Some(row) if !options.optional.contains(name) => Err(Error::new(Kind::Argument, format!("row {}: '{name}' is NULL", row + 1))
+            .with_hint(format!("OPTIONS (optional = ['{name}']) if it may be absent, or leave such rows out: WHERE {name} IS NOT NULL"))),
+        _ => Ok(()),
+    }
+}
+
+/// A feature that is the label under another name: the same numbers, or each of its values goes with one class only and each
+/// class with one value.
+fn check_leak(dataset: &Dataset, feature: &crate::dataset::Feature) -> Result<()> {
+    let value = |row: usize| match &feature.values {
+        Values::Numbers(values) => Some(values[row]).filter(|value| !value.is_nan()).map(f32::to_bits),
+        Values::Categories { codes, .. } => codes[row],
+        Values::Vectors { .. } => None,
+    };
+    let label = |row: usize| (dataset.target.value(row) as f32).to_bits();
+    let is_same = if dataset.target.is_regression() {
+        matches!(feature.values, Values::Numbers(_)) && (0..dataset.rows).all(|row| value(row) == Some(label(row)))
+    } else {
+        let (mut label_of, mut value_of) = (HashMap::new(), HashMap::new());
+        let goes_with_one = |row: usize| {
+            let Some(value) = value(row) else { return false };
+            *label_of.entry(value).or_insert(label(row)) == label(row) && *value_of.entry(label(row)).or_insert(value) == value
+        };
+        (0..dataset.rows).all(goes_with_one)
+    };
+    if !is_same {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Argument, format!("column '{}' says the label: each of its values goes with one", feature.name))
+        .with_hint("leave it out; what is known only afterwards is no feature"))
+}

@@ -1,0 +1,94 @@
+//! A fitted model as a folder: `head.onnx`, `sensorium.toml`, and the encoders in folders of their own.
+
+use std::fs;
+use std::path::Path;
+
+use sensorium_inference::{Error, Kind, Manifest, Result, write_package};
+use serde::Serialize;
+
+use crate::dataset::{Dataset, Values};
+use crate::encoding::{NUMBERS, present_name};
+use crate::fit::{Fitted, SCORES};
+use crate::target::Target;
+
+/// What turned a column of texts, pictures or sounds into vectors.
+#[derive(Debug)]
+pub struct Encoder<'e> {
+    /// Name of the column.
+    pub column: String,
+    /// The encoder's model.
+    pub manifest: &'e Manifest,
+    /// Where its files lie.
+    pub folder: &'e Path,
+}
+
+/// Name of the head's file.
+const HEAD: &str = "head.onnx";
+/// What stands for a category that is not known.
+const NO_CATEGORY: &str = "";
+
+#[derive(Serialize)]
+struct Description {
+    graph: &'static str,
+    task: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    activation: Option<&'static str>,
+    scores: &'static str,
+    #[serde(skip_serializing_if = "toml::Table::is_empty")]
+    inputs: toml::Table,
+    #[serde(skip_serializing_if = "toml::Table::is_empty")]
+    encoders: toml::Table,
+}
+
+/// Writes the model into an empty folder.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn write(fitted: &Fitted, dataset: &Dataset, encoders: &[Encoder<'_>], folder: &Path) -> Result<()> {
+    let failed = |error: std::io::Error| Error::new(Kind::Package, format!("cannot write the model to {}: {error}", folder.display()));
+    for encoder in encoders {
+        write_package(encoder.manifest, encoder.folder, &folder.join(&encoder.column))?;
+    }
+    let text = toml::to_string(&describe(fitted, dataset, encoders)).map_err(|error| Error::new(Kind::Package, error.to_string()))?;
+    fs::write(folder.join(HEAD), &fitted.graph).and_then(|()| fs::write(folder.join("sensorium.toml"), text)).map_err(failed)
+}
+
+fn describe(fitted: &Fitted, dataset: &Dataset, encoders: &[Encoder<'_>]) -> Description {
+    let (mut inputs, mut own_encoders) = (toml::Table::new(), toml::Table::new());
+    let numbers = dataset.features.iter().filter(|feature| matches!(feature.values, Values::Numbers(_)));
+    let numbers: Vec<toml::Value> = numbers.map(|feature| toml::Value::from(feature.name.clone())).collect();
+    if !numbers.is_empty() {
+        let entry = [("columns", toml::Value::Array(numbers)), ("optional", true.into()), ("missing", "nan".into())];
+        inputs.insert(NUMBERS.into(), table(entry));
+    }
+    for (feature, optional) in dataset.features.iter().zip(&fitted.optional) {
+        let name = &feature.name;
+        let present = || optional.then(|| [("optional", true.into()), ("present", present_name(name).into())]).into_iter().flatten();
+        let encoder = encoders.iter().find(|encoder| encoder.column == *name);
+        match (&feature.values, encoder) {
+            (Values::Numbers(_), _) => {}
+            (Values::Categories { .. }, _) => {
+                let entry = [("modality", "category".into()), ("optional", true.into()), ("missing", NO_CATEGORY.into())];
+                inputs.insert(name.clone(), table(entry));
+            }
+            (Values::Vectors { .. }, Some(_)) => {
+                own_encoders.insert(name.clone(), table(std::iter::once(("package", name.as_str().into())).chain(present())));
+            }
+            (Values::Vectors { .. }, None) => {
+                inputs.insert(name.clone(), table(std::iter::once(("modality", "vector".into())).chain(present())));
+            }
+        }
+    }
+    let (task, labels, activation) = match &dataset.target {
+        Target::Numbers(_) => ("regression", None, None),
+        Target::Classes { names, .. } if names.len() == 2 => ("classification", Some(names.clone()), Some("sigmoid")),
+        Target::Classes { names, .. } => ("classification", Some(names.clone()), Some("softmax")),
+    };
+    Description { graph: HEAD, task, labels, activation, scores: SCORES, inputs, encoders: own_encoders }
+}
+
+fn table<'v>(entries: impl IntoIterator<Item = (&'v str, toml::Value)>) -> toml::Value {
+    toml::Value::Table(entries.into_iter().map(|(name, value)| (name.to_string(), value)).collect())
+}
