@@ -41,7 +41,7 @@ class Engine:
             self.sql(f"CREATE MODEL {name} FROM '{path}'")
 
     def sql(self, statement: str, output: Path | None = None) -> str:
-        target = ["--output", str(output)] if output else ["--format", "json"]
+        target = ["--output", str(output)] if output else ["--format", "jsonl"]
         settings = ["--set", "mm.allowed_roots=/", "--set", f"mm.cache_path={self.folder.name}/cache"]
         call = [self.command, "sql", "--models", self.folder.name, "--quiet", *settings, *target, "-c", statement]
         done = subprocess.run(call, capture_output=True, text=True)
@@ -55,8 +55,7 @@ class Engine:
         return time.monotonic() - start, said
 
     def figure(self, call: str, rows: Path) -> float:
-        found = json.loads(self.sql(f"SELECT {call} AS figure FROM '{rows}' AS t"))
-        return (found[0] if isinstance(found, list) else found)["figure"]
+        return json.loads(self.sql(f"SELECT {call} AS figure FROM '{rows}' AS t"))["figure"]
 
     def vectors(self, model: str, column: str, rows: Path) -> np.ndarray:
         output = Path(self.folder.name) / "vectors.parquet"
@@ -152,7 +151,7 @@ def main() -> None:
     parser.add_argument("--only", default="credit,churn,reviews,textiles,three")
     asked = parser.parse_args()
     engine = Engine(asked.sensorium)
-    read = lambda name: pq.read_table(asked.data / f"{name}.parquet")
+    read = lambda name: (table := pq.read_table(asked.data / f"{name}.parquet")).rename_columns([column.lower() for column in table.schema.names])
     pictures = CACHE / "data/textile"
     found: dict = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -160,7 +159,7 @@ def main() -> None:
         for seed in range(asked.seeds):
             for name in asked.only.split(","):
                 if name == "credit":
-                    rows = [(name, tabular(engine, read("credit_data"), "Status", "bad", seed, folder, "trees"))]
+                    rows = [(name, tabular(engine, read("credit_data"), "status", "bad", seed, folder, "trees"))]
                 elif name == "churn":
                     rows = [(name, tabular(engine, read("wa_churn"), "churn", "Yes", seed, folder, "trees"))]
                 elif name == "reviews":

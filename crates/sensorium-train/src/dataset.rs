@@ -163,7 +163,7 @@ impl Builder {
                 (Role::Weight, Growing::Numbers(values)) => weights = check_weights(&name, values)?,
                 (Role::Label, Growing::Doubles(values)) => target = Some(Target::numbers(&name, values)?),
                 (Role::Label, Growing::Categories(codes, names)) => {
-                    target = Some(Target::classes(&name, codes.into_iter().flatten().collect(), names.names)?);
+                    target = Some(Target::classes(&name, codes.into_iter().flatten().collect(), &names.names)?);
                 }
                 (Role::Group, Growing::Categories(codes, _)) => groups = Some(codes.into_iter().flatten().collect()),
                 (Role::Time, Growing::Times(values)) => times = Some(values),

@@ -54,6 +54,21 @@ impl Sample {
     }
 }
 
+/// Columns of one modality.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Block {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    /// The column that is 1 where the modality is absent, if it can be.
+    pub(crate) absent: Option<usize>,
+}
+
+impl Block {
+    pub(crate) fn width(&self) -> usize {
+        self.end - self.start
+    }
+}
+
 /// For whom features are encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Style {
@@ -107,6 +122,29 @@ impl Encoding {
     /// Columns in all.
     pub(crate) fn width(&self) -> usize {
         self.parts.iter().map(|(_, part)| self.part_width(part)).sum()
+    }
+
+    /// All columns as one modality.
+    pub(crate) fn one_block(&self) -> Vec<Block> {
+        vec![Block { start: 0, end: self.width(), absent: None }]
+    }
+
+    /// The columns of each vector, and of all other features, which must come first.
+    pub(crate) fn blocks(&self) -> Vec<Block> {
+        let mut blocks: Vec<Block> = Vec::new();
+        let mut start = 0;
+        for (_, part) in &self.parts {
+            let end = start + self.part_width(part);
+            match part {
+                Part::Vector { optional, .. } => blocks.push(Block { start, end, absent: optional.then(|| end - 1) }),
+                _ => match blocks.last_mut() {
+                    Some(block) => block.end = end,
+                    None => blocks.push(Block { start, end, absent: None }),
+                },
+            }
+            start = end;
+        }
+        blocks
     }
 
     /// The samples encoded.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sensorium_inference::{Cancel, Error, Kind, Result};
 
 use crate::dataset::{Dataset, Values};
-use crate::encoding::{Encoding, Inputs, Matrix, Sample, as_float, is_positive, write_inputs};
+use crate::encoding::{Block, Encoding, Inputs, Matrix, Sample, as_float, is_positive, write_inputs};
 use crate::learners::{Control, Labels, Learner};
 use crate::onnx::GraphBuilder;
 use crate::options::{Fusion, Head, TrainOptions};
@@ -68,7 +68,7 @@ struct Base {
 /// A fitted model.
 enum Model {
     /// One head over all features.
-    Early(Base),
+    Joint(Base),
     /// Predictions of groups, beside the tabular features in a hybrid, and a head over them.
     Stacked { bases: Vec<(usize, Base)>, tabular: Option<Encoding>, top: Learner },
 }
@@ -133,23 +133,29 @@ impl<'t> Task<'t> {
                     Error::new(Kind::Setting, "fusion: there is one modality only, nothing can be fused").with_hint("leave the option out")
                 );
             }
-            Some(Fusion::Hybrid) if !has_tabular => {
+            Some(Fusion::Hybrid) if !has_tabular && self.options.head.is_some_and(|head| head != Head::Mlp) => {
                 return Err(Error::new(Kind::Setting, "fusion = 'hybrid': no numbers or categories that predictions could meet")
-                    .with_hint("fusion = 'late'"));
+                    .with_hint("fusion = 'late', or head = 'mlp', whose projections meet"));
             }
             Some(fusion) => vec![fusion],
             None if !has_several => vec![Fusion::Early],
-            None if has_tabular => vec![Fusion::Early, Fusion::Late, Fusion::Hybrid],
-            None => vec![Fusion::Early, Fusion::Late],
+            None => vec![Fusion::Early, Fusion::Late, Fusion::Hybrid],
         };
         let heads = match self.options.head {
             Some(head) => vec![head],
-            None if has_tabular => vec![Head::Linear, Head::Trees],
-            None => vec![Head::Linear],
+            None => vec![Head::Linear, Head::Trees, Head::Mlp],
         };
-        // Trees over thousands of numbers of encoders are slow and no better than lines: only if asked for.
-        let is_idle =
-            |fusion: Fusion, head: Head| self.options.head.is_none() && fusion == Fusion::Early && head == Head::Trees && has_several;
+        // Only if asked for: trees over thousands of numbers of encoders, which are slow and no better than lines, and networks
+        // where no modalities meet.
+        let is_idle = |fusion: Fusion, head: Head| {
+            let has_no_use = match head {
+                Head::Linear => false,
+                Head::Trees => !has_tabular || has_several && fusion == Fusion::Early,
+                Head::Mlp => fusion != Fusion::Hybrid,
+            };
+            let has_nothing_to_meet = fusion == Fusion::Hybrid && head != Head::Mlp && !has_tabular;
+            self.options.head.is_none() && has_no_use || has_nothing_to_meet
+        };
         let all = fusions.iter().flat_map(|fusion| heads.iter().map(move |head| (*fusion, *head)));
         Ok(all.filter(|(fusion, head)| !is_idle(*fusion, *head)).collect())
     }
@@ -169,15 +175,15 @@ impl<'t> Task<'t> {
 
     fn model(&self, fusion: Fusion, head: Head, rows: &[u32]) -> Result<Model> {
         let samples = self.samples(rows);
-        if fusion == Fusion::Early {
-            let all: Vec<usize> = (0..self.dataset.features.len()).collect();
-            return Ok(Model::Early(self.base(&all, head, &samples)?));
+        if fusion == Fusion::Early || (fusion, head) == (Fusion::Hybrid, Head::Mlp) {
+            let all: Vec<usize> = self.groups.iter().flat_map(|group| group.features.iter().copied()).collect();
+            return Ok(Model::Joint(self.base(&all, head, &samples, fusion == Fusion::Hybrid)?));
         }
         let stacked: Vec<usize> = (0..self.groups.len()).filter(|group| fusion == Fusion::Late || self.groups[*group].is_vector).collect();
         let mut bases = Vec::new();
         let mut features = Matrix::default();
         for group in stacked {
-            let head = if self.groups[group].is_vector { Head::Linear } else { head };
+            let head = if self.groups[group].is_vector && head == Head::Trees { Head::Linear } else { head };
             let (base, learnt) = self.unseen_predictions(group, head, rows, &samples)?;
             features = features.beside(&learnt);
             bases.push((group, base));
@@ -189,14 +195,17 @@ impl<'t> Task<'t> {
         }
         let head = if fusion == Fusion::Late { Head::Linear } else { head };
         let labels = self.labels(&samples);
-        let top = head.fit(&features, &labels, &self.judges(&samples), self.control)?;
+        let all = [Block { start: 0, end: features.width, absent: None }];
+        let top = head.fit(&features, &labels, &self.judges(&samples), &all, self.control)?;
         Ok(Model::Stacked { bases, tabular, top })
     }
 
-    fn base(&self, features: &[usize], head: Head, samples: &[Sample]) -> Result<Base> {
+    /// `by_modality`: a head that knows modalities is told of them.
+    fn base(&self, features: &[usize], head: Head, samples: &[Sample], by_modality: bool) -> Result<Base> {
         let encoding = Encoding::fit(self.dataset, features, &self.optional, samples, head.style());
         let matrix = encoding.matrix(self.dataset, samples);
-        let learner = head.fit(&matrix, &self.labels(samples), &self.judges(samples), self.control)?;
+        let blocks = if by_modality { encoding.blocks() } else { encoding.one_block() };
+        let learner = head.fit(&matrix, &self.labels(samples), &self.judges(samples), &blocks, self.control)?;
         Ok(Base { encoding, learner })
     }
 
@@ -220,14 +229,14 @@ impl<'t> Task<'t> {
             if learn.len() < LEAST_ROWS || places.is_empty() {
                 continue;
             }
-            let base = self.base(features, head, &learn)?;
+            let base = self.base(features, head, &learn, false)?;
             let own: Vec<Sample> = places.iter().map(|place| samples[*place]).collect();
             let found = base.learner.predict(&base.encoding.matrix(self.dataset, &own))?;
             for (found_place, place) in places.iter().enumerate() {
                 predictions[place * outputs..(place + 1) * outputs].copy_from_slice(found.row(found_place));
             }
         }
-        let base = self.base(features, head, &self.present(group, samples.iter().copied()))?;
+        let base = self.base(features, head, &self.present(group, samples.iter().copied()), false)?;
         let matrix = self.masked(group, samples, Matrix { width: outputs, values: predictions });
         Ok((base, matrix))
     }
@@ -331,7 +340,7 @@ impl<'t> Task<'t> {
 
     fn predict(&self, model: &Model, samples: &[Sample]) -> Result<Matrix> {
         match model {
-            Model::Early(base) => base.learner.predict(&base.encoding.matrix(self.dataset, samples)),
+            Model::Joint(base) => base.learner.predict(&base.encoding.matrix(self.dataset, samples)),
             Model::Stacked { bases, tabular, top } => {
                 let mut features = tabular.as_ref().map(|encoding| encoding.matrix(self.dataset, samples)).unwrap_or_default();
                 for (group, base) in bases {
@@ -348,7 +357,7 @@ impl<'t> Task<'t> {
         let mut graph = GraphBuilder::default();
         let inputs = write_inputs(&mut graph, self.dataset, &self.optional);
         let raw = match model {
-            Model::Early(base) => write_base(&mut graph, base, &inputs),
+            Model::Joint(base) => write_base(&mut graph, base, &inputs),
             Model::Stacked { bases, tabular, top } => {
                 let mut features: Vec<String> = tabular.iter().map(|encoding| encoding.write(&mut graph, &inputs)).collect();
                 for (group, base) in bases {

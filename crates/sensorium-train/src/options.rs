@@ -22,6 +22,8 @@ pub enum Head {
     Linear,
     /// Gradient-boosted trees.
     Trees,
+    /// A small neural network.
+    Mlp,
 }
 
 impl Fusion {
@@ -34,7 +36,7 @@ impl Fusion {
 }
 
 impl Head {
-    const NAMES: [(&'static str, Self); 2] = [("linear", Self::Linear), ("trees", Self::Trees)];
+    const NAMES: [(&'static str, Self); 3] = [("linear", Self::Linear), ("trees", Self::Trees), ("mlp", Self::Mlp)];
 
     /// The word in OPTIONS.
     pub fn name(self) -> &'static str {

@@ -20,7 +20,7 @@ fn wrong(message: impl std::fmt::Display) -> Error {
 
 impl Target {
     /// Classes as they came, put into the order of their names.
-    pub(crate) fn classes(column: &str, codes: Vec<u32>, names: Vec<String>) -> Result<Self> {
+    pub(crate) fn classes(column: &str, codes: Vec<u32>, names: &[String]) -> Result<Self> {
         if codes.is_empty() {
             return Err(wrong("no rows to learn from"));
         }

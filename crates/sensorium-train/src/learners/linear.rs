@@ -1,5 +1,7 @@
 //! Logistic, multinomial and ridge regression with an L2 penalty, whose strength held-back rows decide, by L-BFGS.
 
+use std::sync::{Mutex, PoisonError};
+
 use argmin::core::{CostFunction, Executor, Gradient, State};
 use argmin::solver::linesearch::MoreThuenteLineSearch;
 use argmin::solver::quasinewton::LBFGS;
@@ -35,11 +37,29 @@ struct Problem<'p> {
     rows: &'p [usize],
     total: f64,
     penalty: f64,
+    /// What was seen at the point that was looked at last: solvers ask for loss and gradient one by one.
+    last: Mutex<Option<Look>>,
+}
+
+#[derive(Clone)]
+struct Look {
+    point: Vec<f64>,
+    loss: f64,
+    gradient: Vec<f64>,
 }
 
 impl Problem<'_> {
+    fn look(&self, point: &[f64]) -> Look {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(look) = last.as_ref().filter(|look| look.point == point) {
+            return look.clone();
+        }
+        let (loss, gradient) = self.look_anew(point);
+        last.insert(Look { point: point.to_vec(), loss, gradient }).clone()
+    }
+
     /// Mean loss with its penalty, and its gradient.
-    fn look(&self, point: &[f64]) -> (f64, Vec<f64>) {
+    fn look_anew(&self, point: &[f64]) -> (f64, Vec<f64>) {
         let (outputs, width) = (self.labels.outputs(), self.matrix.width);
         let weights: Vec<f32> = point.iter().map(|value| *value as f32).collect();
         let parts: Vec<(f64, Vec<f64>)> = self.rows.par_chunks(CHUNK).map(|rows| self.part(rows, &weights)).collect();
@@ -68,7 +88,7 @@ impl Problem<'_> {
             for (output, raw) in raw.iter_mut().enumerate() {
                 *raw = dot(values, &weights[output * width..(output + 1) * width]) + weights[outputs * width + output];
             }
-            loss += f64::from(weight) * self.residuals(&mut raw, label);
+            loss += f64::from(weight) * self.labels.residuals(&mut raw, label);
             for (output, residual) in raw.iter().enumerate() {
                 let residual = residual * weight;
                 sums[output * width..(output + 1) * width].iter_mut().zip(values).for_each(|(sum, value)| *sum += residual * value);
@@ -77,30 +97,6 @@ impl Problem<'_> {
         }
         (loss, sums.into_iter().map(f64::from).collect())
     }
-
-    /// The loss of raw predictions, which become its derivatives.
-    fn residuals(&self, raw: &mut [f32], label: f32) -> f64 {
-        match (self.labels.classes, raw) {
-            (None, [value]) => {
-                *value -= label;
-                f64::from(*value).powi(2) / 2.0
-            }
-            (_, [logit]) => {
-                let loss = crate::score::log_loss(&[*logit], label as u32);
-                *logit = 1.0 / (1.0 + (-*logit).exp()) - label;
-                loss
-            }
-            (_, logits) => {
-                let loss = crate::score::log_loss(logits, label as u32);
-                let top = logits.iter().copied().fold(f32::MIN, f32::max);
-                logits.iter_mut().for_each(|logit| *logit = (*logit - top).exp());
-                let sum: f32 = logits.iter().sum();
-                logits.iter_mut().for_each(|logit| *logit /= sum);
-                logits[label as usize] -= 1.0;
-                loss
-            }
-        }
-    }
 }
 
 impl CostFunction for Problem<'_> {
@@ -108,7 +104,7 @@ impl CostFunction for Problem<'_> {
     type Output = f64;
 
     fn cost(&self, point: &Self::Param) -> Result<f64, argmin::core::Error> {
-        Ok(self.look(point).0)
+        Ok(self.look(point).loss)
     }
 }
 
@@ -117,7 +113,7 @@ impl Gradient for Problem<'_> {
     type Gradient = Vec<f64>;
 
     fn gradient(&self, point: &Self::Param) -> Result<Vec<f64>, argmin::core::Error> {
-        Ok(self.look(point).1)
+        Ok(self.look(point).gradient)
     }
 }
 
@@ -142,8 +138,8 @@ pub(super) fn fit(matrix: &Matrix, labels: &Labels, judge: &[bool], control: Con
     let mut point = start;
     for penalty in PENALTIES.into_iter().filter(|_| !held_back.is_empty()) {
         point = minimise(matrix, labels, &train, penalty, point, control)?;
-        let judged = Problem { matrix, labels, rows: &held_back, total: total(labels, &held_back), penalty: 0.0 };
-        let loss = judged.look(&point).0;
+        let judged = Problem { matrix, labels, rows: &held_back, total: total(labels, &held_back), penalty: 0.0, last: Mutex::default() };
+        let loss = judged.look_anew(&point).0;
         (control.progress)("linear", Some(loss));
         if loss < best.0 {
             best = (loss, penalty, point.clone());
@@ -162,7 +158,7 @@ fn total(labels: &Labels, rows: &[usize]) -> f64 {
 
 fn minimise(matrix: &Matrix, labels: &Labels, rows: &[usize], penalty: f64, start: Vec<f64>, control: Control<'_>) -> Result<Vec<f64>> {
     control.check()?;
-    let problem = Problem { matrix, labels, rows, total: total(labels, rows), penalty };
+    let problem = Problem { matrix, labels, rows, total: total(labels, rows), penalty, last: Mutex::default() };
     let failed = |error: argmin::core::Error| Error::new(Kind::Model, format!("the linear model cannot be fitted: {error}"));
     let solver = LBFGS::new(MoreThuenteLineSearch::new(), MEMORY)
         .with_tolerance_grad(GRADIENT_TOLERANCE)

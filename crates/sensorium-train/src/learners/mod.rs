@@ -1,11 +1,12 @@
 //! What makes predictions of encoded features. Raw predictions are logits, or numbers.
 
 mod linear;
+mod neural;
 mod trees;
 
 use sensorium_inference::{Cancel, Error, Kind, Result};
 
-use crate::encoding::{Matrix, Style};
+use crate::encoding::{Block, Matrix, Style};
 use crate::onnx::GraphBuilder;
 use crate::options::Head;
 
@@ -29,11 +30,53 @@ impl Labels {
     }
 }
 
+impl Labels {
+    /// The loss of raw predictions, which become its derivatives.
+    pub(crate) fn residuals(&self, raw: &mut [f32], label: f32) -> f64 {
+        match (self.classes, raw) {
+            (None, [value]) => {
+                *value -= label;
+                f64::from(*value).powi(2) / 2.0
+            }
+            (_, [logit]) => {
+                let loss = crate::score::log_loss(&[*logit], label as u32);
+                *logit = 1.0 / (1.0 + (-*logit).exp()) - label;
+                loss
+            }
+            (_, logits) => {
+                let loss = crate::score::log_loss(logits, label as u32);
+                let top = logits.iter().copied().fold(f32::MIN, f32::max);
+                logits.iter_mut().for_each(|logit| *logit = (*logit - top).exp());
+                let sum: f32 = logits.iter().sum();
+                logits.iter_mut().for_each(|logit| *logit /= sum);
+                logits[label as usize] -= 1.0;
+                loss
+            }
+        }
+    }
+
+    /// Numbers with mean 0 and variance 1, and the mean and the deviation that they had; classes as they are.
+    fn standardised(&self) -> (Self, (f32, f32)) {
+        if self.classes.is_some() {
+            return (self.clone(), (0.0, 1.0));
+        }
+        let total: f64 = self.weights.iter().map(|weight| f64::from(*weight)).sum();
+        let weighted = |value: &dyn Fn(f64) -> f64| {
+            self.values.iter().zip(&self.weights).map(|(own, weight)| value(f64::from(*own)) * f64::from(*weight)).sum::<f64>() / total
+        };
+        let mean = weighted(&|value| value);
+        let deviation = weighted(&|value| (value - mean).powi(2)).sqrt().max(f64::MIN_POSITIVE);
+        let values = self.values.iter().map(|value| ((f64::from(*value) - mean) / deviation) as f32).collect();
+        (Self { values, ..self.clone() }, (mean as f32, deviation as f32))
+    }
+}
+
 /// Something that was fitted.
 #[derive(Debug, Clone)]
 pub(crate) enum Learner {
     Linear(linear::Linear),
-    Trees(trees::Trees),
+    Trees(Box<trees::Trees>),
+    Mlp(neural::Neural),
 }
 
 /// What a fit looks at while it goes on.
@@ -54,16 +97,17 @@ impl Control<'_> {
 impl Head {
     pub(crate) fn style(self) -> Style {
         match self {
-            Self::Linear => Style::Linear,
+            Self::Linear | Self::Mlp => Style::Linear,
             Self::Trees => Style::Trees,
         }
     }
 
-    /// Fits the rows marked as held back by `judge` only to know when to stop.
-    pub(crate) fn fit(self, matrix: &Matrix, labels: &Labels, judge: &[bool], control: Control<'_>) -> Result<Learner> {
+    /// Fits the rows; those marked by `judge` are held back at first, to know when to stop. `blocks` are the columns of each modality.
+    pub(crate) fn fit(self, matrix: &Matrix, labels: &Labels, judge: &[bool], blocks: &[Block], control: Control<'_>) -> Result<Learner> {
         Ok(match self {
             Self::Linear => Learner::Linear(linear::fit(matrix, labels, judge, control)?),
-            Self::Trees => Learner::Trees(trees::fit(matrix, labels, judge, control)?),
+            Self::Mlp => Learner::Mlp(neural::fit(matrix, labels, judge, blocks, control)?),
+            Self::Trees => Learner::Trees(Box::new(trees::fit(matrix, labels, judge, control)?)),
         })
     }
 }
@@ -74,6 +118,7 @@ impl Learner {
         match self {
             Self::Linear(linear) => Ok(linear.predict(matrix)),
             Self::Trees(trees) => trees.predict(matrix),
+            Self::Mlp(neural) => Ok(neural.predict(matrix)),
         }
     }
 
@@ -82,6 +127,7 @@ impl Learner {
         match self {
             Self::Linear(linear) => linear.write(graph, features),
             Self::Trees(trees) => trees.write(graph, features),
+            Self::Mlp(neural) => neural.write(graph, features),
         }
     }
 }

@@ -35,6 +35,7 @@ const COLUMNS_A_TREE: f64 = 0.7;
 const ROWS_A_TREE: f64 = 0.8;
 const BINS: usize = 255;
 
+#[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
 fn failed(error: HessboostError) -> Error {
     Error::new(Kind::Model, format!("the trees cannot be fitted: {error}"))
 }
