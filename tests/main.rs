@@ -17,6 +17,7 @@ mod parity;
 mod shapes;
 mod slt;
 mod support;
+mod training;
 
 use std::process::ExitCode;
 
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
         eprintln!("the set-up of the tests failed: {error}");
         return ExitCode::FAILURE;
     }
-    let groups: [Group; 12] = [
+    let groups: [Group; 13] = [
         ("arrows", arrows::TESTS),
         ("cases", cases::TESTS),
         ("catalog", catalog::TESTS),
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         ("pages", pages::TESTS),
         ("parity", parity::TESTS),
         ("shapes", shapes::TESTS),
+        ("training", training::TESTS),
     ];
     let named = |(group, tests): &Group| {
         let group = (*group).to_string();
