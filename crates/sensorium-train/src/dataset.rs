@@ -68,6 +68,9 @@ impl Dataset {
     }
 }
 
+/// Most columns of vectors: one bit each says whether a sample goes without it.
+const MAX_VECTORS: usize = 64;
+
 fn wrong(message: impl std::fmt::Display) -> Error {
     Error::new(Kind::Argument, message.to_string())
 }
@@ -179,6 +182,12 @@ impl Builder {
         }
         if features.is_empty() {
             return Err(wrong("no column to learn from beside the label"));
+        }
+        // First, so that their places are bits of a sample.
+        features.sort_by_key(|feature: &Feature| !matches!(feature.values, Values::Vectors { .. }));
+        let vectors = features.iter().filter(|feature| matches!(feature.values, Values::Vectors { .. })).count();
+        if vectors > MAX_VECTORS {
+            return Err(wrong(format!("{vectors} columns of texts, pictures, sounds and vectors, {MAX_VECTORS} are possible")));
         }
         let target = target.ok_or_else(|| wrong("no label"))?;
         debug_assert_eq!(self.is_regression, target.is_regression());

@@ -296,19 +296,30 @@ pub(crate) struct Inputs {
     pub(crate) features: Vec<FeatureInput>,
 }
 
+/// A name for a graph input that no feature has.
+fn free_name(base: String, dataset: &Dataset) -> String {
+    let mut name = base;
+    while dataset.features.iter().any(|feature| feature.name == name) {
+        name.push('_');
+    }
+    name
+}
+
 /// Name of the graph input that holds all numbers side by side.
-pub(crate) const NUMBERS: &str = "numbers";
+pub(crate) fn numbers_name(dataset: &Dataset) -> String {
+    free_name("numbers".into(), dataset)
+}
 
 /// Name of the graph input that says whether a feature is there.
-pub(crate) fn present_name(feature: &str) -> String {
-    format!("{feature}_present")
+pub(crate) fn present_name(feature: &str, dataset: &Dataset) -> String {
+    free_name(format!("{feature}_present"), dataset)
 }
 
 /// Makes the inputs of a graph: all numbers side by side, each category and each vector by its own name.
 pub(crate) fn write_inputs(graph: &mut GraphBuilder, dataset: &Dataset, optional: &[bool]) -> Inputs {
     let is_number = |feature: &&Feature| matches!(feature.values, Values::Numbers(_));
     let count = dataset.features.iter().filter(is_number).count();
-    let numbers = (count > 0).then(|| graph.input(NUMBERS, Element::Float, count));
+    let numbers = (count > 0).then(|| graph.input(&numbers_name(dataset), Element::Float, count));
     let mut place = 0;
     let mut features = Vec::new();
     for (feature, optional) in dataset.features.iter().zip(optional) {
@@ -321,7 +332,7 @@ pub(crate) fn write_inputs(graph: &mut GraphBuilder, dataset: &Dataset, optional
             Values::Categories { .. } => (graph.input(&feature.name, Element::String, 1), None),
             Values::Vectors { width, .. } => {
                 let value = graph.input(&feature.name, Element::Float, *width);
-                (value, optional.then(|| graph.input(&present_name(&feature.name), Element::Float, 1)))
+                (value, optional.then(|| graph.input(&present_name(&feature.name, dataset), Element::Float, 1)))
             }
         };
         features.push(FeatureInput { value, present });

@@ -275,7 +275,8 @@ impl<'t> Task<'t> {
 
     /// Rows to learn from, and a copy of each without some of its optional features, so that their absence is known.
     fn samples(&self, rows: &[u32]) -> Vec<Sample> {
-        let optional: Vec<usize> = (0..self.dataset.features.len()).filter(|place| self.optional[*place] && *place < 64).collect();
+        let vectors = self.groups.iter().filter(|group| group.is_vector).flat_map(|group| group.features.iter().copied());
+        let optional: Vec<usize> = vectors.filter(|feature| self.optional[*feature]).collect();
         let mut samples: Vec<Sample> = rows.iter().map(|row| Sample::whole(*row)).collect();
         if !optional.is_empty() {
             let mut random = Random::new(self.options.seed ^ 2);
@@ -314,7 +315,7 @@ impl<'t> Task<'t> {
             Target::Classes { names, .. } => Some(names.len()),
             Target::Numbers(_) => None,
         };
-        let has_copies = self.optional.iter().any(|optional| *optional);
+        let has_copies = samples.iter().any(|sample| sample.dropped != 0);
         let mut weights: Vec<f32> = samples
             .iter()
             .map(|sample| {

@@ -7,7 +7,7 @@ use sensorium_inference::{Error, Kind, Manifest, Result, write_package};
 use serde::Serialize;
 
 use crate::dataset::{Dataset, Values};
-use crate::encoding::{NUMBERS, present_name};
+use crate::encoding::{numbers_name, present_name};
 use crate::fit::{Fitted, SCORES};
 use crate::target::Target;
 
@@ -26,6 +26,11 @@ pub struct Encoder<'e> {
 const HEAD: &str = "head.onnx";
 /// What stands for a category that is not known.
 const NO_CATEGORY: &str = "";
+
+/// Folder of an encoder; not its column's name, which may be no name of a folder.
+fn encoder_folder(place: usize) -> String {
+    format!("encoder_{place}")
+}
 
 #[derive(Serialize)]
 struct Description {
@@ -48,8 +53,8 @@ struct Description {
 /// When a file cannot be written.
 pub fn write(fitted: &Fitted, dataset: &Dataset, encoders: &[Encoder<'_>], folder: &Path) -> Result<()> {
     let failed = |error: std::io::Error| Error::new(Kind::Package, format!("cannot write the model to {}: {error}", folder.display()));
-    for encoder in encoders {
-        write_package(encoder.manifest, encoder.folder, &folder.join(&encoder.column))?;
+    for (place, encoder) in encoders.iter().enumerate() {
+        write_package(encoder.manifest, encoder.folder, &folder.join(encoder_folder(place)))?;
     }
     let text = toml::to_string(&describe(fitted, dataset, encoders)).map_err(|error| Error::new(Kind::Package, error.to_string()))?;
     fs::write(folder.join(HEAD), &fitted.graph).and_then(|()| fs::write(folder.join("sensorium.toml"), text)).map_err(failed)
@@ -61,20 +66,22 @@ fn describe(fitted: &Fitted, dataset: &Dataset, encoders: &[Encoder<'_>]) -> Des
     let numbers: Vec<toml::Value> = numbers.map(|feature| toml::Value::from(feature.name.clone())).collect();
     if !numbers.is_empty() {
         let entry = [("columns", toml::Value::Array(numbers)), ("optional", true.into()), ("missing", "nan".into())];
-        inputs.insert(NUMBERS.into(), table(entry));
+        inputs.insert(numbers_name(dataset), table(entry));
     }
     for (feature, optional) in dataset.features.iter().zip(&fitted.optional) {
         let name = &feature.name;
-        let present = || optional.then(|| [("optional", true.into()), ("present", present_name(name).into())]).into_iter().flatten();
-        let encoder = encoders.iter().find(|encoder| encoder.column == *name);
+        let present =
+            || optional.then(|| [("optional", true.into()), ("present", present_name(name, dataset).into())]).into_iter().flatten();
+        let encoder = encoders.iter().position(|encoder| encoder.column == *name);
         match (&feature.values, encoder) {
             (Values::Numbers(_), _) => {}
             (Values::Categories { .. }, _) => {
                 let entry = [("modality", "category".into()), ("optional", true.into()), ("missing", NO_CATEGORY.into())];
                 inputs.insert(name.clone(), table(entry));
             }
-            (Values::Vectors { .. }, Some(_)) => {
-                own_encoders.insert(name.clone(), table(std::iter::once(("package", name.as_str().into())).chain(present())));
+            (Values::Vectors { .. }, Some(place)) => {
+                let package = ("package", toml::Value::from(encoder_folder(place)));
+                own_encoders.insert(name.clone(), table(std::iter::once(package).chain(present())));
             }
             (Values::Vectors { .. }, None) => {
                 inputs.insert(name.clone(), table(std::iter::once(("modality", "vector".into())).chain(present())));
