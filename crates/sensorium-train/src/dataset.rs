@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float32Array, RecordBatch, StringArray};
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type};
 use sensorium_inference::{Error, Kind, Result};
 
@@ -197,6 +197,7 @@ impl Builder {
 
 fn check_weights(name: &str, weights: Vec<f32>) -> Result<Vec<f32>> {
     match weights.iter().position(|weight| !(weight.is_finite() && *weight >= 0.0)) {
+        None if weights.iter().all(|weight| *weight == 0.0) => Err(wrong(format!("weight '{name}' is 0 in all rows"))),
         Some(row) => Err(wrong(format!("row {}: weight '{name}' is {}", row + 1, weights[row])).with_hint("weights are numbers from 0 on")),
         None => Ok(weights),
     }
@@ -204,7 +205,9 @@ fn check_weights(name: &str, weights: Vec<f32>) -> Result<Vec<f32>> {
 
 /// Adds a batch of a column; returns the bytes that it took.
 fn grow(growing: &mut Growing, column: &ArrayRef, name: &str, role: &Role, before: usize) -> Result<usize> {
-    let cast = |to: DataType| cast(column, &to).map_err(|error| wrong(format!("column '{name}': {error}")));
+    // A text that is no number is an error, and not a missing number.
+    let strict = CastOptions { safe: false, ..CastOptions::default() };
+    let cast = |to: DataType| cast_with_options(column, &to, &strict).map_err(|error| wrong(format!("column '{name}': {error}")));
     match growing {
         Growing::Numbers(values) => {
             let numbers = cast(DataType::Float64)?;
@@ -220,7 +223,14 @@ fn grow(growing: &mut Growing, column: &ArrayRef, name: &str, role: &Role, befor
             Ok(column.len() * size_of::<f64>())
         }
         Growing::Times(values) => {
-            values.extend(cast(DataType::Int64)?.as_primitive::<Int64Type>().values());
+            let is_fractional = column.data_type().is_floating();
+            if is_fractional {
+                // In the order of the numbers.
+                let bits = |value: &f64| if value.is_sign_negative() { !value.to_bits() as i64 ^ i64::MIN } else { value.to_bits() as i64 };
+                values.extend(cast(DataType::Float64)?.as_primitive::<Float64Type>().values().iter().map(bits));
+            } else {
+                values.extend(cast(DataType::Int64)?.as_primitive::<Int64Type>().values());
+            }
             Ok(column.len() * size_of::<i64>())
         }
         Growing::Categories(codes, names) => {

@@ -10,13 +10,14 @@ use crate::onnx::{Attribute, Element, GraphBuilder};
 /// Rows of numbers, row by row.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Matrix {
+    pub(crate) rows: usize,
     pub(crate) width: usize,
     pub(crate) values: Vec<f32>,
 }
 
 impl Matrix {
     pub(crate) fn rows(&self) -> usize {
-        self.values.len() / self.width.max(1)
+        self.rows
     }
 
     pub(crate) fn row(&self, row: usize) -> &[f32] {
@@ -29,10 +30,10 @@ impl Matrix {
         let rows = self.rows().max(other.rows());
         let mut values = Vec::with_capacity(rows * width);
         for row in 0..rows {
-            values.extend_from_slice(if self.width == 0 { &[] } else { self.row(row) });
-            values.extend_from_slice(if other.width == 0 { &[] } else { other.row(row) });
+            values.extend_from_slice(self.row(row));
+            values.extend_from_slice(other.row(row));
         }
-        Self { width, values }
+        Self { rows, width, values }
     }
 }
 
@@ -159,7 +160,7 @@ impl Encoding {
                 place = end;
             }
         }
-        Matrix { width, values }
+        Matrix { rows: samples.len(), width, values }
     }
 
     fn fill(&self, part: &Part, feature: &Feature, row: usize, is_kept: bool, to: &mut [f32]) {
@@ -308,6 +309,11 @@ fn free_name(base: String, dataset: &Dataset) -> String {
 /// Name of the graph input that holds all numbers side by side.
 pub(crate) fn numbers_name(dataset: &Dataset) -> String {
     free_name("numbers".into(), dataset)
+}
+
+/// Name of the graph's output.
+pub(crate) fn scores_name(dataset: &Dataset) -> String {
+    free_name("scores".into(), dataset)
 }
 
 /// Name of the graph input that says whether a feature is there.

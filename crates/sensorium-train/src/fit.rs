@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sensorium_inference::{Cancel, Error, Kind, Result};
 
 use crate::dataset::{Dataset, Values};
-use crate::encoding::{Block, Encoding, Inputs, Matrix, Sample, as_float, is_positive, write_inputs};
+use crate::encoding::{Block, Encoding, Inputs, Matrix, Sample, as_float, is_positive, scores_name, write_inputs};
 use crate::learners::{Control, Labels, Learner};
 use crate::onnx::GraphBuilder;
 use crate::options::{Fusion, Head, TrainOptions};
@@ -32,8 +32,6 @@ pub struct Fitted {
     pub tried: Vec<(Fusion, Head, Score)>,
 }
 
-/// Name of the graph's output.
-pub(crate) const SCORES: &str = "scores";
 /// Which part of the weight of a row is that of its copy without some optional features.
 const DROPPED_WEIGHT: f32 = 0.3;
 /// One row in so many is held back to say when to stop.
@@ -87,7 +85,11 @@ pub fn fit(dataset: &Dataset, options: &TrainOptions, cancel: &Cancel, progress:
     let mut tried = Vec::new();
     for (fusion, head) in task.candidates()? {
         progress(&format!("{} {}", fusion.name(), head.name()), None);
-        tried.push((fusion, head, task.judge(fusion, head, &parts)?));
+        let score = task.judge(fusion, head, &parts)?;
+        if score.loss.is_nan() {
+            return Err(Error::new(Kind::Argument, "the rows that are held back have no weight").with_hint("give them one, or fewer folds"));
+        }
+        tried.push((fusion, head, score));
     }
     tried.sort_by(|a, b| a.2.loss.total_cmp(&b.2.loss));
     let (fusion, head, score) = tried[0].clone();
@@ -196,7 +198,7 @@ impl<'t> Task<'t> {
         let head = if fusion == Fusion::Late { Head::Linear } else { head };
         let labels = self.labels(&samples);
         let all = [Block { start: 0, end: features.width, absent: None }];
-        let top = head.fit(&features, &labels, &self.judges(&samples), &all, self.control)?;
+        let top = head.fit_stacked(&features, &labels, &self.judges(&samples), &all, self.control)?;
         Ok(Model::Stacked { bases, tabular, top })
     }
 
@@ -237,7 +239,7 @@ impl<'t> Task<'t> {
             }
         }
         let base = self.base(features, head, &self.present(group, samples.iter().copied()), false)?;
-        let matrix = self.masked(group, samples, Matrix { width: outputs, values: predictions });
+        let matrix = self.masked(group, samples, Matrix { rows: samples.len(), width: outputs, values: predictions });
         Ok((base, matrix))
     }
 
@@ -266,7 +268,7 @@ impl<'t> Task<'t> {
             values.extend(predictions.row(place).iter().map(|value| if is_there { *value } else { 0.0 }));
             values.push(f32::from(u8::from(!is_there)));
         }
-        Matrix { width: predictions.width + 1, values }
+        Matrix { rows: samples.len(), width: predictions.width + 1, values }
     }
 
     fn can_be_absent(&self, group: usize) -> bool {
@@ -297,12 +299,19 @@ impl<'t> Task<'t> {
     /// Samples that say when to stop: all of a row, or none.
     fn judges(&self, samples: &[Sample]) -> Vec<bool> {
         let mut random = Random::new(self.options.seed ^ 3);
-        let is_judge: Vec<bool> = match &self.dataset.groups {
-            Some(groups) => {
+        let is_judge: Vec<bool> = match (&self.dataset.groups, &self.dataset.times) {
+            // The latest, as when the model is used.
+            (_, Some(times)) => {
+                let mut own: Vec<i64> = samples.iter().map(|sample| times[sample.row as usize]).collect();
+                own.sort_unstable();
+                let border = own[own.len() - 1 - own.len() / JUDGED];
+                times.iter().map(|time| *time > border).collect()
+            }
+            (Some(groups), None) => {
                 let of_group: Vec<bool> = (0..=groups.iter().copied().max().unwrap_or(0)).map(|_| random.below(JUDGED) == 0).collect();
                 groups.iter().map(|group| of_group[*group as usize]).collect()
             }
-            None => (0..self.dataset.rows).map(|_| random.below(JUDGED) == 0).collect(),
+            (None, None) => (0..self.dataset.rows).map(|_| random.below(JUDGED) == 0).collect(),
         };
         let judges: Vec<bool> = samples.iter().map(|sample| is_judge[sample.row as usize]).collect();
         // With one class only among either, there is nothing to be told.
@@ -333,7 +342,8 @@ impl<'t> Task<'t> {
             values.iter().zip(&weights).for_each(|(value, weight)| totals[*value as usize] += f64::from(*weight));
             let all: f64 = totals.iter().sum();
             weights.iter_mut().zip(&values).for_each(|(weight, value)| {
-                *weight *= (all / (classes as f64 * totals[*value as usize])) as f32;
+                // A class without weight has none either way.
+                *weight *= if totals[*value as usize] > 0.0 { (all / (classes as f64 * totals[*value as usize])) as f32 } else { 0.0 };
             });
         }
         Labels { values, weights, classes }
@@ -369,7 +379,7 @@ impl<'t> Task<'t> {
                 top.write(&mut graph, &features)
             }
         };
-        graph.output(&raw, SCORES, self.dataset.target.outputs());
+        graph.output(&raw, &scores_name(self.dataset), self.dataset.target.outputs());
         graph.finish("head")
     }
 

@@ -7,8 +7,8 @@ use sensorium_inference::{Error, Kind, Manifest, Result, write_package};
 use serde::Serialize;
 
 use crate::dataset::{Dataset, Values};
-use crate::encoding::{numbers_name, present_name};
-use crate::fit::{Fitted, SCORES};
+use crate::encoding::{numbers_name, present_name, scores_name};
+use crate::fit::Fitted;
 use crate::target::Target;
 
 /// What turned a column of texts, pictures or sounds into vectors.
@@ -40,7 +40,7 @@ struct Description {
     labels: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     activation: Option<&'static str>,
-    scores: &'static str,
+    scores: String,
     #[serde(skip_serializing_if = "toml::Table::is_empty")]
     inputs: toml::Table,
     #[serde(skip_serializing_if = "toml::Table::is_empty")]
@@ -93,7 +93,7 @@ fn describe(fitted: &Fitted, dataset: &Dataset, encoders: &[Encoder<'_>]) -> Des
         Target::Classes { names, .. } if names.len() == 2 => ("classification", Some(names.clone()), Some("sigmoid")),
         Target::Classes { names, .. } => ("classification", Some(names.clone()), Some("softmax")),
     };
-    Description { graph: HEAD, task, labels, activation, scores: SCORES, inputs, encoders: own_encoders }
+    Description { graph: HEAD, task, labels, activation, scores: scores_name(dataset), inputs, encoders: own_encoders }
 }
 
 fn table<'v>(entries: impl IntoIterator<Item = (&'v str, toml::Value)>) -> toml::Value {

@@ -24,6 +24,13 @@ pub(super) fn is_number(data_type: &DataType) -> bool {
     }
 }
 
+fn is_text(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Dictionary(_, values) => is_text(values),
+        data_type => data_type.is_string(),
+    }
+}
+
 /// Whether a column can be read as true or false.
 pub(super) fn is_binary(data_type: &DataType) -> bool {
     *data_type == DataType::Boolean || is_number(data_type)
@@ -95,7 +102,14 @@ pub(super) fn classes(function: &str, predictions: &ArrayRef, labels_: &ArrayRef
         None => predictions,
     };
     let is_score = predictions.data_type().is_floating();
-    if !is_score && *predictions.data_type() != DataType::Boolean && *labels_.data_type() != DataType::Boolean {
+    let are_texts = (is_text(predictions.data_type()), is_text(labels_.data_type()));
+    let are_whole = |values: &ArrayRef| values.data_type().is_integer();
+    if are_texts.0 || are_texts.1 || are_whole(predictions) && are_whole(labels_) {
+        // A truth value is called what SQL calls it; a number beside a text has no name that could be compared.
+        if is_number(predictions.data_type()) && are_texts.1 || is_number(labels_.data_type()) && are_texts.0 {
+            let (first, second) = (predictions.data_type(), labels_.data_type());
+            return exec_err!("{function}: {first} is not comparable with {second}\n\nhint: CAST one of them, or compare: label = 'bad'");
+        }
         let name = |values: &ArrayRef| cast(values, &DataType::Utf8).map(|names| Classes::Named(names.as_string::<i32>().clone()));
         return Ok((name(predictions)?, name(labels_)?));
     }

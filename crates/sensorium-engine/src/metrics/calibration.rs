@@ -6,6 +6,7 @@
 use datafusion::common::{Result, exec_err};
 
 use super::options::Options;
+use super::ranking::RESIDUE;
 use super::sums::{Row, Sums};
 
 /// Sums of a bin: of weights, scores and labels.
@@ -64,7 +65,8 @@ fn bin_of(score: f64, bins: usize) -> usize {
 /// The bins that have rows.
 pub(crate) fn calibration_bins(sums: &Sums) -> Vec<CalibrationBin> {
     let bins = sums.width() / PARTS;
-    let filled = (0..bins).filter(|bin| sums.get(PARTS * bin) > 0.0);
+    let bar = RESIDUE * (0..bins).map(|bin| sums.get(PARTS * bin)).fold(0.0, f64::max);
+    let filled = (0..bins).filter(|bin| sums.get(PARTS * bin) > bar);
     let bin = |bin: usize| {
         let weight = sums.get(PARTS * bin);
         let mean = |part: usize| sums.get(PARTS * bin + part) / weight;

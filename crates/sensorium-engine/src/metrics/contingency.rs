@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::{Result, ScalarValue, exec_err};
 
 use super::arguments::Classes;
-use super::ranking::{list, one_list};
+use super::ranking::{RESIDUE, list, one_list};
 
 /// Weights of rows by label and by prediction; names in order.
 #[derive(Debug)]
@@ -86,7 +86,9 @@ impl Contingency {
             .flat_map(|(label, row)| row.iter().map(move |(predicted, weight)| (label.as_deref(), predicted.as_deref(), *weight)));
         let binary = (0..2).flat_map(|label| (0..2).map(move |predicted| (label, predicted)));
         let binary = binary.map(|(label, predicted)| (Some(NAMES[label]), Some(NAMES[predicted]), self.binary[label][predicted]));
-        named.chain(binary).filter(|(_, _, weight)| *weight != 0.0).collect()
+        let cells: Vec<_> = named.chain(binary).collect();
+        let bar = RESIDUE * cells.iter().map(|(.., weight)| weight.abs()).fold(0.0, f64::max);
+        cells.into_iter().filter(|(_, _, weight)| weight.abs() > bar).collect()
     }
 
     /// Whether classes have names, instead of being the one that a score is for and the rest.

@@ -35,6 +35,9 @@ pub(crate) struct Ranking {
     max_bytes: usize,
 }
 
+/// Share of what was added and taken away that counts as nothing.
+pub(super) const RESIDUE: f64 = 1e-12;
+
 /// As `f64::total_cmp`, but for zeros, which are equal.
 fn key(score: f64) -> u64 {
     let bits = (score + 0.0).to_bits();
@@ -76,14 +79,15 @@ impl Side {
         let weights = self.weights.take().unwrap_or_else(|| vec![1.0; self.keys.len()]);
         let mut pairs: Vec<(u64, f64)> = self.keys.drain(..).zip(weights).collect();
         pairs.sort_by_key(|pair| pair.0);
-        pairs.dedup_by(|next, kept| {
-            let equal = next.0 == kept.0;
-            kept.1 += if equal { next.1 } else { 0.0 };
-            equal
-        });
-        // Rows that a window has left behind.
-        pairs.retain(|pair| pair.1 != 0.0);
-        let (keys, weights) = pairs.into_iter().unzip();
+        let (mut keys, mut weights) = (Vec::new(), Vec::new());
+        for equal in pairs.chunk_by(|a, b| a.0 == b.0) {
+            let (sum, all) = equal.iter().fold((0.0, 0.0), |(sum, all), (_, weight)| (sum + weight, all + weight.abs()));
+            // What rounding leaves of rows that a window has left behind is not a row.
+            if sum.abs() > RESIDUE * all {
+                keys.push(equal[0].0);
+                weights.push(sum);
+            }
+        }
         (self.keys, self.weights, self.is_sorted) = (keys, Some(weights), true);
     }
 
@@ -151,13 +155,14 @@ impl Ranking {
     }
 
     /// Weight of all rows: of those without the label and of those with it.
-    pub(crate) fn totals(&self) -> (f64, f64) {
+    pub(crate) fn totals(&mut self) -> (f64, f64) {
+        self.sides.iter_mut().for_each(Side::sort);
         let total = |side: &Side| side.weights.as_ref().map_or(side.keys.len() as f64, |weights| weights.iter().sum());
         (total(&self.sides[0]), total(&self.sides[1]))
     }
 
     /// The totals, if there are rows of both classes.
-    pub(crate) fn both(&self) -> Option<(f64, f64)> {
+    pub(crate) fn both(&mut self) -> Option<(f64, f64)> {
         Some(self.totals()).filter(|(negative, positive)| *negative > 0.0 && *positive > 0.0)
     }
 

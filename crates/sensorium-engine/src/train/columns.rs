@@ -130,6 +130,12 @@ async fn feature(session: &Session, query: &str, field: &Field, request: &Reques
             ));
         }
     };
+    if modality == "category" && !data_type.is_string() {
+        return Err(wrong(
+            format!("column '{name}' is {data_type}, and categories are texts"),
+            format!("cast it in the query, here and where the model is asked: {name}::varchar AS {name}"),
+        ));
+    }
     if modality == "category" {
         return Ok(Means::Role(Role::Category));
     }
@@ -149,7 +155,8 @@ async fn look_at_texts(session: &Session, query: &str, name: &str) -> Result<&'s
     let share = |pattern: &str| format!("avg(CASE WHEN regexp_like(lower({text}), '{pattern}') THEN 1.0 ELSE 0.0 END)");
     let sql = format!(
         "SELECT avg(length(trim({text})) - length(replace(trim({text}), ' ', '')) + 1.0), {}, {}, approx_distinct({text}), count({column})
-         FROM ({query}) AS mm_rows WHERE {column} IS NOT NULL",
+         FROM ({query}
+         ) AS mm_rows WHERE {column} IS NOT NULL",
         share(PICTURES),
         share(SOUNDS)
     );

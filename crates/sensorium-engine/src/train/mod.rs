@@ -96,11 +96,12 @@ async fn rows(
         let version = session.engine().resolve(model)?;
         let (version, input) = columns::encoder_of(&version, modality).map_err(to_datafusion)?;
         let model = version.pinned().replace('\'', "''");
-        selected.push(format!("mm_embed('{model}', {{{input}: {name}}}) AS {name}"));
+        let input = input.replace('"', "\"\"");
+        selected.push(format!("mm_embed('{model}', {{\"{input}\": {name}}}) AS {name}"));
         let folder = session.engine().catalog.materialise(&version).map_err(to_datafusion)?;
         encoders.push(ColumnEncoder { column: column.name.clone(), version, folder });
     }
-    let plan = session.logical_plan(&format!("SELECT {} FROM ({query}) AS mm_rows", selected.join(", "))).await?;
+    let plan = session.logical_plan(&format!("SELECT {} FROM ({query}\n) AS mm_rows", selected.join(", "))).await?;
     let frame = session.context().execute_logical_plan(plan).await?;
     let roles = roles(columns, frame.schema().as_arrow())?;
     let max_bytes = MmSettings::of(session.context().copied_config().options()).max_training_bytes;

@@ -50,6 +50,9 @@ impl Request {
         for (name, value) in options {
             request.take(&name, value)?;
         }
+        if request.group.is_some() && request.time.is_some() {
+            return Err(Error::new(Kind::Setting, "group and time: rows are held back by one of them").with_hint("leave one out"));
+        }
         if request.label.is_empty() {
             return Err(Error::new(Kind::Setting, "which column is the label?").with_hint(EXAMPLE));
         }

@@ -96,7 +96,7 @@ pub struct Draft {
 /// [`Kind::Package`] when something is missing, ambiguous, damaged or unsafe; [`Kind::Runtime`] without ONNX Runtime.
 pub fn import(path: &Path, options: &ImportOptions) -> Result<Draft> {
     let (mut manifest, files) = read(path, options)?;
-    if manifest.joint.is_empty() && manifest.embedding.is_some() {
+    if manifest.joint.is_empty() && manifest.embedding.is_some() && manifest.matching.is_none() {
         // Labels are compared with a text by the text's own model.
         manifest.matching = Matching::from_options(options, None, Activation::Softmax)?;
     }

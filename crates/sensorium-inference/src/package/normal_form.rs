@@ -1,11 +1,12 @@
 //! `sensorium.json`: a package that is its own manifest, as versions are written out of a catalog.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use super::import::ImportOptions;
-use super::manifest::{MANIFEST_FORMAT, Manifest};
-use super::port::{Port, Signature};
+use super::manifest::{MANIFEST_FORMAT, Manifest, Modality, Source};
+use super::port::{Element, Port, Signature};
 use super::source::{Files, read_text};
 use crate::error::{Error, Kind, Result};
 
@@ -37,8 +38,36 @@ pub(super) fn read(files: &mut Files, options: &ImportOptions) -> Result<Manifes
             return Err(wrong(format!("{} is another graph than the one that is described", stage.graph)));
         }
     }
+    check(&manifest)?;
     manifest.files.clear();
     Ok(manifest)
+}
+
+/// What other forms cannot get wrong, because they make it up themselves.
+fn check(manifest: &Manifest) -> Result<()> {
+    let inputs: BTreeSet<&str> = manifest.inputs.iter().map(|input| input.name.as_str()).collect();
+    let stages: BTreeSet<&str> = manifest.stages.iter().map(|stage| stage.name.as_str()).collect();
+    if inputs.len() < manifest.inputs.len() || stages.len() < manifest.stages.len() {
+        return Err(wrong("two inputs or two graphs of one name"));
+    }
+    for input in &manifest.inputs {
+        if matches!(input.modality, Modality::Vector { width: 0, .. }) {
+            return Err(wrong(format!("input '{}' is a vector of no numbers", input.name)));
+        }
+    }
+    for feed in manifest.stages.iter().flat_map(|stage| &stage.feeds) {
+        let Source::Columns { inputs } = &feed.source else { continue };
+        let is_string = feed.port.element == Element::String;
+        let fits = |name: &String| match manifest.input(name).map(|input| &input.modality) {
+            Some(Modality::Category { .. }) => is_string,
+            Some(Modality::Number { .. }) => !is_string,
+            _ => false,
+        };
+        if let Some(name) = inputs.iter().find(|name| !fits(name)) {
+            return Err(wrong(format!("input '{name}' does not fit graph input {}", feed.port)));
+        }
+    }
+    Ok(())
 }
 
 /// Writes a model whose files lie in `from` into the folder `into` as a package of this form.
@@ -51,7 +80,8 @@ pub fn write_package(manifest: &Manifest, from: &Path, into: &Path) -> Result<()
         let target = into.join(file);
         fs::create_dir_all(target.parent().unwrap_or(into)).map_err(failed)?;
         let own = from.join(file).canonicalize().map_err(failed)?;
-        fs::hard_link(&own, &target).or_else(|_| fs::copy(&own, &target).map(drop)).map_err(failed)?;
+        // No link: whoever edits the copy must not edit the version.
+        fs::copy(&own, &target).map_err(failed)?;
     }
     let text = serde_json::to_string_pretty(manifest).map_err(wrong)?;
     fs::create_dir_all(into).and_then(|()| fs::write(into.join(FILE), text)).map_err(failed)

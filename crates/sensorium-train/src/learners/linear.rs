@@ -6,7 +6,7 @@ use argmin::core::{CostFunction, Executor, Gradient, State};
 use argmin::solver::linesearch::MoreThuenteLineSearch;
 use argmin::solver::quasinewton::LBFGS;
 use rayon::prelude::*;
-use sensorium_inference::{Error, Kind, Result};
+use sensorium_inference::{Cancel, Error, Kind, Result};
 
 use super::{Control, Labels};
 use crate::encoding::Matrix;
@@ -37,6 +37,7 @@ struct Problem<'p> {
     rows: &'p [usize],
     total: f64,
     penalty: f64,
+    cancel: &'p Cancel,
     /// What was seen at the point that was looked at last: solvers ask for loss and gradient one by one.
     last: Mutex<Option<Look>>,
 }
@@ -104,7 +105,9 @@ impl CostFunction for Problem<'_> {
     type Output = f64;
 
     fn cost(&self, point: &Self::Param) -> Result<f64, argmin::core::Error> {
-        Ok(self.look(point).loss)
+        let loss = self.look(point).loss;
+        // A line search would look for a better point for ever.
+        if loss.is_finite() && !self.cancel.is_cancelled() { Ok(loss) } else { Err(argmin::core::Error::msg("the loss is no number")) }
     }
 }
 
@@ -132,13 +135,24 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 pub(super) fn fit(matrix: &Matrix, labels: &Labels, judge: &[bool], control: Control<'_>) -> Result<Linear> {
+    // Penalties and tolerances mean something only on one scale.
+    let (standard, (mean, deviation)) = labels.standardised();
+    let labels = &standard;
     let (held_back, train): (Vec<usize>, Vec<usize>) = (0..matrix.rows()).partition(|row| judge[*row]);
     let start = vec![0.0; labels.outputs() * (matrix.width + 1)];
     let mut best = (f64::INFINITY, PENALTIES[0], start.clone());
     let mut point = start;
     for penalty in PENALTIES.into_iter().filter(|_| !held_back.is_empty()) {
         point = minimise(matrix, labels, &train, penalty, point, control)?;
-        let judged = Problem { matrix, labels, rows: &held_back, total: total(labels, &held_back), penalty: 0.0, last: Mutex::default() };
+        let judged = Problem {
+            matrix,
+            labels,
+            rows: &held_back,
+            total: total(labels, &held_back),
+            penalty: 0.0,
+            cancel: control.cancel,
+            last: Mutex::default(),
+        };
         let loss = judged.look_anew(&point).0;
         (control.progress)("linear", Some(loss));
         if loss < best.0 {
@@ -148,8 +162,10 @@ pub(super) fn fit(matrix: &Matrix, labels: &Labels, judge: &[bool], control: Con
     let all: Vec<usize> = (0..matrix.rows()).collect();
     let point = minimise(matrix, labels, &all, best.1, best.2, control)?;
     let (weights, biases) = point.split_at(labels.outputs() * matrix.width);
-    let narrow = |values: &[f64]| values.iter().map(|value| *value as f32).collect();
-    Ok(Linear { width: matrix.width, weights: narrow(weights), biases: narrow(biases) })
+    let (mean, deviation) = (f64::from(mean), f64::from(deviation));
+    let weights = weights.iter().map(|weight| (weight * deviation) as f32).collect();
+    let biases = biases.iter().map(|bias| (bias * deviation + mean) as f32).collect();
+    Ok(Linear { width: matrix.width, weights, biases })
 }
 
 fn total(labels: &Labels, rows: &[usize]) -> f64 {
@@ -158,13 +174,16 @@ fn total(labels: &Labels, rows: &[usize]) -> f64 {
 
 fn minimise(matrix: &Matrix, labels: &Labels, rows: &[usize], penalty: f64, start: Vec<f64>, control: Control<'_>) -> Result<Vec<f64>> {
     control.check()?;
-    let problem = Problem { matrix, labels, rows, total: total(labels, rows), penalty, last: Mutex::default() };
+    let problem = Problem { matrix, labels, rows, total: total(labels, rows), penalty, cancel: control.cancel, last: Mutex::default() };
     let failed = |error: argmin::core::Error| Error::new(Kind::Model, format!("the linear model cannot be fitted: {error}"));
     let solver = LBFGS::new(MoreThuenteLineSearch::new(), MEMORY)
         .with_tolerance_grad(GRADIENT_TOLERANCE)
         .and_then(|solver| solver.with_tolerance_cost(COST_TOLERANCE))
         .map_err(failed)?;
-    let done = Executor::new(problem, solver).configure(|state| state.param(start).max_iters(MOST_STEPS)).run().map_err(failed)?;
+    let done = Executor::new(problem, solver).configure(|state| state.param(start).max_iters(MOST_STEPS)).run();
+    // A cancelled search ends in an error of its own.
+    control.check()?;
+    let done = done.map_err(failed)?;
     done.state.get_best_param().cloned().ok_or_else(|| Error::new(Kind::Model, "the linear model cannot be fitted"))
 }
 
@@ -175,12 +194,23 @@ impl Linear {
             let values = matrix.row(row);
             (0..outputs).map(move |output| dot(values, &self.weights[output * self.width..(output + 1) * self.width]) + self.biases[output])
         };
-        Matrix { width: outputs, values: (0..matrix.rows()).flat_map(row).collect() }
+        Matrix { rows: matrix.rows(), width: outputs, values: (0..matrix.rows()).flat_map(row).collect() }
     }
 
     pub(super) fn write(&self, graph: &mut GraphBuilder, features: &str) -> String {
         let weights = graph.floats(&[self.biases.len(), self.width], &self.weights);
         let biases = graph.floats(&[self.biases.len()], &self.biases);
         graph.node("Gemm", &[features, &weights, &biases], vec![Attribute::integer("transB", 1)])
+    }
+}
+
+impl Linear {
+    /// The same predictions for columns that were divided by `scales`.
+    pub(super) fn unscaled(mut self, scales: &[f32]) -> Self {
+        let width = self.width.max(1);
+        self.weights
+            .chunks_exact_mut(width)
+            .for_each(|weights| weights.iter_mut().zip(scales).for_each(|(weight, scale)| *weight /= scale));
+        self
     }
 }

@@ -60,7 +60,7 @@ impl Labels {
         if self.classes.is_some() {
             return (self.clone(), (0.0, 1.0));
         }
-        let total: f64 = self.weights.iter().map(|weight| f64::from(*weight)).sum();
+        let total: f64 = self.weights.iter().map(|weight| f64::from(*weight)).sum::<f64>().max(f64::MIN_POSITIVE);
         let weighted = |value: &dyn Fn(f64) -> f64| {
             self.values.iter().zip(&self.weights).map(|(own, weight)| value(f64::from(*own)) * f64::from(*weight)).sum::<f64>() / total
         };
@@ -109,6 +109,36 @@ impl Head {
             Self::Mlp => Learner::Mlp(neural::fit(matrix, labels, judge, blocks, control)?),
             Self::Trees => Learner::Trees(Box::new(trees::fit(matrix, labels, judge, control)?)),
         })
+    }
+}
+
+impl Head {
+    /// The same over columns that are predictions, on whatever scale those are.
+    pub(crate) fn fit_stacked(
+        self,
+        matrix: &Matrix,
+        labels: &Labels,
+        judge: &[bool],
+        blocks: &[Block],
+        control: Control<'_>,
+    ) -> Result<Learner> {
+        if self != Self::Linear {
+            return self.fit(matrix, labels, judge, blocks, control);
+        }
+        let rows = matrix.rows().max(1) as f64;
+        let mean = |column: usize| (0..matrix.rows()).map(|row| f64::from(matrix.row(row)[column])).sum::<f64>() / rows;
+        let scale = |column: usize| {
+            let mean = mean(column);
+            let variance = (0..matrix.rows()).map(|row| (f64::from(matrix.row(row)[column]) - mean).powi(2)).sum::<f64>() / rows;
+            if variance > 0.0 { variance.sqrt() as f32 } else { 1.0 }
+        };
+        let scales: Vec<f32> = (0..matrix.width).map(scale).collect();
+        let mut scaled = matrix.clone();
+        scaled
+            .values
+            .chunks_exact_mut(matrix.width.max(1))
+            .for_each(|row| row.iter_mut().zip(&scales).for_each(|(value, scale)| *value /= scale));
+        Ok(Learner::Linear(linear::fit(&scaled, labels, judge, control)?.unscaled(&scales)))
     }
 }
 

@@ -228,7 +228,7 @@ impl Neural {
     pub(super) fn predict(&self, matrix: &Matrix) -> Matrix {
         let all: Vec<usize> = (0..matrix.rows()).collect();
         let values = all.chunks(BATCH * 8).flat_map(|rows| self.pass(matrix, rows, None).raw.as_slice().to_vec()).collect();
-        Matrix { width: self.last.biases.len(), values }
+        Matrix { rows: matrix.rows(), width: self.last.biases.len(), values }
     }
 
     pub(super) fn write(&self, graph: &mut GraphBuilder, features: &str) -> String {
@@ -350,7 +350,7 @@ mod tests {
         let values = (0..6 * 8)
             .map(|place| if place % 6 == 5 { (place / 6 % 2) as f32 } else { (random.next() % 100) as f32 / 50.0 - 1.0 })
             .collect();
-        let matrix = Matrix { width: 6, values };
+        let matrix = Matrix { rows: 8, width: 6, values };
         let labels = Labels { values: (0..8).map(|row| (row % 3) as f32).collect(), weights: vec![1.0; 8], classes: Some(3) };
         let rows: Vec<usize> = (0..8).collect();
         let mut neural = Neural::new(&blocks, 3, &mut random);

@@ -72,6 +72,9 @@ fn parameters(labels: &Labels, seed: u64) -> Result<TrainingParams> {
 
 pub(super) fn fit(matrix: &Matrix, labels: &Labels, judge: &[bool], control: Control<'_>) -> Result<Trees> {
     control.check()?;
+    if matrix.width == 0 {
+        return Err(Error::new(Kind::Argument, "nothing to learn from: no category has enough rows").with_hint("at least 10 rows of one"));
+    }
     let parameters = parameters(labels, control.seed)?;
     let (held_back, train): (Vec<usize>, Vec<usize>) = (0..matrix.rows()).partition(|row| judge[*row]);
     let rounds = if held_back.is_empty() || train.is_empty() {
@@ -141,7 +144,7 @@ impl Ensemble {
 impl Trees {
     pub(super) fn predict(&self, matrix: &Matrix) -> Result<Matrix> {
         let margins = self.model.predict_margin_rows(&matrix.values, Iterations::Best).map_err(failed)?;
-        Ok(Matrix { width: self.model.n_outputs(), values: margins.into_vec() })
+        Ok(Matrix { rows: matrix.rows(), width: self.model.n_outputs(), values: margins.into_vec() })
     }
 
     /// `TreeEnsembleRegressor` of ai.onnx.ml 3. How many rows went through a node is written as its hit rate, which the

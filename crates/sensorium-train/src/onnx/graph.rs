@@ -7,6 +7,8 @@ use super::proto::{Attribute, Dimension, Graph, Model, Node, OperatorSet, Shape,
 /// Operator sets that the graphs are written for, by domain.
 const OPSETS: [(&str, i64); 2] = [("", 17), (ML, 3)];
 const ML: &str = "ai.onnx.ml";
+/// What names of values inside a graph begin with, so that no column is called so.
+const INTERNAL: &str = "sensorium/";
 /// The file format that goes with them.
 const IR_VERSION: i64 = 8;
 
@@ -107,7 +109,7 @@ impl GraphBuilder {
 
     fn name(&mut self) -> String {
         self.values += 1;
-        format!("v{}", self.values)
+        format!("{INTERNAL}v{}", self.values)
     }
 
     /// Numbers that are part of the graph.
@@ -121,7 +123,7 @@ impl GraphBuilder {
     }
 
     fn constant(&mut self, dims: &[usize], element: Element, raw: Vec<u8>) -> String {
-        let name = format!("c{}", self.graph.initializers.len());
+        let name = format!("{INTERNAL}c{}", self.graph.initializers.len());
         let dims = dims.iter().map(|size| *size as i64).collect();
         self.graph.initializers.push(Tensor { dims, data_type: element as i32, name: name.clone(), raw });
         name
