@@ -16,10 +16,6 @@ pub(crate) struct Matrix {
 }
 
 impl Matrix {
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
-    }
-
     pub(crate) fn row(&self, row: usize) -> &[f32] {
         &self.values[row * self.width..(row + 1) * self.width]
     }
@@ -27,7 +23,7 @@ impl Matrix {
     /// Both side by side.
     pub(crate) fn beside(&self, other: &Self) -> Self {
         let width = self.width + other.width;
-        let rows = self.rows().max(other.rows());
+        let rows = self.rows.max(other.rows);
         let mut values = Vec::with_capacity(rows * width);
         for row in 0..rows {
             values.extend_from_slice(self.row(row));

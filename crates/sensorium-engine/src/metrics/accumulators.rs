@@ -1,5 +1,7 @@
 //! The states of metrics as DataFusion drives them.
 
+use std::fmt::Debug;
+
 use arrow::array::{Array, ArrayRef};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::Accumulator;
@@ -10,44 +12,36 @@ use super::options::Options;
 use super::ranking::Ranking;
 use super::sums::{Row, Sums};
 
-/// A metric of scores in their order.
+/// What rows become: something that can be added up, taken from, and sent on.
+pub(super) trait Keep: Debug + Send + Sync {
+    /// Adds the rows of the columns of `call`, or with `sign` -1 takes them away.
+    fn add(&mut self, call: &Call, values: &[ArrayRef], sign: f64) -> Result<()>;
+    fn merge(&mut self, states: &[ArrayRef]) -> Result<()>;
+    fn state(&mut self) -> Result<Vec<ScalarValue>>;
+    fn figure(&mut self, options: &Options) -> Result<ScalarValue>;
+    fn bytes(&self) -> usize;
+}
+
+/// The call of a metric.
 #[derive(Debug)]
-pub(super) struct Ranked {
-    function: &'static str,
-    columns: usize,
-    ranking: Ranking,
-    figure: fn(&mut Ranking, &Options) -> Result<ScalarValue>,
-    options: Options,
+pub(super) struct Call {
+    pub(super) function: &'static str,
+    /// How many of its arguments are columns; options stand behind them.
+    pub(super) columns: usize,
+    pub(super) options: Options,
 }
 
-impl Ranked {
-    pub(super) fn new(
-        function: &'static str,
-        columns: usize,
-        ranking: Ranking,
-        figure: fn(&mut Ranking, &Options) -> Result<ScalarValue>,
-        options: Options,
-    ) -> Self {
-        Self { function, columns, ranking, figure, options }
-    }
+/// A call with what it has kept so far.
+#[derive(Debug)]
+pub(super) struct Kept<K>(pub(super) Call, pub(super) K);
 
-    fn add(&mut self, values: &[ArrayRef], sign: f64) -> Result<()> {
-        let ranking = &mut self.ranking;
-        each_row(self.function, &values[..self.columns], Label::Binary, |row| {
-            ranking.add(Row { weight: sign * row.weight, ..row });
-            Ok(())
-        })?;
-        self.ranking.check_bytes()
-    }
-}
-
-impl Accumulator for Ranked {
+impl<K: Keep + 'static> Accumulator for Kept<K> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.add(values, 1.0)
+        self.1.add(&self.0, &values[..self.0.columns], 1.0)
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.add(values, -1.0)
+        self.1.add(&self.0, &values[..self.0.columns], -1.0)
     }
 
     fn supports_retract_batch(&self) -> bool {
@@ -55,6 +49,40 @@ impl Accumulator for Ranked {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.1.merge(states)
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        self.1.state()
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        self.1.figure(&self.0.options)
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.1.bytes()
+    }
+}
+
+/// Scores in their order.
+#[derive(Debug)]
+pub(super) struct Ranked {
+    pub(super) ranking: Ranking,
+    pub(super) figure: fn(&mut Ranking, &Options) -> Result<ScalarValue>,
+}
+
+impl Keep for Ranked {
+    fn add(&mut self, call: &Call, values: &[ArrayRef], sign: f64) -> Result<()> {
+        let ranking = &mut self.ranking;
+        each_row(call.function, values, Label::Binary, |row| {
+            ranking.add(Row { weight: sign * row.weight, ..row });
+            Ok(())
+        })?;
+        self.ranking.check_bytes()
+    }
+
+    fn merge(&mut self, states: &[ArrayRef]) -> Result<()> {
         self.ranking.merge(states)
     }
 
@@ -62,48 +90,31 @@ impl Accumulator for Ranked {
         self.ranking.state()
     }
 
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        (self.figure)(&mut self.ranking, &self.options)
+    fn figure(&mut self, options: &Options) -> Result<ScalarValue> {
+        (self.figure)(&mut self.ranking, options)
     }
 
-    fn size(&self) -> usize {
-        size_of_val(self) + self.ranking.bytes()
+    fn bytes(&self) -> usize {
+        self.ranking.bytes()
     }
 }
 
-/// A metric of sums.
+/// Sums of something about each row.
 #[derive(Debug)]
 pub(super) struct Summed {
-    pub(super) function: &'static str,
-    pub(super) columns: usize,
     pub(super) label: Label,
     pub(super) sums: Sums,
     pub(super) add: fn(&mut Sums, Row, &Options) -> Result<()>,
     pub(super) figure: fn(&Sums, &Options) -> Result<ScalarValue>,
-    pub(super) options: Options,
 }
 
-impl Summed {
-    fn add(&mut self, values: &[ArrayRef], sign: f64) -> Result<()> {
-        let (sums, add, options) = (&mut self.sums, self.add, &self.options);
-        each_row(self.function, &values[..self.columns], self.label, |row| add(sums, Row { weight: sign * row.weight, ..row }, options))
-    }
-}
-
-impl Accumulator for Summed {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.add(values, 1.0)
+impl Keep for Summed {
+    fn add(&mut self, call: &Call, values: &[ArrayRef], sign: f64) -> Result<()> {
+        let (sums, add) = (&mut self.sums, self.add);
+        each_row(call.function, values, self.label, |row| add(sums, Row { weight: sign * row.weight, ..row }, &call.options))
     }
 
-    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.add(values, -1.0)
-    }
-
-    fn supports_retract_batch(&self) -> bool {
-        true
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+    fn merge(&mut self, states: &[ArrayRef]) -> Result<()> {
         self.sums.merge(states);
         Ok(())
     }
@@ -112,64 +123,35 @@ impl Accumulator for Summed {
         self.sums.state()
     }
 
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        (self.figure)(&self.sums, &self.options)
+    fn figure(&mut self, options: &Options) -> Result<ScalarValue> {
+        (self.figure)(&self.sums, options)
     }
 
-    fn size(&self) -> usize {
-        size_of_val(self) + self.sums.bytes()
+    fn bytes(&self) -> usize {
+        self.sums.bytes()
     }
 }
 
-/// A metric of how often each prediction met each label.
+/// How often each prediction met each label.
 #[derive(Debug)]
 pub(super) struct Counted {
-    function: &'static str,
-    columns: usize,
-    contingency: Contingency,
-    figure: fn(&Contingency, &Options) -> Result<ScalarValue>,
-    options: Options,
+    pub(super) contingency: Contingency,
+    pub(super) figure: fn(&Contingency, &Options) -> Result<ScalarValue>,
     /// The first column is a value and the second says of which sample, instead of a prediction and a label.
-    is_spread: bool,
+    pub(super) is_spread: bool,
 }
 
-impl Counted {
-    pub(super) fn new(
-        function: &'static str,
-        columns: usize,
-        contingency: Contingency,
-        figure: fn(&Contingency, &Options) -> Result<ScalarValue>,
-        options: Options,
-        is_spread: bool,
-    ) -> Self {
-        Self { function, columns, contingency, figure, options, is_spread }
-    }
-
-    fn add(&mut self, values: &[ArrayRef], sign: f64) -> Result<()> {
-        let values = &values[..self.columns];
-        let weights = row_weights(self.function, values.get(2), values[0].len())?;
+impl Keep for Counted {
+    fn add(&mut self, call: &Call, values: &[ArrayRef], sign: f64) -> Result<()> {
+        let weights = row_weights(call.function, values.get(2), values[0].len())?;
         if self.is_spread {
             return self.contingency.add_spread(&values[0], &values[1], &weights, sign);
         }
-        let (predicted, labels) = classes(self.function, &values[0], &values[1])?;
+        let (predicted, labels) = classes(call.function, &values[0], &values[1])?;
         self.contingency.add_rows(&predicted, &labels, &weights, sign)
     }
-}
 
-impl Accumulator for Counted {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.add(values, 1.0)
-    }
-
-    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.add(values, -1.0)
-    }
-
-    fn supports_retract_batch(&self) -> bool {
-        true
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+    fn merge(&mut self, states: &[ArrayRef]) -> Result<()> {
         self.contingency.merge(states)
     }
 
@@ -177,11 +159,11 @@ impl Accumulator for Counted {
         self.contingency.state()
     }
 
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        (self.figure)(&self.contingency, &self.options)
+    fn figure(&mut self, options: &Options) -> Result<ScalarValue> {
+        (self.figure)(&self.contingency, options)
     }
 
-    fn size(&self) -> usize {
-        size_of_val(self) + self.contingency.bytes()
+    fn bytes(&self) -> usize {
+        self.contingency.bytes()
     }
 }

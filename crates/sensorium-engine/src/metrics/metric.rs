@@ -9,7 +9,7 @@ use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, Signature, Volatility};
 
-use super::accumulators::{Counted, Ranked, Summed};
+use super::accumulators::{Call, Counted, Kept, Ranked, Summed};
 use super::arguments::{Label, is_binary, is_number};
 use super::contingency::Contingency;
 use super::options::{Options, Parameter};
@@ -127,19 +127,22 @@ impl Metric {
         }
         let options = self.options(args)?;
         let columns = args.expr_fields.iter().filter(|field| !is_options(field) || self.parameters.is_empty()).count();
+        let call = Call { function: self.name, columns, options };
         let ranking = || Ranking::new(self.name, self.max_bytes);
         let contingency = || Contingency::new(self.name, self.max_bytes);
         Ok(match self.state {
-            State::Ranked { figure } => Box::new(Ranked::new(self.name, columns, ranking(), figure, options)),
-            State::Spread { ranked, .. } if !self.is_named(args.expr_fields[0].data_type()) => {
-                Box::new(Ranked::new(self.name, columns, ranking(), ranked, options))
+            State::Ranked { figure } => Box::new(Kept(call, Ranked { ranking: ranking(), figure })),
+            State::Spread { ranked: figure, .. } if !self.is_named(args.expr_fields[0].data_type()) => {
+                Box::new(Kept(call, Ranked { ranking: ranking(), figure }))
             }
-            State::Spread { named: Some(figure), .. } => Box::new(Counted::new(self.name, columns, contingency(), figure, options, true)),
+            State::Spread { named: Some(figure), .. } => {
+                Box::new(Kept(call, Counted { contingency: contingency(), figure, is_spread: true }))
+            }
             State::Spread { .. } => return plan_err!("{} takes numbers", self.name),
-            State::Counted { figure } => Box::new(Counted::new(self.name, columns, contingency(), figure, options, false)),
+            State::Counted { figure } => Box::new(Kept(call, Counted { contingency: contingency(), figure, is_spread: false })),
             State::Summed { label, width, add, figure } => {
-                let sums = Sums::new(width(&options));
-                Box::new(Summed { function: self.name, columns, label, sums, add, figure, options })
+                let sums = Sums::new(width(&call.options));
+                Box::new(Kept(call, Summed { label, sums, add, figure }))
             }
         })
     }

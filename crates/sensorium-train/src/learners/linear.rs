@@ -138,7 +138,7 @@ pub(super) fn fit(matrix: &Matrix, labels: &Labels, judge: &[bool], control: Con
     // Penalties and tolerances mean something only on one scale.
     let (standard, (mean, deviation)) = labels.standardised();
     let labels = &standard;
-    let (held_back, train): (Vec<usize>, Vec<usize>) = (0..matrix.rows()).partition(|row| judge[*row]);
+    let (held_back, train): (Vec<usize>, Vec<usize>) = (0..matrix.rows).partition(|row| judge[*row]);
     let start = vec![0.0; labels.outputs() * (matrix.width + 1)];
     let mut best = (f64::INFINITY, PENALTIES[0], start.clone());
     let mut point = start;
@@ -159,7 +159,7 @@ pub(super) fn fit(matrix: &Matrix, labels: &Labels, judge: &[bool], control: Con
             best = (loss, penalty, point.clone());
         }
     }
-    let all: Vec<usize> = (0..matrix.rows()).collect();
+    let all: Vec<usize> = (0..matrix.rows).collect();
     let point = minimise(matrix, labels, &all, best.1, best.2, control)?;
     let (weights, biases) = point.split_at(labels.outputs() * matrix.width);
     let (mean, deviation) = (f64::from(mean), f64::from(deviation));
@@ -194,7 +194,7 @@ impl Linear {
             let values = matrix.row(row);
             (0..outputs).map(move |output| dot(values, &self.weights[output * self.width..(output + 1) * self.width]) + self.biases[output])
         };
-        Matrix { rows: matrix.rows(), width: outputs, values: (0..matrix.rows()).flat_map(row).collect() }
+        Matrix { rows: matrix.rows, width: outputs, values: (0..matrix.rows).flat_map(row).collect() }
     }
 
     pub(super) fn write(&self, graph: &mut GraphBuilder, features: &str) -> String {

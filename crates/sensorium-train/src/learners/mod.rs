@@ -125,11 +125,11 @@ impl Head {
         if self != Self::Linear {
             return self.fit(matrix, labels, judge, blocks, control);
         }
-        let rows = matrix.rows().max(1) as f64;
-        let mean = |column: usize| (0..matrix.rows()).map(|row| f64::from(matrix.row(row)[column])).sum::<f64>() / rows;
+        let rows = matrix.rows.max(1) as f64;
+        let mean = |column: usize| (0..matrix.rows).map(|row| f64::from(matrix.row(row)[column])).sum::<f64>() / rows;
         let scale = |column: usize| {
             let mean = mean(column);
-            let variance = (0..matrix.rows()).map(|row| (f64::from(matrix.row(row)[column]) - mean).powi(2)).sum::<f64>() / rows;
+            let variance = (0..matrix.rows).map(|row| (f64::from(matrix.row(row)[column]) - mean).powi(2)).sum::<f64>() / rows;
             if variance > 0.0 { variance.sqrt() as f32 } else { 1.0 }
         };
         let scales: Vec<f32> = (0..matrix.width).map(scale).collect();

@@ -226,9 +226,9 @@ impl Neural {
     }
 
     pub(super) fn predict(&self, matrix: &Matrix) -> Matrix {
-        let all: Vec<usize> = (0..matrix.rows()).collect();
+        let all: Vec<usize> = (0..matrix.rows).collect();
         let values = all.chunks(BATCH * 8).flat_map(|rows| self.pass(matrix, rows, None).raw.as_slice().to_vec()).collect();
-        Matrix { rows: matrix.rows(), width: self.last.biases.len(), values }
+        Matrix { rows: matrix.rows, width: self.last.biases.len(), values }
     }
 
     pub(super) fn write(&self, graph: &mut GraphBuilder, features: &str) -> String {
@@ -283,8 +283,8 @@ fn deltas(raw: &DMatrix<f32>, labels: &Labels, rows: &[usize]) -> (DMatrix<f32>,
 
 pub(super) fn fit(matrix: &Matrix, labels: &Labels, judge: &[bool], blocks: &[Block], control: Control<'_>) -> Result<Neural> {
     let (labels, unscale) = labels.standardised();
-    let (held_back, train): (Vec<usize>, Vec<usize>) = (0..matrix.rows()).partition(|row| judge[*row]);
-    let all: Vec<usize> = (0..matrix.rows()).collect();
+    let (held_back, train): (Vec<usize>, Vec<usize>) = (0..matrix.rows).partition(|row| judge[*row]);
+    let all: Vec<usize> = (0..matrix.rows).collect();
     let epochs = if held_back.is_empty() || train.is_empty() {
         EPOCHS
     } else {

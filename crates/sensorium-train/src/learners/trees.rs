@@ -76,7 +76,7 @@ pub(super) fn fit(matrix: &Matrix, labels: &Labels, judge: &[bool], control: Con
         return Err(Error::new(Kind::Argument, "nothing to learn from: no category has enough rows").with_hint("at least 10 rows of one"));
     }
     let parameters = parameters(labels, control.seed)?;
-    let (held_back, train): (Vec<usize>, Vec<usize>) = (0..matrix.rows()).partition(|row| judge[*row]);
+    let (held_back, train): (Vec<usize>, Vec<usize>) = (0..matrix.rows).partition(|row| judge[*row]);
     let rounds = if held_back.is_empty() || train.is_empty() {
         ROUNDS
     } else {
@@ -92,7 +92,7 @@ pub(super) fn fit(matrix: &Matrix, labels: &Labels, judge: &[bool], control: Con
         done.model.best_iteration().map_or(ROUNDS, |best| best + 1)
     };
     control.check()?;
-    let all: Vec<usize> = (0..matrix.rows()).collect();
+    let all: Vec<usize> = (0..matrix.rows).collect();
     let all = data(matrix, labels, &all)?;
     let done = Trainer::new(&parameters, &all, rounds).on_round(|_| go_on(control)).train().map_err(failed)?;
     control.check()?;
@@ -144,7 +144,7 @@ impl Ensemble {
 impl Trees {
     pub(super) fn predict(&self, matrix: &Matrix) -> Result<Matrix> {
         let margins = self.model.predict_margin_rows(&matrix.values, Iterations::Best).map_err(failed)?;
-        Ok(Matrix { rows: matrix.rows(), width: self.model.n_outputs(), values: margins.into_vec() })
+        Ok(Matrix { rows: matrix.rows, width: self.model.n_outputs(), values: margins.into_vec() })
     }
 
     /// `TreeEnsembleRegressor` of ai.onnx.ml 3. How many rows went through a node is written as its hit rate, which the
