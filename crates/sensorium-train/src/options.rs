@@ -11,7 +11,8 @@ pub enum Fusion {
     Early,
     /// One head for each modality; their predictions are weighed by another one.
     Late,
-    /// Predictions of each modality and the tabular features side by side, one head over all.
+    /// Predictions of each modality and the tabular features side by side, one head over all; with a network, gated projections of each
+    /// modality that meet in its hidden layer.
     Hybrid,
 }
 
