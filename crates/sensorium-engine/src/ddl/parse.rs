@@ -8,8 +8,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use sensorium_inference::CreateMode;
 
 use super::create::{OptionValue, Options};
-use super::statement::Statement;
-use crate::train::Training;
+use super::statement::{Statement, Training};
 
 type Parsed<T> = Result<T, ParserError>;
 

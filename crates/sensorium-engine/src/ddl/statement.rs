@@ -13,7 +13,15 @@ use super::export::export;
 use crate::engine::Engine;
 use crate::errors::to_datafusion;
 use crate::functions::models_batch;
-use crate::train::Training;
+
+/// A model that is to be fitted to the rows of a query.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Training {
+    pub(crate) name: String,
+    pub(crate) mode: CreateMode,
+    pub(crate) options: Options,
+    pub(crate) query: String,
+}
 
 /// A statement about models.
 #[derive(Debug, Clone, PartialEq)]

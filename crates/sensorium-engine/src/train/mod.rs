@@ -21,20 +21,11 @@ pub(crate) use activity::Activity;
 use columns::{Column, Means, column_kinds};
 use options::Request;
 
-use crate::ddl::{OptionValue, status_lines};
+use crate::ddl::{Training, status_lines};
 use crate::engine::Engine;
 use crate::errors::to_datafusion;
 use crate::session::Session;
 use crate::settings::MmSettings;
-
-/// What is to be created.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Training {
-    pub(crate) name: String,
-    pub(crate) mode: CreateMode,
-    pub(crate) options: Vec<(String, OptionValue)>,
-    pub(crate) query: String,
-}
 
 /// Stops the fitting when the statement's future is dropped.
 struct StopOnDrop(Cancel);
