@@ -1,6 +1,7 @@
 //! Answers beside those of other software on the same files; `tests/reference` made the fixtures.
 
 mod conse;
+mod explained;
 mod fused;
 mod in_context;
 mod joint;
@@ -31,6 +32,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("siglip", joint::siglip),
     ("siglip_of_unknown_scale", joint::unknown_scale),
     ("joint_models_that_are_refused", joint::refused),
+    ("explained_trees", explained::trees),
     ("fused_model_with_encoders_in_front", fused::with_encoders),
     ("gradient_boosting_pipeline", sklearn::gradient_boosting),
     ("gradient_boosting_pipeline_with_zipmap", sklearn::zipmap),

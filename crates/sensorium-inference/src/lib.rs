@@ -11,6 +11,7 @@ mod modality;
 mod nearest;
 mod onnx;
 mod package;
+mod random;
 mod runtime;
 mod vectors;
 
@@ -18,12 +19,14 @@ pub use catalog::{Catalog, CreateMode, ModelReference, ModelSummary, ModelVersio
 pub use error::{Error, Kind, Result};
 pub use execute::{
     Answer, Cancel, Count, Distinct, Failure, LabelSet, Limits, ModelProgress, Models, Request, Stats, Step, Values, Wanted, Windows,
-    batch_plan, input_accepts, on_workers, result_bytes, result_type, try_out, windows, zero_shot, zero_shot_type,
+    batch_plan, explanation_plan, input_accepts, on_workers, reasons, reasons_type, result_bytes, result_type, try_out, windows, zero_shot,
+    zero_shot_type,
 };
 pub use media::MediaAccess;
 pub use modality::{picture_to_tensor, sound_to_tensor};
 pub use nearest::nearest;
 pub use package::*;
+pub use random::Random;
 pub use runtime::{
     Device, GpuOptions, LIBRARY_FILE, ONNXRUNTIME_VERSION, RuntimeInfo, cache_dir, environment, initialise, library_cache_dir, runtime_info,
 };

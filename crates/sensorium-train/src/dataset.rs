@@ -54,6 +54,8 @@ pub(crate) struct Feature {
 pub struct Dataset {
     pub(crate) features: Vec<Feature>,
     pub(crate) target: Target,
+    /// Column of the label.
+    pub(crate) label: String,
     pub(crate) weights: Vec<f32>,
     /// Number of the group of each row.
     pub(crate) groups: Option<Vec<u32>>,
@@ -161,6 +163,7 @@ impl Builder {
     pub fn finish(self) -> Result<Dataset> {
         let (mut features, mut target, mut groups, mut times) = (Vec::new(), None, None, None);
         let mut weights = vec![1.0; self.rows];
+        let label = self.columns.iter().find(|(_, role, _)| *role == Role::Label).map(|(name, ..)| name.clone()).unwrap_or_default();
         for (name, role, growing) in self.columns {
             match (role, growing) {
                 (Role::Weight, Growing::Numbers(values)) => weights = check_weights(&name, values)?,
@@ -191,7 +194,7 @@ impl Builder {
         }
         let target = target.ok_or_else(|| wrong("no label"))?;
         debug_assert_eq!(self.is_regression, target.is_regression());
-        Ok(Dataset { features, target, weights, groups, times, rows: self.rows })
+        Ok(Dataset { features, target, label, weights, groups, times, rows: self.rows })
     }
 }
 

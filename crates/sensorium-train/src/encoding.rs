@@ -116,6 +116,11 @@ impl Encoding {
         }
     }
 
+    /// How many columns each feature has.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.parts.iter().map(|(feature, part)| (*feature, self.part_width(part)))
+    }
+
     /// Columns in all.
     pub(crate) fn width(&self) -> usize {
         self.parts.iter().map(|(_, part)| self.part_width(part)).sum()
@@ -310,6 +315,11 @@ pub(crate) fn numbers_name(dataset: &Dataset) -> String {
 /// Name of the graph's output.
 pub(crate) fn scores_name(dataset: &Dataset) -> String {
     free_name("scores".into(), dataset)
+}
+
+/// Name of the output of the graph that makes columns for trees.
+pub(crate) fn columns_name(dataset: &Dataset) -> String {
+    free_name("columns".into(), dataset)
 }
 
 /// Name of the graph input that says whether a feature is there.

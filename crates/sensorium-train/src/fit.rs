@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 
-use sensorium_inference::{Cancel, Error, Kind, Result};
+use sensorium_inference::{Cancel, ColumnsOf, Error, Kind, Random, Result, Training, TreeColumns};
 
 use crate::dataset::{Dataset, Values};
-use crate::encoding::{Block, Encoding, Inputs, Matrix, Sample, as_float, is_positive, scores_name, write_inputs};
+use crate::encoding::{Block, Encoding, Inputs, Matrix, Sample, as_float, columns_name, is_positive, scores_name, write_inputs};
 use crate::learners::{Control, Labels, Learner};
 use crate::onnx::GraphBuilder;
 use crate::options::{Fusion, Head, TrainOptions};
+use crate::package::COLUMNS;
+use crate::profile::training;
 use crate::score::{Score, score};
-use crate::split::{Fold, Random, folds};
+use crate::split::{Fold, folds};
 use crate::target::Target;
 
 /// Told of what is done and of the loss, where it is known.
@@ -22,6 +24,10 @@ pub struct Fitted {
     /// The graph as an ONNX file: inputs as `package` describes them, one output `scores` of shape `[rows, outputs]`.
     pub(crate) graph: Vec<u8>,
     pub(crate) optional: Vec<bool>,
+    /// What is written down of the rows.
+    pub(crate) training: Training,
+    /// The graph of the columns that trees look at, and whose they are, where trees make the prediction.
+    pub(crate) columns: Option<(Vec<u8>, TreeColumns)>,
     /// Where modalities meet.
     pub fusion: Fusion,
     /// What makes the prediction.
@@ -82,12 +88,16 @@ pub fn fit(dataset: &Dataset, options: &TrainOptions, cancel: &Cancel, progress:
     if parts.is_empty() {
         return Err(Error::new(Kind::Argument, "no rows can be held back: all are of one group or of one time"));
     }
-    let mut tried = Vec::new();
+    let mut tried: Vec<(Fusion, Head, Score)> = Vec::new();
+    let mut best = Vec::new();
     for (fusion, head) in task.candidates()? {
         progress(&format!("{} {}", fusion.name(), head.name()), None);
-        let score = task.judge(fusion, head, &parts)?;
+        let (score, raw) = task.judge(fusion, head, &parts)?;
         if score.loss.is_nan() {
             return Err(Error::new(Kind::Argument, "the rows that are held back have no weight").with_hint("give them one, or fewer folds"));
+        }
+        if tried.iter().all(|(.., other)| score.loss < other.loss) {
+            best = raw;
         }
         tried.push((fusion, head, score));
     }
@@ -96,8 +106,9 @@ pub fn fit(dataset: &Dataset, options: &TrainOptions, cancel: &Cancel, progress:
     progress(&format!("{} {} on all rows", fusion.name(), head.name()), Some(score.loss));
     let rows: Vec<u32> = (0..dataset.rows as u32).collect();
     let model = task.model(fusion, head, &rows)?;
-    let graph = task.write(&model);
-    Ok(Fitted { graph, optional: task.optional, fusion, head, score, tried })
+    let (graph, columns) = (task.write(&model), task.write_columns(&model));
+    let training = training(dataset, options.folds, &tried, &best);
+    Ok(Fitted { graph, optional: task.optional, training, columns, fusion, head, score, tried })
 }
 
 impl<'t> Task<'t> {
@@ -113,6 +124,7 @@ impl<'t> Task<'t> {
                 "columns",
             ));
         }
+        check_reasons(dataset, options)?;
         for feature in &dataset.features {
             check_feature(feature, options)?;
             check_leak(dataset, feature)?;
@@ -162,8 +174,8 @@ impl<'t> Task<'t> {
         Ok(all.filter(|(fusion, head)| !is_idle(*fusion, *head)).collect())
     }
 
-    /// Figures over rows that are held back in turn.
-    fn judge(&self, fusion: Fusion, head: Head, parts: &[Fold]) -> Result<Score> {
+    /// Figures over rows that are held back in turn, and what was predicted for them.
+    fn judge(&self, fusion: Fusion, head: Head, parts: &[Fold]) -> Result<(Score, Vec<f32>)> {
         let (mut rows, mut raw) = (Vec::new(), Vec::new());
         for part in parts {
             self.control.check()?;
@@ -172,7 +184,7 @@ impl<'t> Task<'t> {
             raw.extend(self.predict(&model, &samples)?.values);
             rows.extend_from_slice(&part.held_back);
         }
-        Ok(score(&self.dataset.target, &rows, &raw, &self.dataset.weights))
+        Ok((score(&self.dataset.target, &rows, &raw, &self.dataset.weights), raw))
     }
 
     fn model(&self, fusion: Fusion, head: Head, rows: &[u32]) -> Result<Model> {
@@ -383,6 +395,39 @@ impl<'t> Task<'t> {
         graph.finish("head")
     }
 
+    /// The graph of the columns that trees look at, where they make the prediction or, added to those of other modalities, a part of it.
+    fn write_columns(&self, model: &Model) -> Option<(Vec<u8>, TreeColumns)> {
+        let mut graph = GraphBuilder::default();
+        let inputs = write_inputs(&mut graph, self.dataset, &self.optional);
+        let own = |encoding: &Encoding| -> Vec<ColumnsOf> {
+            encoding.counts().map(|(feature, count)| ColumnsOf { input: self.dataset.features[feature].name.clone(), count }).collect()
+        };
+        let (value, columns, weights) = match model {
+            Model::Joint(Base { encoding, learner: Learner::Trees(_) }) => (encoding.write(&mut graph, &inputs), own(encoding), Vec::new()),
+            Model::Stacked { bases, tabular, top: Learner::Trees(_) } => {
+                let mut columns: Vec<ColumnsOf> = tabular.iter().flat_map(&own).collect();
+                let mut values: Vec<String> = tabular.iter().map(|encoding| encoding.write(&mut graph, &inputs)).collect();
+                for (group, base) in bases {
+                    let raw = write_base(&mut graph, base, &inputs);
+                    values.push(self.write_masked(&mut graph, *group, raw, &inputs));
+                    let input = self.dataset.features[self.groups[*group].features[0]].name.clone();
+                    let count = self.dataset.target.outputs() + usize::from(self.can_be_absent(*group));
+                    columns.push(ColumnsOf { input, count });
+                }
+                (graph.concat(&values), columns, Vec::new())
+            }
+            // The trees' predictions are the first columns of the head over them.
+            Model::Stacked { bases, top: Learner::Linear(top), .. } => {
+                let (_, Base { encoding, .. }) = bases.first().filter(|(_, base)| matches!(base.learner, Learner::Trees(_)))?;
+                (encoding.write(&mut graph, &inputs), own(encoding), top.first_weights(self.dataset.target.outputs()))
+            }
+            Model::Joint(_) | Model::Stacked { .. } => return None,
+        };
+        let width = columns.iter().map(|columns| columns.count).sum();
+        graph.output(&value, &columns_name(self.dataset), width);
+        Some((graph.finish("columns"), TreeColumns { graph: COLUMNS.into(), columns, weights }))
+    }
+
     fn write_masked(&self, graph: &mut GraphBuilder, group: usize, raw: String, inputs: &Inputs) -> String {
         let present = self.groups[group].features.iter().find_map(|feature| inputs.features[*feature].present.as_ref());
         let Some(present) = present.filter(|_| self.can_be_absent(group)) else { return raw };
@@ -398,6 +443,24 @@ impl<'t> Task<'t> {
 fn write_base(graph: &mut GraphBuilder, base: &Base, inputs: &Inputs) -> String {
     let features = base.encoding.write(graph, inputs);
     base.learner.write(graph, &features)
+}
+
+fn check_reasons(dataset: &Dataset, options: &TrainOptions) -> Result<()> {
+    let names = || dataset.features.iter().map(|feature| feature.name.as_str());
+    if let Some(unknown) = options.reasons.keys().find(|name| names().all(|feature| feature != **name)) {
+        return Err(Error::new(Kind::Setting, format!("reasons: no such column: '{unknown}'")).with_nearest(unknown, names(), "columns"));
+    }
+    match (&options.adverse, &dataset.target) {
+        (Some(adverse), Target::Classes { names, .. }) if !names.contains(adverse) => Err(Error::new(
+            Kind::Setting,
+            format!("adverse: no such class: '{adverse}'"),
+        )
+        .with_nearest(adverse, names.iter().map(String::as_str), "classes")),
+        (Some(_), Target::Numbers(_)) => {
+            Err(Error::new(Kind::Setting, "adverse: a number has no classes").with_hint("leave the option out"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_feature(feature: &crate::dataset::Feature, options: &TrainOptions) -> Result<()> {

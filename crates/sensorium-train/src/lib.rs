@@ -10,6 +10,7 @@ mod learners;
 mod onnx;
 mod options;
 mod package;
+mod profile;
 mod score;
 mod split;
 mod target;

@@ -1,5 +1,6 @@
 //! What `OPTIONS` say about a training.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use sensorium_inference::{Error, Kind, Result};
@@ -77,6 +78,10 @@ pub struct TrainOptions {
     pub head: Option<Head>,
     /// Features that may be absent when the model is asked.
     pub optional: Vec<String>,
+    /// The class that people want reasons for.
+    pub adverse: Option<String>,
+    /// What is said of a feature that is among the reasons.
+    pub reasons: BTreeMap<String, String>,
     /// Whether each class counts as much as any other, however few rows it has.
     pub balanced: bool,
     /// Parts that rows are cut into for cross-validation.
@@ -87,6 +92,6 @@ pub struct TrainOptions {
 
 impl Default for TrainOptions {
     fn default() -> Self {
-        Self { fusion: None, head: None, optional: Vec::new(), balanced: false, folds: 5, seed: 0 }
+        Self { fusion: None, head: None, optional: Vec::new(), adverse: None, reasons: BTreeMap::new(), balanced: false, folds: 5, seed: 0 }
     }
 }

@@ -1,14 +1,16 @@
-//! A fitted model as a folder: `head.onnx`, `sensorium.toml`, and the encoders in folders of their own.
+//! A fitted model as a folder: `head.onnx`, `sensorium.toml`, the record of its training, the columns of its trees, and the encoders in
+//! folders of their own.
 
 use std::fs;
 use std::path::Path;
 
-use sensorium_inference::{Error, Kind, Manifest, Result, write_package};
+use sensorium_inference::{Error, Explanation, Kind, Manifest, Result, TRAINING_FILE, write_package};
 use serde::Serialize;
 
 use crate::dataset::{Dataset, Values};
 use crate::encoding::{numbers_name, present_name, scores_name};
 use crate::fit::Fitted;
+use crate::options::TrainOptions;
 use crate::target::Target;
 
 /// What turned a column of texts, pictures or sounds into vectors.
@@ -24,6 +26,8 @@ pub struct Encoder<'e> {
 
 /// Name of the head's file.
 const HEAD: &str = "head.onnx";
+/// Name of the file that makes the columns for trees.
+pub(crate) const COLUMNS: &str = "columns.onnx";
 /// What stands for a category that is not known.
 const NO_CATEGORY: &str = "";
 
@@ -45,22 +49,27 @@ struct Description {
     inputs: toml::Table,
     #[serde(skip_serializing_if = "toml::Table::is_empty")]
     encoders: toml::Table,
+    explain: Explanation,
 }
 
 /// Writes the model into an empty folder.
 ///
 /// # Errors
 /// When a file cannot be written.
-pub fn write(fitted: &Fitted, dataset: &Dataset, encoders: &[Encoder<'_>], folder: &Path) -> Result<()> {
+pub fn write(fitted: &Fitted, dataset: &Dataset, encoders: &[Encoder<'_>], options: &TrainOptions, folder: &Path) -> Result<()> {
     let failed = |error: std::io::Error| Error::new(Kind::Package, format!("cannot write the model to {}: {error}", folder.display()));
     for (place, encoder) in encoders.iter().enumerate() {
         write_package(encoder.manifest, encoder.folder, &folder.join(encoder_folder(place)))?;
     }
-    let text = toml::to_string(&describe(fitted, dataset, encoders)).map_err(|error| Error::new(Kind::Package, error.to_string()))?;
-    fs::write(folder.join(HEAD), &fitted.graph).and_then(|()| fs::write(folder.join("sensorium.toml"), text)).map_err(failed)
+    let text =
+        toml::to_string(&describe(fitted, dataset, encoders, options)).map_err(|error| Error::new(Kind::Package, error.to_string()))?;
+    let training = fitted.training.to_json()?;
+    let columns = fitted.columns.iter().map(|(graph, _)| (COLUMNS, graph.as_slice()));
+    let files = [(HEAD, fitted.graph.as_slice()), ("sensorium.toml", text.as_bytes()), (TRAINING_FILE, training.as_bytes())];
+    files.into_iter().chain(columns).try_for_each(|(file, content)| fs::write(folder.join(file), content)).map_err(failed)
 }
 
-fn describe(fitted: &Fitted, dataset: &Dataset, encoders: &[Encoder<'_>]) -> Description {
+fn describe(fitted: &Fitted, dataset: &Dataset, encoders: &[Encoder<'_>], options: &TrainOptions) -> Description {
     let (mut inputs, mut own_encoders) = (toml::Table::new(), toml::Table::new());
     let numbers = dataset.features.iter().filter(|feature| matches!(feature.values, Values::Numbers(_)));
     let numbers: Vec<toml::Value> = numbers.map(|feature| toml::Value::from(feature.name.clone())).collect();
@@ -93,7 +102,13 @@ fn describe(fitted: &Fitted, dataset: &Dataset, encoders: &[Encoder<'_>]) -> Des
         Target::Classes { names, .. } if names.len() == 2 => ("classification", Some(names.clone()), Some("sigmoid")),
         Target::Classes { names, .. } => ("classification", Some(names.clone()), Some("softmax")),
     };
-    Description { graph: HEAD, task, labels, activation, scores: scores_name(dataset), inputs, encoders: own_encoders }
+    let explain = Explanation {
+        training: TRAINING_FILE.into(),
+        adverse: options.adverse.clone(),
+        reasons: options.reasons.clone(),
+        trees: fitted.columns.as_ref().map(|(_, columns)| columns.clone()),
+    };
+    Description { graph: HEAD, task, labels, activation, scores: scores_name(dataset), inputs, encoders: own_encoders, explain }
 }
 
 fn table<'v>(entries: impl IntoIterator<Item = (&'v str, toml::Value)>) -> toml::Value {

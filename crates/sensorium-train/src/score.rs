@@ -40,6 +40,18 @@ pub(crate) fn score(target: &Target, rows: &[u32], raw: &[f32], weights: &[f32])
     }
 }
 
+/// What a raw prediction says in short: the probability of the second of two classes, that of the best of more, or the number.
+pub(crate) fn prediction(target: &Target, raw: &[f32]) -> f32 {
+    match (target, raw) {
+        (Target::Numbers(_), raw) => raw[0],
+        (_, [logit]) => 1.0 / (1.0 + (-logit).exp()),
+        (_, logits) => {
+            let top = logits.iter().copied().fold(f32::MIN, f32::max);
+            1.0 / logits.iter().map(|logit| (logit - top).exp()).sum::<f32>()
+        }
+    }
+}
+
 fn regression(values: &[f64], rows: &[u32], raw: &[f32], weights: &[f32]) -> Score {
     let each = || rows.iter().zip(raw).map(|(row, raw)| (values[*row as usize], f64::from(*raw), f64::from(weights[*row as usize])));
     let total: f64 = each().map(|(.., weight)| weight).sum();

@@ -13,6 +13,7 @@ use sensorium_inference::{Answer, Cancel, MediaAccess, ModelVersion, Request, St
 use super::arguments::bind;
 use super::classify::{LabelVectors, classify};
 use super::policy::{Policy, settle};
+use super::reasons::reasons;
 use crate::engine::Engine;
 use crate::errors::to_datafusion;
 use crate::settings::MmSettings;
@@ -91,6 +92,10 @@ pub(crate) enum Asked {
     Lines,
     /// The best of the labels that the call names, by their vectors.
     Classes,
+    /// How much each input has to do with the prediction.
+    Explanation,
+    /// The inputs that have most to do with it; the call says how many.
+    Reasons,
 }
 
 impl Asked {
@@ -99,6 +104,16 @@ impl Asked {
         match self {
             Self::Prediction | Self::Transcript | Self::Lines => Wanted::Prediction,
             Self::Embedding | Self::Classes => Wanted::Embedding,
+            Self::Explanation | Self::Reasons => Wanted::Explanation,
+        }
+    }
+
+    /// Parts what the model is given from what the function takes besides.
+    pub(crate) fn split<T>(self, arguments: &[T]) -> (&[T], &[T]) {
+        match self {
+            Self::Classes => arguments.split_at(arguments.len().min(1)),
+            Self::Reasons => arguments.split_at(arguments.len().saturating_sub(1)),
+            _ => (arguments, &[]),
         }
     }
 }
@@ -119,7 +134,10 @@ pub(crate) struct Arguments<'a> {
 pub(crate) fn evaluate(engine: &Engine, kind: Kind, bound: &Bound, arguments: &Arguments<'_>, settings: &MmSettings) -> Result<Values> {
     let answer = match kind.asked {
         Asked::Classes => classify(engine, kind, bound, arguments, settings)?,
-        Asked::Prediction | Asked::Embedding | Asked::Transcript | Asked::Lines => answer(engine, kind, bound, arguments, settings)?,
+        Asked::Reasons => reasons(engine, kind, bound, arguments, settings)?,
+        Asked::Prediction | Asked::Embedding | Asked::Transcript | Asked::Lines | Asked::Explanation => {
+            answer(engine, kind, bound, arguments, settings)?
+        }
     };
     settle(engine, kind.function, Some(&bound.version.pinned()), answer, kind.policy, settings, arguments.number)
 }

@@ -14,12 +14,16 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use sensorium_inference::{Cancel, Limits, ModelVersion, Stats, Values, Windows, batch_plan, result_bytes, result_type, windows};
+use sensorium_inference::{
+    Cancel, Limits, ModelVersion, Stats, Values, Wanted, Windows, batch_plan, explanation_plan, reasons_type, result_bytes, result_type,
+    windows,
+};
 
 use super::arguments::bind;
 use super::classify::classes_type;
 use super::evaluate::{Arguments, Asked, Bound, Kind, evaluate};
 use super::policy::{Policy, try_type};
+use super::reasons::check_count;
 use super::side::side_of;
 use super::task::task_type;
 use crate::engine::Engine;
@@ -134,7 +138,15 @@ impl ModelFunction {
 
     /// How the rows of the call are cut into batches.
     pub(crate) fn batch_plan(&self, limits: &Limits) -> String {
-        self.bound.as_ref().map_or_else(String::new, |bound| batch_plan(&bound.version.manifest, limits))
+        let plan = |bound: &Bound| {
+            let (manifest, batches) = (&bound.version.manifest, batch_plan(&bound.version.manifest, limits));
+            if self.kind.asked.wanted() == Wanted::Explanation {
+                format!("{batches}; a row: {}", explanation_plan(manifest))
+            } else {
+                batches
+            }
+        };
+        self.bound.as_ref().map_or_else(String::new, plan)
     }
 
     /// About what a row of a bound call's results takes in memory.
@@ -155,6 +167,15 @@ impl ModelFunction {
     /// Runs a bound call.
     pub(crate) fn evaluate_bound(&self, arguments: &Arguments<'_>, settings: &MmSettings) -> Result<Values> {
         evaluate(&self.engine, self.kind, &self.model(None, &[])?, arguments, settings)
+    }
+
+    /// Parts what the model is given from what the function takes besides.
+    pub(crate) fn split<T>(&self, arguments: &[T]) -> (Vec<T>, Vec<T>)
+    where
+        T: Clone,
+    {
+        let (inputs, rest) = self.kind.asked.split(arguments);
+        (inputs.to_vec(), rest.to_vec())
     }
 
     /// The part of `version` that a call with these arguments is of.
@@ -230,11 +251,14 @@ impl ScalarUDFImpl for ModelFunction {
         let value = match self.kind.asked {
             Asked::Classes => classes_type(&bound.whole, arguments),
             Asked::Transcript | Asked::Lines => task_type(&bound.whole, self.kind.asked),
-            Asked::Prediction | Asked::Embedding => result_type(manifest, self.kind.asked.wanted()),
+            Asked::Prediction | Asked::Embedding | Asked::Explanation => result_type(manifest, self.kind.asked.wanted()),
+            Asked::Reasons => check_count(arguments.last(), args.scalar_arguments.last().copied().flatten())
+                .and_then(|()| result_type(manifest, self.kind.asked.wanted()))
+                .map(|_| reasons_type()),
         };
         let value = value.map_err(to_datafusion)?;
-        // Labels are no input of the model.
-        let (arguments, labels) = if self.kind.asked == Asked::Classes { arguments.split_at(1) } else { (arguments, &[][..]) };
+        // Labels, and the number of reasons, are no input of the model.
+        let (arguments, labels) = self.kind.asked.split(arguments);
         // `t.*` has no type before its columns are known; the rule that writes them out checks them.
         let has_wildcard =
             arguments.iter().zip(&args.scalar_arguments[1..]).any(|(field, value)| field.data_type().is_null() && value.is_none());

@@ -8,6 +8,7 @@ mod classify;
 mod evaluate;
 mod function;
 mod policy;
+mod reasons;
 mod side;
 mod task;
 mod wildcard;

@@ -13,7 +13,7 @@ use super::evaluate::Asked;
 /// # Errors
 /// [`Kind::Argument`] where a value could belong to either side of a joint model.
 pub(super) fn side_of(version: Arc<ModelVersion>, asked: Asked, arguments: &[FieldRef]) -> Result<Arc<ModelVersion>> {
-    if version.manifest.joint.is_empty() || matches!(asked, Asked::Prediction | Asked::Transcript | Asked::Lines) {
+    if version.manifest.joint.is_empty() || !matches!(asked, Asked::Embedding | Asked::Classes) {
         return Ok(version);
     }
     let name = side_name(&version, asked, arguments)?;

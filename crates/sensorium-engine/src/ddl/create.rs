@@ -20,6 +20,7 @@ pub(crate) enum OptionValue {
     Number(String),
     Truth(bool),
     List(Vec<String>),
+    Map(Vec<(String, String)>),
 }
 
 pub(super) fn create(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::error::Result;
-use sensorium_inference::{Wanted, result_type, zero_shot_type};
+use sensorium_inference::{Wanted, explanation_plan, result_type, zero_shot_type};
 
 use crate::engine::Engine;
 use crate::errors::to_datafusion;
@@ -33,6 +33,11 @@ pub(super) fn describe(engine: &Engine, reference: &str) -> Result<RecordBatch> 
     }
     if let Some(matching) = &manifest.matching {
         facts.push(["output".into(), "mm_classify".into(), zero_shot_type().to_string(), matching.describe()]);
+    }
+    if let Some(explanation) = &manifest.explanation {
+        let data_type = result_type(manifest, Wanted::Explanation).map_err(to_datafusion)?;
+        let adverse = explanation.adverse.as_ref().map_or(String::new(), |class| format!(", of class '{class}'"));
+        facts.push(["output".into(), "mm_explain".into(), data_type.to_string(), format!("{}{adverse}", explanation_plan(manifest))]);
     }
     for (file, record) in &manifest.files {
         facts.push(["file".into(), file.clone(), format!("{} bytes", record.bytes), format!("sha256 {}", record.sha256)]);

@@ -173,6 +173,17 @@ fn value(parser: &mut Parser<'_>) -> Parsed<OptionValue> {
             parser.expect_token(&Token::RBracket)?;
             Ok(OptionValue::List(list))
         }
-        other => Err(ParserError::ParserError(format!("expected a string, a number, true, false or a list of strings, found `{other}`"))),
+        Token::LBrace => {
+            let pairs = parser.parse_comma_separated(|parser| {
+                let name = parser.parse_identifier()?.value;
+                parser.expect_token(&Token::Colon)?;
+                Ok((name, parser.parse_literal_string()?))
+            })?;
+            parser.expect_token(&Token::RBrace)?;
+            Ok(OptionValue::Map(pairs))
+        }
+        other => Err(ParserError::ParserError(format!(
+            "expected a string, a number, true, false, a list of strings or {{name: 'string'}}, found `{other}`"
+        ))),
     }
 }

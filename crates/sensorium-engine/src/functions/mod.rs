@@ -14,6 +14,7 @@ mod mm_csi;
 mod mm_ece;
 mod mm_embed;
 mod mm_errors;
+mod mm_explain;
 mod mm_f1;
 mod mm_fuse;
 mod mm_gini;
@@ -28,6 +29,7 @@ mod mm_predict;
 mod mm_predict_table;
 mod mm_psi;
 mod mm_r2;
+mod mm_reasons;
 mod mm_rmse;
 mod mm_roc;
 mod mm_search;
@@ -35,9 +37,11 @@ mod mm_similarity;
 mod mm_transcribe;
 mod mm_try_classify;
 mod mm_try_embed;
+mod mm_try_explain;
 mod mm_try_fuse;
 mod mm_try_ocr;
 mod mm_try_predict;
+mod mm_try_reasons;
 mod mm_try_similarity;
 mod mm_try_transcribe;
 mod table_call;
@@ -62,16 +66,20 @@ pub(crate) fn scalar_functions(engine: &Arc<Engine>) -> Vec<ScalarUDF> {
         mm_amount::function(),
         mm_classify::function(engine),
         mm_embed::function(engine),
+        mm_explain::function(engine),
         mm_fuse::function(engine),
         mm_ocr::function(engine),
         mm_predict::function(engine),
+        mm_reasons::function(engine),
         mm_similarity::function(engine),
         mm_transcribe::function(engine),
         mm_try_classify::function(engine),
         mm_try_embed::function(engine),
+        mm_try_explain::function(engine),
         mm_try_fuse::function(engine),
         mm_try_ocr::function(engine),
         mm_try_predict::function(engine),
+        mm_try_reasons::function(engine),
         mm_try_similarity::function(engine),
         mm_try_transcribe::function(engine),
     ]

@@ -137,7 +137,7 @@ fn create(
     let owned: Vec<_> = encoders.iter().map(own).collect();
     let given: Vec<Encoder<'_>> =
         owned.iter().map(|(column, manifest, folder)| Encoder { column: column.clone(), manifest, folder }).collect();
-    write(&fitted, dataset, &given, folder.path())?;
+    write(&fitted, dataset, &given, options, folder.path())?;
     let draft = import(folder.path(), &ImportOptions::default())?;
     try_out(&draft)?;
     if cancel.is_cancelled() {

@@ -21,7 +21,7 @@ pub(super) struct Request {
 }
 
 /// All options, for messages.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 20] = [
     "label",
     "task",
     "text",
@@ -34,6 +34,8 @@ const NAMES: [&str; 18] = [
     "fusion",
     "head",
     "optional",
+    "adverse",
+    "reasons",
     "group",
     "time",
     "weight",
@@ -83,6 +85,8 @@ impl Request {
             ("fusion", OptionValue::Text(fusion)) => self.options.fusion = unless_auto(&fusion)?,
             ("head", OptionValue::Text(head)) => self.options.head = unless_auto(&head)?,
             ("optional", value) => self.options.optional = names(name, value)?,
+            ("adverse", OptionValue::Text(class)) => self.options.adverse = Some(class),
+            ("reasons", OptionValue::Map(reasons)) => self.options.reasons = reasons.into_iter().collect(),
             ("group", OptionValue::Text(column)) => self.group = Some(column),
             ("time", OptionValue::Text(column)) => self.time = Some(column),
             ("weight", OptionValue::Text(column)) => self.weight = Some(column),

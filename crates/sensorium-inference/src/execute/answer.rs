@@ -10,13 +10,16 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields};
 
+use super::explain;
 use super::ocr::lines_type;
 use super::rows::run_of;
 use super::run::{Failure, Step};
 use super::speech::transcript_fields;
 use super::tensor::{Data, HostTensor};
+use super::used::{modalities_used, used_field};
 use super::voice_activity::voice_activity_fields;
 use crate::error::{Error, Kind, Result};
+use crate::modality::Column;
 use crate::package::{Activation, ClassNames, Element, Manifest, OutputRef, Prediction};
 
 /// Which of a model's results a call returns.
@@ -26,12 +29,15 @@ pub enum Wanted {
     Prediction,
     /// Its vector.
     Embedding,
+    /// How much each input has to do with the prediction.
+    Explanation,
 }
 
 impl Wanted {
     pub(super) fn references(self, manifest: &Manifest) -> Result<Vec<OutputRef>> {
         Ok(match (self, &manifest.prediction) {
             (Self::Embedding, _) => vec![embedding(manifest)?.clone()],
+            (Self::Explanation, _) => vec![explain::reference()],
             (_, Prediction::Classification { scores, label, .. }) => [scores].into_iter().chain(label).cloned().collect(),
             (_, Prediction::Regression { value }) => vec![value.clone()],
             (_, Prediction::Outputs { fields }) => fields.iter().map(|(_, reference)| reference.clone()).collect(),
@@ -54,8 +60,12 @@ fn embedding(manifest: &Manifest) -> Result<&OutputRef> {
 /// [`Kind::Argument`] when the model has no such result, [`Kind::Package`] when its width is not known.
 pub fn result_type(manifest: &Manifest, wanted: Wanted) -> Result<DataType> {
     match (wanted, &manifest.prediction) {
+        (Wanted::Explanation, _) => explain::explanation_type(manifest),
         (Wanted::Embedding, _) => Ok(vector_type(DataType::Float32, width(manifest, embedding(manifest)?)?)),
-        (_, Prediction::Classification { classes, .. }) => Ok(DataType::Struct(class_fields(classes))),
+        (_, Prediction::Classification { classes, .. }) => {
+            let used = manifest.may_lack_modalities().then(|| Arc::new(used_field()));
+            Ok(DataType::Struct(class_fields(classes).iter().cloned().chain(used).collect()))
+        }
         (_, Prediction::Regression { value }) => Ok(arrow_type(manifest.port(value)?.element)),
         (_, Prediction::Transcript { .. }) => Ok(DataType::Struct(transcript_fields())),
         (_, Prediction::Lines { .. }) => Ok(lines_type()),
@@ -77,7 +87,9 @@ pub fn result_bytes(manifest: &Manifest, wanted: Wanted) -> Result<usize> {
             ClassNames::Integers(_) => size_of::<i64>(),
             ClassNames::Strings(names) => size_of::<i32>() + names.iter().map(String::len).sum::<usize>() / names.len().max(1),
         };
-        return Ok((classes.len() + 1) * (key + size_of::<f32>()));
+        let used =
+            if manifest.may_lack_modalities() { manifest.modalities().iter().map(|name| name.len() + size_of::<i32>()).sum() } else { 0 };
+        return Ok((classes.len() + 1) * (key + size_of::<f32>()) + used);
     }
     Ok(value_bytes(&result_type(manifest, wanted)?))
 }
@@ -166,6 +178,7 @@ pub(super) struct Collector {
 impl Collector {
     pub(super) fn new(manifest: &Manifest, reference: &OutputRef, rows: usize) -> Result<Self> {
         let width = match &manifest.prediction {
+            _ if *reference == explain::reference() => Some(explain::width(manifest)),
             // The number of classes is known also where the graph leaves the width open.
             Prediction::Classification { scores, label, .. } if scores == reference || label.as_ref() == Some(reference) => None,
             _ => Some(width(manifest, reference)?),
@@ -249,6 +262,13 @@ impl Collector {
         }
     }
 
+    fn doubles(self) -> Vec<f64> {
+        match self.data {
+            Some(Data::Float64(values)) => values,
+            _ => Vec::new(),
+        }
+    }
+
     fn into_array(self, data_type: &DataType, nulls: Option<&NullBuffer>) -> Result<ArrayRef> {
         let values: ArrayRef = match self.data {
             Some(Data::Float32(values)) => Arc::new(Float32Array::from(values)),
@@ -290,6 +310,7 @@ fn nest(values: ArrayRef, data_type: &DataType, nulls: Option<&NullBuffer>) -> R
 pub(super) fn assemble(
     manifest: &Manifest,
     wanted: Wanted,
+    columns: &HashMap<String, Column>,
     collectors: Vec<Collector>,
     active: &mut [bool],
     failures: &mut Vec<Failure>,
@@ -303,11 +324,15 @@ pub(super) fn assemble(
     let data_type = result_type(manifest, wanted)?;
     let mut collectors = collectors.into_iter();
     let mut next = || collectors.next().ok_or_else(|| Error::new(Kind::Package, "the model has no output"));
+    if wanted == Wanted::Explanation {
+        return explain::assemble(manifest, &next()?.doubles(), active);
+    }
     match (&data_type, &manifest.prediction) {
         (DataType::Struct(fields), Prediction::Classification { classes, activation, label, .. }) if wanted == Wanted::Prediction => {
             let scores = next()?;
             let labels = if label.is_some() { Some(next()?) } else { None };
-            classification(fields, classes, *activation, scores, labels, active, nulls)
+            let used = manifest.may_lack_modalities().then(|| modalities_used(manifest, columns, active));
+            classification(fields, classes, *activation, scores, labels, used, active, nulls)
         }
         (DataType::Struct(fields), _) if wanted == Wanted::Prediction => {
             let arrays = fields.iter().map(|field| next()?.into_array(field.data_type(), nulls.as_ref())).collect::<Result<Vec<_>>>()?;
@@ -317,12 +342,14 @@ pub(super) fn assemble(
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "the parts of one struct")]
 fn classification(
     fields: &Fields,
     classes: &ClassNames,
     activation: Activation,
     scores: Collector,
     labels: Option<Collector>,
+    used: Option<ArrayRef>,
     active: &[bool],
     nulls: Option<NullBuffer>,
 ) -> Result<ArrayRef> {
@@ -344,7 +371,8 @@ fn classification(
     let lengths = OffsetBuffer::from_lengths(active.iter().map(|active| if *active { count } else { 0 }));
     let map = MapArray::new(Arc::clone(entries), lengths, pairs, nulls.clone(), false);
     let score = Float32Array::new(score.into(), nulls.clone());
-    Ok(Arc::new(StructArray::new(fields.clone(), vec![label, Arc::new(score), Arc::new(map)], nulls)))
+    let columns = [label, Arc::new(score) as ArrayRef, Arc::new(map)].into_iter().chain(used).collect();
+    Ok(Arc::new(StructArray::new(fields.clone(), columns, nulls)))
 }
 
 fn names(classes: &ClassNames, indices: impl Iterator<Item = usize>, nulls: Option<NullBuffer>) -> ArrayRef {

@@ -7,13 +7,14 @@ use std::time::Instant;
 use ort::value::DynValue;
 
 use super::cancel::Cancel;
+use super::explain;
 use super::feeds::Batch;
 use super::loaded::LoadedModel;
 use super::pooling::{normalize, pool};
 use super::stats::Stats;
 use super::tensor::{Data, HostTensor, floats};
 use crate::error::{Error, Kind, Result};
-use crate::package::{CONTEXT_STAGE, ClassNames, Manifest, OutputRef, Pooling, Port, Prediction, Source, Stage};
+use crate::package::{CONTEXT_STAGE, ClassNames, EXPLAIN_STAGE, Feed, Manifest, OutputRef, Pooling, Port, Prediction, Source, Stage};
 
 /// The outputs `references` for the first `rows` rows of the batch.
 pub(super) fn run_batch(
@@ -27,8 +28,14 @@ pub(super) fn run_batch(
     let manifest = batch.manifest;
     let mut vectors: HashMap<OutputRef, Vec<f32>> = HashMap::new();
     let mut wanted: Vec<Option<HostTensor>> = vec![None; references.len()];
-    for (index, stage) in manifest.stages.iter().enumerate().filter(|(_, stage)| stage.name != CONTEXT_STAGE) {
+    let explained = references.iter().position(|reference| *reference == explain::reference());
+    let is_run = |stage: &Stage| stage.name != CONTEXT_STAGE && stage.name != EXPLAIN_STAGE;
+    for (index, stage) in manifest.stages.iter().enumerate().filter(|(_, stage)| is_run(stage)) {
         let filling = Instant::now();
+        if let Some(place) = explained.filter(|_| index + 1 == manifest.stages.len()) {
+            wanted[place] = Some(explain_rows(batch, model, stage, &vectors, cancel, stats)?);
+            continue;
+        }
         let feeds = stage.feeds.iter().map(|feed| {
             let value =
                 if feed.source.is_context() { model.context(cancel, stats)?.get(feed)? } else { Arc::new(batch.feed(feed, &vectors)?) };
@@ -69,6 +76,23 @@ pub(super) fn run_batch(
         Ok(tensor)
     };
     wanted.into_iter().zip(references).map(take).collect()
+}
+
+/// The explanations of a batch whose encoders have run; `stage` is the head.
+fn explain_rows(
+    batch: &Batch<'_>,
+    model: &LoadedModel,
+    stage: &Stage,
+    vectors: &HashMap<OutputRef, Vec<f32>>,
+    cancel: &Cancel,
+    stats: &Stats,
+) -> Result<HostTensor> {
+    let own = |feed: &Feed| HostTensor::read(&feed.port, &batch.feed(feed, vectors)?, None);
+    let own = stage.feeds.iter().map(own).collect::<Result<Vec<_>>>()?;
+    let start = Instant::now();
+    let explained = model.explainer()?.explain(&explain::Place { model, cancel, stats }, &own, batch.positions.len());
+    stats.explain_time.since(start);
+    explained.map_err(|error| failed(error, stage))
 }
 
 fn failed(error: Error, stage: &Stage) -> Error {

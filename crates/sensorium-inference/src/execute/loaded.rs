@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::cancel::Cancel;
 use super::context::{Context, ContextTensors};
+use super::explain::Explainer;
 use super::limits::Limits;
 use super::opened;
 use super::sessions::Sessions;
@@ -35,6 +36,7 @@ pub(crate) struct LoadedModel {
     /// Where its files lie.
     folder: PathBuf,
     context: Context,
+    explainer: OnceLock<Result<Explainer>>,
 }
 
 impl LoadedModel {
@@ -52,13 +54,29 @@ impl LoadedModel {
             _ => None,
         };
         let sessions = opened::sessions(manifest, folder, limits)?;
-        let (folder, context) = (folder.to_path_buf(), Context::default());
-        Ok(Self { manifest: Arc::clone(manifest), rows, totals: Stats::default(), running, sessions, text, written, folder, context })
+        let (folder, context, explainer) = (folder.to_path_buf(), Context::default(), OnceLock::new());
+        Ok(Self {
+            manifest: Arc::clone(manifest),
+            rows,
+            totals: Stats::default(),
+            running,
+            sessions,
+            text,
+            written,
+            folder,
+            context,
+            explainer,
+        })
     }
 
     /// What all rows are compared with.
     pub(super) fn context(&self, cancel: &Cancel, stats: &Stats) -> Result<Arc<ContextTensors>> {
         self.context.get_or_make(cancel, || ContextTensors::make(&self.manifest, &self.folder, &self.sessions, cancel, stats))
+    }
+
+    /// What explains its rows, read when the first is asked for.
+    pub(super) fn explainer(&self) -> Result<&Explainer> {
+        self.explainer.get_or_init(|| Explainer::open(&self.manifest, &self.folder)).as_ref().map_err(Clone::clone)
     }
 
     pub(super) fn sessions(&self) -> &Sessions {

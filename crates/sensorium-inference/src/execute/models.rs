@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use super::answer::Wanted;
 use super::limits::Limits;
 use super::loaded::LoadedModel;
 use super::memo::{Caches, run_different};
@@ -48,7 +49,10 @@ impl Models {
         request.stats.input_rows.add(request.rows);
         let model = self.load(catalog, version, request.limits)?;
         let answer = run_different(&model, &version.sha256, &self.caches, request);
-        model.totals.add_growth(request.stats, &before);
+        // What a row takes is said of predictions.
+        if request.wanted != Wanted::Explanation {
+            model.totals.add_growth(request.stats, &before);
+        }
         answer
     }
 

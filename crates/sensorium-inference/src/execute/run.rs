@@ -168,7 +168,7 @@ pub(super) fn run(model: &LoadedModel, request: &Request<'_>) -> Result<Answer> 
         active[failure.row] = false;
     }
     let start = Instant::now();
-    let values = assemble(manifest, request.wanted, collectors, &mut active, &mut failures)?;
+    let values = assemble(manifest, request.wanted, &columns, collectors, &mut active, &mut failures)?;
     request.stats.scatter_time.since(start);
     failures.sort_by_key(|failure| failure.row);
     Ok(Answer::new(values, failures))

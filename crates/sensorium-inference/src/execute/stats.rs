@@ -67,6 +67,8 @@ stats! {
     device_time,
     /// Of that, writing texts token by token.
     generate_time,
+    /// Sharing predictions out among inputs, runs of the head included.
+    explain_time,
     /// Filling and reading tensors, and putting results where their rows are.
     scatter_time,
 }

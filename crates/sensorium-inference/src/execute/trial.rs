@@ -47,7 +47,8 @@ fn try_model(manifest: &Manifest, folder: &Path) -> Result<()> {
     let model = LoadedModel::open(&Arc::new(manifest.clone()), folder, &limits)?;
     let inputs = manifest.inputs.iter().map(|input| Ok(vec![made_up(input)?])).collect::<Result<Vec<_>>>()?;
     try_once(&model, &inputs, Wanted::Prediction, &limits)?;
-    if manifest.embedding.is_some() { try_once(&model, &inputs, Wanted::Embedding, &limits) } else { Ok(()) }
+    let others = [(Wanted::Embedding, manifest.embedding.is_some()), (Wanted::Explanation, manifest.explanation.is_some())];
+    others.into_iter().filter(|(_, is_there)| *is_there).try_for_each(|(wanted, _)| try_once(&model, &inputs, wanted, &limits))
 }
 
 /// A model that writes is not kept writing; any frames of a video will do: an animation has no key frames and rounds its times.

@@ -1,7 +1,9 @@
-//! What an `.onnx` file says before ONNX Runtime sees it: external data and class names.
+//! What an `.onnx` file says before ONNX Runtime sees it: external data, class names, trees.
 
+mod ensemble;
 mod graph;
 mod proto;
 
+pub(crate) use ensemble::{Ensemble, Node, NodeKind};
 pub use graph::ClassNames;
 pub(crate) use graph::GraphFacts;

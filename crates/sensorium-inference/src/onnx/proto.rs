@@ -55,10 +55,14 @@ pub(crate) struct Node {
 pub(crate) struct Attribute {
     #[prost(string, tag = "1")]
     pub(crate) name: String,
+    #[prost(int64, tag = "3")]
+    pub(crate) integer: i64,
     #[prost(message, optional, tag = "5")]
     pub(crate) tensor: Option<Tensor>,
     #[prost(message, optional, boxed, tag = "6")]
     pub(crate) graph: Option<Box<Graph>>,
+    #[prost(float, repeated, tag = "7")]
+    pub(crate) floats: Vec<f32>,
     #[prost(int64, repeated, tag = "8")]
     pub(crate) integers: Vec<i64>,
     #[prost(bytes = "vec", repeated, tag = "9")]

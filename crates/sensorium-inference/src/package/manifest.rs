@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::audio_spec::AudioSpec;
 use super::context::Context;
+use super::explanation::Explanation;
 use super::image_spec::ImageSpec;
 use super::joint::Matching;
 use super::ocr::Ocr;
@@ -51,6 +52,9 @@ pub struct Manifest {
     /// The rows that an in-context model compares with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<Context>,
+    /// What `mm_explain` and `mm_reasons` need, if the package says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Explanation>,
     /// Every file the model needs, by its path inside the package.
     pub files: BTreeMap<String, FileRecord>,
 }
@@ -296,6 +300,25 @@ impl Source {
         matches!(self, Self::ContextFeatures | Self::ContextLabels | Self::ContextState { .. })
     }
 
+    /// The input of the model that it is made from, but for columns side by side.
+    pub(crate) fn input(&self) -> Option<&str> {
+        match self {
+            Self::Vector { input } | Self::Tokens { input, .. } | Self::Pixels { input } | Self::Frames { input } => Some(input),
+            Self::Sound { input } | Self::SoundMask { input } | Self::Present { input } => Some(input),
+            Self::Series { input } | Self::SeriesMask { input } | Self::SeriesObserved { input } => Some(input),
+            _ => None,
+        }
+    }
+
+    /// The stage that it is made by.
+    pub(crate) fn earlier_stage(&self) -> Option<&str> {
+        match self {
+            Self::Output(reference) => Some(&reference.stage),
+            Self::States { stage, .. } => Some(stage),
+            _ => None,
+        }
+    }
+
     /// Whether the first dimension of its tensor is that of the rows.
     fn is_by_row(&self) -> bool {
         let is_same = matches!(self, Self::Constant { .. } | Self::Carried { .. } | Self::UsesCache | Self::WrittenPositions | Self::Crops);
@@ -420,8 +443,18 @@ pub enum Activation {
 impl Manifest {
     /// A model that is no joint one; its files are added when it is complete.
     pub(crate) fn new(inputs: Vec<Input>, stages: Vec<Stage>, prediction: Prediction, embedding: Option<OutputRef>) -> Self {
-        let (joint, files) = (BTreeMap::new(), BTreeMap::new());
-        Self { format: MANIFEST_FORMAT, inputs, stages, prediction, embedding, joint, matching: None, context: None, files }
+        Self {
+            format: MANIFEST_FORMAT,
+            inputs,
+            stages,
+            prediction,
+            embedding,
+            joint: BTreeMap::new(),
+            matching: None,
+            context: None,
+            explanation: None,
+            files: BTreeMap::new(),
+        }
     }
 
     /// SHA-256 over everything that decides the output, in hexadecimal: the digests of all files and each

@@ -5,6 +5,7 @@
 mod audio_spec;
 mod context;
 mod describe;
+mod explanation;
 mod feeds;
 mod hugging_face;
 mod hugging_face_joint;
@@ -26,6 +27,7 @@ mod source;
 mod speech;
 mod tasks;
 mod text_spec;
+mod training;
 mod video_spec;
 mod voice_activity;
 
@@ -33,6 +35,8 @@ pub(crate) use audio_spec::YAMNET_PATCH;
 pub use audio_spec::{AudioFeatures, AudioSpec};
 pub(crate) use context::{CONTEXT_STAGE, load as load_context};
 pub use context::{Context, MAX_CONTEXT_ROWS};
+pub(crate) use explanation::EXPLAIN_STAGE;
+pub use explanation::{ColumnsOf, Explanation, TreeColumns};
 pub(crate) use hugging_face_speech::{DECODER, DECODER_WITH_PAST, ENCODER};
 pub use image_spec::{Filter, ImageSpec, Layout, Resize, Size};
 pub(crate) use import::digest;
@@ -51,6 +55,7 @@ pub use series_spec::{Channels, Longer, SeriesLayout, SeriesScale, SeriesSpec, S
 pub(crate) use source::is_inside;
 pub use speech::Speech;
 pub use text_spec::TextSpec;
+pub use training::{FeatureProfile, Profile, QUANTILES, TRAINING_FILE, Training, Trial};
 pub use video_spec::{FrameOrder, Sampling, VideoSpec};
 pub use voice_activity::VoiceActivity;
 pub(crate) use voice_activity::{NEXT_STATE, PROBABILITY, STATE};

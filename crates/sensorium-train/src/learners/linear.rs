@@ -205,6 +205,11 @@ impl Linear {
 }
 
 impl Linear {
+    /// The weights of the first `columns` columns, output by output.
+    pub(crate) fn first_weights(&self, columns: usize) -> Vec<Vec<f32>> {
+        self.weights.chunks_exact(self.width.max(1)).map(|weights| weights[..columns.min(weights.len())].to_vec()).collect()
+    }
+
     /// The same predictions for columns that were divided by `scales`.
     pub(super) fn unscaled(mut self, scales: &[f32]) -> Self {
         let width = self.width.max(1);

@@ -6,12 +6,11 @@
 //! back are predicted no better.
 
 use nalgebra::{DMatrix, DVector};
-use sensorium_inference::Result;
+use sensorium_inference::{Random, Result};
 
 use super::{Control, Labels};
 use crate::encoding::{Block, Matrix};
 use crate::onnx::{Attribute, GraphBuilder};
-use crate::split::Random;
 
 const PROJECTED: usize = 64;
 const HIDDEN: usize = 32;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::audio_spec::AudioSpec;
 use super::context::{self, ContextEntry};
+use super::explanation::{self, EXPLAIN_STAGE, Explanation};
 use super::feeds::{plain_feed, plain_input, token_part};
 use super::image_spec::ImageSpec;
 use super::import::{ImportOptions, distinct, only_graph};
@@ -41,6 +42,7 @@ struct Description {
     context: Option<ContextEntry>,
     #[serde(default)]
     encoders: toml::Table,
+    explain: Option<Explanation>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -134,7 +136,11 @@ pub(super) fn read(files: &mut Files, options: &ImportOptions) -> Result<Manifes
     let embedding = description.embedding(&signature.outputs)?;
     let prediction = description.facts(options)?.prediction(ONLY_STAGE, &signature.outputs, &facts)?;
     plan.stages.push(Stage { name: ONLY_STAGE.into(), graph, feeds, outputs: signature.outputs });
-    Ok(Manifest::new(plan.inputs, plan.stages, prediction, embedding))
+    let mut manifest = Manifest::new(plan.inputs, plan.stages, prediction, embedding);
+    if let Some(explanation) = description.explain {
+        explanation::add(files, &mut manifest, explanation)?;
+    }
+    Ok(manifest)
 }
 
 impl Description {
@@ -214,7 +220,8 @@ impl Plan {
         if let Modality::Text(spec) = &mut input.modality {
             spec.tokenizer = folder(&spec.tokenizer);
         }
-        for mut stage in manifest.stages {
+        // An encoder is not explained.
+        for mut stage in manifest.stages.into_iter().filter(|stage| stage.name != EXPLAIN_STAGE) {
             stage.name = format!("{name}.{}", stage.name);
             stage.graph = folder(&stage.graph);
             stage.feeds.iter_mut().for_each(|feed| rename(&mut feed.source, name));

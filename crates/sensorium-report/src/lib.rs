@@ -1,0 +1,1 @@
+//! Pages that people read: figures, tables and curves in, HTML and Markdown out.
