@@ -6,6 +6,7 @@ mod call;
 mod ddl;
 mod engine;
 mod errors;
+mod evaluate;
 mod field_access;
 mod functions;
 mod infer;

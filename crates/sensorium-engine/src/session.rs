@@ -16,6 +16,7 @@ use sensorium_inference::{Catalog, CreateMode, MAX_CONTEXT_ROWS, ModelProgress};
 
 use crate::engine::{Engine, one_statement};
 use crate::errors::to_datafusion;
+use crate::evaluate::evaluate;
 use crate::functions::{MetricTable, PredictTable, Search, aggregate_functions, scalar_functions, table_functions};
 use crate::infer::{MmQueryPlanner, PlanCodec};
 use crate::rewrite::rewrite;
@@ -79,6 +80,9 @@ impl Session {
         let Some(statement) = ddl::parse(sql)? else { return one_statement(self.plan(sql)).await };
         if let ddl::Statement::Train(training) = statement {
             return self.context.read_batch(train(self, training).await?);
+        }
+        if let ddl::Statement::Evaluate(evaluation) = statement {
+            return self.context.read_batch(evaluate(self, evaluation).await?);
         }
         let statement = self.with_rows(statement).await?;
         let engine = Arc::clone(&self.engine);

@@ -30,4 +30,4 @@ pub use random::Random;
 pub use runtime::{
     Device, GpuOptions, LIBRARY_FILE, ONNXRUNTIME_VERSION, RuntimeInfo, cache_dir, environment, initialise, library_cache_dir, runtime_info,
 };
-pub use vectors::{Direction, cosine};
+pub use vectors::{Cosines, Direction, cosine};

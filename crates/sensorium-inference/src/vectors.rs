@@ -29,6 +29,15 @@ pub fn cosine(u: &[f32], v: &[f32]) -> Option<f64> {
     Direction::of(u).cosine(v)
 }
 
+/// The cosines of rows.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Cosines {
+    /// Of each row; NaN where it holds NaN or infinity.
+    pub values: Vec<f64>,
+    /// Rows without a direction, whose values mean nothing.
+    pub without: Vec<usize>,
+}
+
 /// A vector that is compared with others.
 #[derive(Debug)]
 pub struct Direction {
@@ -56,15 +65,30 @@ impl Direction {
     }
 
     /// The cosines to vectors of the same width that lie one behind the other.
-    pub fn cosines(&self, others: &[f32]) -> Vec<Option<f64>> {
+    pub fn cosines(&self, others: &[f32]) -> Cosines {
         let width = self.values.len().max(1);
-        let mut all = Vec::with_capacity(others.len() / width);
-        pulp::Arch::new().dispatch(EachProduct { u: &self.values, rows: others, products: &mut all });
-        all.into_iter().zip(others.chunks_exact(width)).map(|(products, other)| self.of_products(products, other)).collect()
+        let mut found = Cosines { values: Vec::with_capacity(others.len() / width), without: Vec::new() };
+        let mut squares = Vec::with_capacity(others.len() / width);
+        let each = EachCosine { u: &self.values, square: self.square, rows: others, squares: &mut squares, cosines: &mut found.values };
+        if pulp::Arch::new().dispatch(each) {
+            return found;
+        }
+        for (row, other) in others.chunks_exact(width).enumerate() {
+            match self.of_products((0.0, squares[row]), other) {
+                _ if self.is_safe(squares[row]) => {}
+                Some(cosine) => found.values[row] = cosine,
+                None => found.without.push(row),
+            }
+        }
+        found
+    }
+
+    fn is_safe(&self, square: f64) -> bool {
+        SAFE_SQUARES.contains(&self.square) && SAFE_SQUARES.contains(&square)
     }
 
     fn of_products(&self, (product, square): (f64, f64), other: &[f32]) -> Option<f64> {
-        if !SAFE_SQUARES.contains(&self.square) || !SAFE_SQUARES.contains(&square) {
+        if !self.is_safe(square) {
             return wide_cosine(&self.values, other);
         }
         Some((product / (self.square * square).sqrt()).clamp(-1.0, 1.0))
@@ -97,22 +121,32 @@ impl WithSimd for Products<'_> {
     }
 }
 
-/// The products of one vector with each of `rows`.
-struct EachProduct<'a> {
+/// The cosines of one vector to each of `rows`, made of single-precision products: whether all lengths are such that these are exact.
+struct EachCosine<'a> {
     u: &'a [f32],
+    square: f64,
     rows: &'a [f32],
-    products: &'a mut Vec<(f64, f64)>,
+    squares: &'a mut Vec<f64>,
+    cosines: &'a mut Vec<f64>,
 }
 
-impl WithSimd for EachProduct<'_> {
-    type Output = ();
+impl WithSimd for EachCosine<'_> {
+    type Output = bool;
 
+    // Loops and no closures: those are compiled without the instructions that this function may use.
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-        // A loop and no closure: closures are compiled without the instructions that this function may use.
         for row in self.rows.chunks_exact(self.u.len().max(1)) {
-            self.products.push(blocks(simd, self.u, row));
+            let (product, square) = blocks(simd, self.u, row);
+            self.cosines.push(product);
+            self.squares.push(square);
         }
+        let mut is_safe = SAFE_SQUARES.start <= self.square && self.square < SAFE_SQUARES.end;
+        for (cosine, square) in self.cosines.iter_mut().zip(self.squares.iter()) {
+            is_safe &= SAFE_SQUARES.start <= *square && *square < SAFE_SQUARES.end;
+            *cosine = (*cosine / (self.square * square).sqrt()).max(-1.0).min(1.0);
+        }
+        is_safe
     }
 }
 
@@ -193,6 +227,23 @@ mod tests {
         let numbers: Vec<f32> = (0..777).map(|number| (number as f32).sin()).collect();
         assert_eq!(cosine(&numbers, &numbers), Some(1.0));
         let rows = [numbers.as_slice(), &vec![0.0; 777], &numbers.iter().map(|number| -number).collect::<Vec<_>>()].concat();
-        assert_eq!(Direction::of(&numbers).cosines(&rows), [Some(1.0), None, Some(-1.0)]);
+        let found = Direction::of(&numbers).cosines(&rows);
+        assert_eq!((found.values[0], found.values[2], found.without), (1.0, -1.0, vec![1]));
+    }
+
+    #[test]
+    fn cosines_of_many_are_those_of_each() {
+        let rows: Vec<Vec<f32>> = (0..50)
+            .map(|row| (0..65).map(|place| ((row * 65 + place) as f32).sin() * 10_f32.powi(row % 50 - 25)).collect())
+            .chain([vec![f32::NAN; 65], vec![f32::INFINITY; 65], vec![0.0; 65]])
+            .collect();
+        let direction = Direction::of(&rows[7]);
+        let found = direction.cosines(&rows.concat());
+        for (row, own) in rows.iter().enumerate() {
+            match direction.cosine(own) {
+                None => assert!(found.without.contains(&row)),
+                Some(cosine) => assert!(cosine.to_bits() == found.values[row].to_bits() || cosine.is_nan() && found.values[row].is_nan()),
+            }
+        }
     }
 }

@@ -8,4 +8,4 @@ mod statement;
 
 pub(crate) use create::OptionValue;
 pub(crate) use parse::parse;
-pub(crate) use statement::{Statement, Training, execute, status_lines};
+pub(crate) use statement::{Evaluation, Statement, Training, execute, status_lines};

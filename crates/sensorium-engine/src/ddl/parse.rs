@@ -4,11 +4,11 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::Token;
+use datafusion::sql::sqlparser::tokenizer::{Token, Word};
 use sensorium_inference::CreateMode;
 
 use super::create::{OptionValue, Options};
-use super::statement::{Statement, Training};
+use super::statement::{Evaluation, Statement, Training};
 
 type Parsed<T> = Result<T, ParserError>;
 
@@ -21,14 +21,16 @@ pub(crate) fn parse(sql: &str) -> Result<Option<Statement>> {
     let dialect = GenericDialect {};
     let Ok(mut parser) = Parser::new(&dialect).try_with_sql(sql) else { return Ok(None) };
     let Some(mut statement) = statement(&mut parser).map_err(sql_error)? else { return Ok(None) };
-    if matches!(statement, Statement::Create { .. } | Statement::Train(_)) && words(&mut parser, &["AS"]) {
+    if matches!(statement, Statement::Create { .. } | Statement::Train(_) | Statement::Evaluate(_)) && words(&mut parser, &["AS"]) {
         if matches!(parser.peek_token().token, Token::EOF | Token::SemiColon) {
-            return Err(sql_error(ParserError::ParserError(format!("expected a query behind AS\n\nhint: {CREATE}"))));
+            let usage = if matches!(statement, Statement::Evaluate(_)) { EVALUATE } else { CREATE };
+            return Err(sql_error(ParserError::ParserError(format!("expected a query behind AS\n\nhint: {usage}"))));
         }
         let text = rest(&mut parser, sql).to_string();
         match &mut statement {
             Statement::Create { query, .. } => *query = Some(text),
             Statement::Train(training) => training.query = text,
+            Statement::Evaluate(evaluation) => evaluation.query = text,
             _ => {}
         }
         return Ok(Some(statement));
@@ -37,6 +39,9 @@ pub(crate) fn parse(sql: &str) -> Result<Option<Statement>> {
         return Err(sql_error(ParserError::ParserError(format!(
             "expected FROM and a package, or AS and a query\n\nhint: {CREATE}\nhint: {TRAIN}"
         ))));
+    }
+    if let Statement::Evaluate(_) = statement {
+        return Err(sql_error(ParserError::ParserError(format!("expected AS and a query\n\nhint: {EVALUATE}"))));
     }
     let _ = parser.consume_token(&Token::SemiColon);
     match parser.peek_token().token {
@@ -75,6 +80,7 @@ fn need(parser: &mut Parser<'_>, expected: &[&str], usage: &str) -> Parsed<()> {
 
 const CREATE: &str = "CREATE [OR REPLACE] MODEL [IF NOT EXISTS] name FROM 'path' [OPTIONS (task = '..', labels = [..], activation = '..', max_tokens = .., variant = '..', label = '..')] [AS query]";
 const TRAIN: &str = "CREATE [OR REPLACE] MODEL [IF NOT EXISTS] name OPTIONS (label = '..', text = 'encoder', image = 'encoder', fusion = '..', head = '..', ..) AS query";
+const EVALUATE: &str = "EVALUATE MODEL name [TO 'folder'] [OPTIONS (label = '..', class = '..', weight = '..', sample = 1000)] AS query";
 const EXPORT: &str = "EXPORT MODEL name TO 'folder'";
 const ALTER: &str = "ALTER MODEL name SET ALIAS alias = version";
 
@@ -97,6 +103,12 @@ fn statement(parser: &mut Parser<'_>) -> Parsed<Option<Statement>> {
     }
     if words(parser, &["DESCRIBE", "MODEL"]) || words(parser, &["DESC", "MODEL"]) {
         return Ok(Some(Statement::Describe { reference: reference(parser)? }));
+    }
+    if words(parser, &["EVALUATE", "MODEL"]) {
+        let reference = reference(parser)?;
+        let folder = if words(parser, &["TO"]) { Some(parser.parse_literal_string()?) } else { None };
+        let options = if words(parser, &["OPTIONS"]) { options(parser)? } else { Vec::new() };
+        return Ok(Some(Statement::Evaluate(Evaluation { reference, folder, options, query: String::new() })));
     }
     if words(parser, &["EXPORT", "MODEL"]) {
         let reference = reference(parser)?;
@@ -124,11 +136,11 @@ fn name(parser: &mut Parser<'_>) -> Parsed<String> {
     Ok(if ident.quote_style.is_some() { ident.value } else { ident.value.to_lowercase() })
 }
 
-/// `name`, `name@3`, `name@alias`, or any of these as a string; up to `TO` or the end.
+/// `name`, `name@3`, `name@alias`, or any of these as a string; up to `TO`, `OPTIONS`, `AS` or the end.
 fn reference(parser: &mut Parser<'_>) -> Parsed<String> {
     let mut reference = name(parser)?;
-    let is_end =
-        |token: &Token| matches!(token, Token::EOF | Token::SemiColon) || matches!(token, Token::Word(word) if word.keyword == Keyword::TO);
+    let is_word = |word: &Word| matches!(word.keyword, Keyword::TO | Keyword::OPTIONS | Keyword::AS);
+    let is_end = |token: &Token| matches!(token, Token::EOF | Token::SemiColon) || matches!(token, Token::Word(word) if is_word(word));
     while !is_end(&parser.peek_token().token) {
         reference.push_str(&parser.next_token().to_string());
     }

@@ -23,6 +23,16 @@ pub(crate) struct Training {
     pub(crate) query: String,
 }
 
+/// A model that is to be judged by the rows of a query.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Evaluation {
+    pub(crate) reference: String,
+    /// Where the report is written.
+    pub(crate) folder: Option<String>,
+    pub(crate) options: Options,
+    pub(crate) query: String,
+}
+
 /// A statement about models.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Statement {
@@ -37,6 +47,8 @@ pub(crate) enum Statement {
     },
     /// A model that is fitted to the rows of a query.
     Train(Training),
+    /// A model that is judged by the rows of a query.
+    Evaluate(Evaluation),
     Drop {
         name: String,
         if_exists: bool,
@@ -60,7 +72,7 @@ pub(crate) enum Statement {
 pub(crate) fn execute(engine: &Engine, statement: Statement) -> Result<RecordBatch> {
     match statement {
         Statement::Create { name, mode, source, options, rows, .. } => create(engine, &name, mode, &source, options, rows),
-        Statement::Train(_) => internal_err!("a training is carried out by the session"),
+        Statement::Train(_) | Statement::Evaluate(_) => internal_err!("what runs queries is carried out by the session"),
         Statement::Show => models_batch(&engine.catalog),
         Statement::Describe { reference } => describe(engine, &reference),
         Statement::Export { reference, folder } => export(engine, &reference, &folder),

@@ -10,7 +10,7 @@ use crate::engine::Engine;
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
         DocSection::default(),
-        "Shapley values: {label, score, base, modalities, features, error}. The base is the score of rows in general, and each contribution what the modality, or the number or category among the tabular ones, adds to it: base and modalities add up to the score, features to the tabular modality. Scores are what the model gives before it makes probabilities of them (log-odds of two classes), of the class `label`: the package's adverse one, else the second of two, else the one that is predicted. Exact over modalities and for tree heads; of other heads, features are drawn, and no standard error is larger than `error`. For models of CREATE MODEL .. AS SELECT. NULL where a required input is.",
+        "Shapley values: {label, score, base, modalities, features, without, error}. The base is the score of rows in general, and each contribution what the modality, or the number or category among the tabular ones, adds to it: base and modalities add up to the score, features to the tabular modality. Scores are what the model gives before it makes probabilities of them (log-odds of two classes), of the class `label`: the package's adverse one, else the second of two, else the one that is predicted. Exact over modalities and for tree heads; of other heads, features are drawn, and no standard error is larger than `error`. `without` has the score where a modality is not known. For models of CREATE MODEL .. AS SELECT. NULL where a required input is.",
         "mm_explain(model, input, ..)",
     )
     .with_argument("model", "Name of a model as a literal: 'credit', 'credit@3' or 'credit@champion'")

@@ -8,7 +8,7 @@ use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::functions::core::expr_fn::named_struct;
 use datafusion::logical_expr::{DocSection, Documentation, Expr, ScalarUDF, lit};
-use sensorium_inference::{Answer, Direction, Error, Failure, Input, Kind, Modality, Step, cosine};
+use sensorium_inference::{Answer, Cosines, Direction, Error, Failure, Input, Kind, Modality, Step, cosine};
 
 use super::mm_embed;
 
@@ -92,18 +92,12 @@ fn compute(arguments: &[ArrayRef], rows: usize, _: &DataType) -> Result<Answer> 
         None => (single(&right), &left),
     };
     // None is missing and all are of one width: no row is looked at alone.
-    let whole = direction
-        .as_ref()
-        .filter(|_| !others.is_single())
-        .and_then(|direction| others.whole(direction.width()).map(|rows| direction.cosines(rows)));
+    let whole =
+        direction.as_ref().filter(|_| !others.is_single()).and_then(|direction| Some((direction, others.whole(direction.width())?)));
+    if let Some((direction, rows)) = whole {
+        return Ok(of_all(direction.cosines(rows)));
+    }
     let mut cosine_of = |row: usize| {
-        if let Some(known) = whole.as_ref().map(|whole| whole[row]) {
-            let cosine = known?;
-            if !cosine.is_finite() {
-                failures.push(not_finite(row));
-            }
-            return Some(cosine).filter(|cosine| cosine.is_finite());
-        }
         let (u, v) = (left.row(row)?, right.row(row)?);
         if u.len() != v.len() {
             let error = Error::new(Kind::Argument, format!("vectors of {} and {} numbers cannot be compared", u.len(), v.len()));
@@ -122,4 +116,16 @@ fn compute(arguments: &[ArrayRef], rows: usize, _: &DataType) -> Result<Answer> 
     };
     let values: Float64Array = (0..rows).map(&mut cosine_of).collect();
     Ok(Answer::new(Arc::new(values), failures))
+}
+
+fn of_all(cosines: Cosines) -> Answer {
+    let is_none = |row: &usize| cosines.without.binary_search(row).is_ok();
+    let is_finite = cosines.values.iter().sum::<f64>().is_finite();
+    if is_finite && cosines.without.is_empty() {
+        return Answer::new(Arc::new(Float64Array::from(cosines.values)), Vec::new());
+    }
+    let rows = || (0..cosines.values.len()).filter(|row| !is_none(row));
+    let failures = rows().filter(|row| !cosines.values[*row].is_finite()).map(not_finite).collect();
+    let value = |row: usize| Some(cosines.values[row]).filter(|value| value.is_finite() && !is_none(&row));
+    Answer::new(Arc::new((0..cosines.values.len()).map(value).collect::<Float64Array>()), failures)
 }

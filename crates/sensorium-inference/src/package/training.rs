@@ -13,6 +13,9 @@ pub const TRAINING_FILE: &str = "training.json";
 /// their middles.
 pub const QUANTILES: usize = 41;
 
+/// Bins by which numbers are compared with others.
+const BINS: usize = 10;
+
 /// The rows that a model was fitted to, and how well it did on rows that were held back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Training {
@@ -65,10 +68,14 @@ pub struct FeatureProfile {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Profile {
-    /// [`QUANTILES`] values from the least to the largest.
+    /// Of numbers.
     Numbers {
-        /// Each is a value that some row had.
+        /// [`QUANTILES`] values from the least to the largest; each is a value that some row had.
         quantiles: Vec<f32>,
+        /// Different numbers in their order, by which the others are told apart: at most nine, a tenth of the rows from each other.
+        borders: Vec<f32>,
+        /// Share of the rows below the first border, from one to less than the next, and from the last on.
+        shares: Vec<f64>,
     },
     /// Share of each text among the rows that have one, the largest first.
     Categories {
@@ -88,7 +95,16 @@ impl Profile {
         values.sort_by(f32::total_cmp);
         let last = values.len().saturating_sub(1) as f64;
         let place = |quantile: usize| (last * quantile as f64 / (QUANTILES - 1) as f64).round() as usize;
-        Self::Numbers { quantiles: (0..QUANTILES).filter_map(|quantile| values.get(place(quantile)).copied()).collect() }
+        let quantiles: Vec<f32> = (0..QUANTILES).filter_map(|quantile| values.get(place(quantile)).copied()).collect();
+        let mut borders: Vec<f32> = quantiles.iter().step_by(QUANTILES / BINS).skip(1).copied().collect();
+        borders.truncate(BINS - 1);
+        borders.dedup();
+        borders.retain(|border| values.first().is_some_and(|least| least < border));
+        let below: Vec<usize> = borders.iter().map(|border| values.partition_point(|value| value < border)).collect();
+        let starts = std::iter::once(0).chain(below.iter().copied());
+        let ends = below.iter().copied().chain(std::iter::once(values.len()));
+        let shares = starts.zip(ends).map(|(start, end)| (end - start) as f64 / values.len().max(1) as f64).collect();
+        Self::Numbers { quantiles, borders, shares }
     }
 }
 
@@ -123,11 +139,24 @@ mod tests {
 
     #[test]
     fn quantiles_are_values_in_order() {
-        let Profile::Numbers { quantiles } = Profile::of_numbers((0..=400).rev().map(|value| value as f32).collect()) else {
+        let Profile::Numbers { quantiles, borders, shares } = Profile::of_numbers((0..=400).rev().map(|value| value as f32).collect())
+        else {
             panic!("numbers");
         };
         assert_eq!(quantiles, (0..QUANTILES).map(|place| place as f32 * 10.0).collect::<Vec<_>>());
-        assert_eq!(Profile::of_numbers(Vec::new()), Profile::Numbers { quantiles: Vec::new() });
-        assert_eq!(Profile::of_numbers(vec![7.0]), Profile::Numbers { quantiles: vec![7.0; QUANTILES] });
+        assert_eq!(borders, (1..BINS).map(|place| place as f32 * 40.0).collect::<Vec<_>>());
+        assert!(shares.iter().all(|share| (share - 0.1).abs() < 0.01) && (shares.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{shares:?}");
+    }
+
+    #[test]
+    fn equal_numbers_are_in_one_bin() {
+        let many = (0..100).map(|value| if value < 70 { 0.0 } else { (value % 3) as f32 }).collect();
+        let Profile::Numbers { borders, shares, .. } = Profile::of_numbers(many) else { panic!("numbers") };
+        assert_eq!(borders, [1.0, 2.0]);
+        assert_eq!(shares, [0.8, 0.1, 0.1]);
+        let nothing = Profile::Numbers { quantiles: Vec::new(), borders: Vec::new(), shares: vec![0.0] };
+        assert_eq!(Profile::of_numbers(Vec::new()), nothing);
+        let one = Profile::Numbers { quantiles: vec![7.0; QUANTILES], borders: Vec::new(), shares: vec![1.0] };
+        assert_eq!(Profile::of_numbers(vec![7.0]), one);
     }
 }

@@ -276,7 +276,9 @@ impl Explainer {
         for (other, value) in self.others.iter().zip(&modalities[has_tabular..]) {
             to[FIRST_INPUT + other] = *value;
         }
-        let sum = to[BASE] + to[FIRST_INPUT..].iter().sum::<f64>();
+        let (values, without) = to.split_at_mut(FIRST_INPUT + self.tabular.len() + self.others.len());
+        without.iter_mut().enumerate().for_each(|(modality, score)| *score = worth(all & !(1 << modality)));
+        let sum = values[BASE] + values[FIRST_INPUT..].iter().sum::<f64>();
         let scale = game.with.iter().chain(&game.without).fold(1.0_f64, |scale, value| scale.max(value.abs()));
         if (sum - to[SCORE]).abs() > TOLERANCE * scale {
             return Err(wrong(format!("contributions add up to {sum}, the score is {}", to[SCORE])));

@@ -35,9 +35,9 @@ pub(super) fn reference() -> OutputRef {
     OutputRef { stage: crate::package::EXPLAIN_STAGE.into(), output: String::new(), pooling: None, normalize: false, first: None }
 }
 
-/// Numbers of a row.
+/// Numbers of a row: behind those of its inputs, the score without each modality.
 pub(super) fn width(manifest: &Manifest) -> usize {
-    FIRST_INPUT + manifest.inputs.len()
+    FIRST_INPUT + manifest.inputs.len() + manifest.modalities().len()
 }
 
 fn contributions(name: &str) -> Field {
@@ -45,7 +45,7 @@ fn contributions(name: &str) -> Field {
     Field::new(name, DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entry), false)), false), true)
 }
 
-/// `{label, score, base, modalities, features, error}`; a number has no label.
+/// `{label, score, base, modalities, features, without, error}`; a number has no label.
 ///
 /// # Errors
 /// For a model that cannot be explained.
@@ -61,7 +61,14 @@ pub(super) fn explanation_type(manifest: &Manifest) -> Result<DataType> {
     let fields = label.map(|label| Field::new("label", label, true)).into_iter();
     Ok(DataType::Struct(
         fields
-            .chain([number("score"), number("base"), contributions("modalities"), contributions("features"), number("error")])
+            .chain([
+                number("score"),
+                number("base"),
+                contributions("modalities"),
+                contributions("features"),
+                contributions("without"),
+                number("error"),
+            ])
             .collect::<Fields>(),
     ))
 }
@@ -97,6 +104,7 @@ pub(super) fn assemble(manifest: &Manifest, values: &[f64], active: &[bool]) -> 
             &features,
             kept.iter().flat_map(|row| tabular.iter().map(|place| of_input(place, row)).collect::<Vec<_>>()).collect(),
         )?,
+        map(&contributions("without"), &names, kept.iter().flat_map(|row| row[FIRST_INPUT + manifest.inputs.len()..].to_vec()).collect())?,
         number(ERROR),
     ];
     if let Prediction::Classification { classes, .. } = &manifest.prediction {

@@ -14,7 +14,7 @@ pub(super) const DRAWS: usize = QUANTILES / 2;
 pub(super) fn draw_numbers(profile: &FeatureProfile, column: usize) -> Vec<f32> {
     let missing = share_of_draws(profile.missing);
     let mut drawn = vec![f32::NAN; missing];
-    if let Profile::Numbers { quantiles } = &profile.values {
+    if let Profile::Numbers { quantiles, .. } = &profile.values {
         // Middles of the bins, or fewer of them evenly chosen.
         let kept = DRAWS - missing;
         let middle = |place: usize| (2 * place + 1) * DRAWS / kept.max(1);

@@ -1,0 +1,89 @@
+//! `EVALUATE MODEL .. AS SELECT`: how good a model is on the rows of a query, as rows and as a page to read.
+//!
+//! The questions are SQL (`questions`), so that predictions run through the operator and figures within the limits of the metrics; the
+//! answers become a page of `sensorium-report` (`page`).
+
+mod answers;
+mod page;
+mod questions;
+mod request;
+
+use std::fs;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::context::SQLOptions;
+use sensorium_inference::{Error, Kind, Training};
+use sensorium_report::{html, markdown};
+
+use answers::Answers;
+use request::Request;
+
+use crate::ddl::Evaluation;
+use crate::errors::to_datafusion;
+use crate::session::Session;
+
+/// Judges the model, writes the report, and returns its figures.
+pub(crate) async fn evaluate(session: &Session, evaluation: Evaluation) -> Result<RecordBatch> {
+    let engine = session.engine();
+    let version = engine.resolve(&evaluation.reference)?;
+    let training = match &version.manifest.explanation {
+        None => None,
+        Some(explanation) => {
+            let folder = engine.catalog.materialise(&version).map_err(to_datafusion)?;
+            Some(Training::read(&folder.join(&explanation.training)).map_err(to_datafusion)?)
+        }
+    };
+    let mut request = Request::read(version, training, evaluation).map_err(to_datafusion)?;
+    request.columns = columns(session, &request).await?;
+    let shown = engine.activity.start(&format!("evaluating {}", request.version.pinned()));
+    shown.tell("all rows", None);
+    let figures = Answers(row(session, &questions::figures(&request)).await?);
+    let rows = figures.count("labelled").min(figures.count("scored"));
+    if rows == 0 {
+        let error = Error::new(Kind::Argument, "no row has both a label and a prediction");
+        return Err(to_datafusion(error.with_hint("look at the query's own rows, and at mm_errors()")));
+    }
+    let explanations = if request.training.is_some() && request.sample > 0 {
+        shown.tell("explaining a sample", None);
+        let step = (figures.count("rows") / request.sample).max(1);
+        Some(Answers(row(session, &questions::explanations(&request, step)).await?))
+    } else {
+        None
+    };
+    let findings = page::Findings { request: &request, figures: &figures, explanations: explanations.as_ref() };
+    let report = findings.report();
+    let failed = |error: &dyn std::fmt::Display| DataFusionError::Execution(error.to_string());
+    let pages = [("report.html", html(&report)), ("report.md", markdown(&report))];
+    fs::create_dir_all(&request.folder).map_err(|error| failed(&format!("cannot write to {}: {error}", request.folder.display())))?;
+    for (name, page) in pages {
+        let path = request.folder.join(name);
+        let page = page.map_err(|error| failed(&error))?;
+        fs::write(&path, page).map_err(|error| failed(&format!("cannot write {}: {error}", path.display())))?;
+    }
+    findings.table()
+}
+
+/// The columns of the query, which must only read; those that were named must be there.
+async fn columns(session: &Session, request: &Request) -> Result<Vec<String>> {
+    let plan = session.logical_plan(&request.query).await?;
+    SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false).verify_plan(&plan)?;
+    let names: Vec<String> = plan.schema().fields().iter().map(|field| field.name().clone()).collect();
+    for (what, column) in std::iter::once(("label", &request.label)).chain(request.weight.iter().map(|weight| ("weight", weight))) {
+        if !names.contains(column) {
+            let error = Error::new(Kind::Setting, format!("{what}: no such column: '{column}'"));
+            return Err(to_datafusion(error.with_nearest(column, names.iter().map(String::as_str), "columns")));
+        }
+    }
+    Ok(names)
+}
+
+/// The one row of a query.
+async fn row(session: &Session, sql: &str) -> Result<RecordBatch> {
+    let plan = session.logical_plan(sql).await?;
+    let frame = session.context().execute_logical_plan(plan).await?;
+    let schema = Arc::clone(frame.schema().inner());
+    Ok(concat_batches(&schema, &frame.collect().await?)?)
+}
