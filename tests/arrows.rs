@@ -15,12 +15,21 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 /// From the bottom up; a crate may use those before it.
-const ORDER: [&str; 6] =
-    ["sensorium-inference", "sensorium-train", "sensorium-engine", "sensorium-cli", "sensorium-tests", "sensorium-examples"];
+const ORDER: [&str; 7] = [
+    "sensorium-inference",
+    "sensorium-train",
+    "sensorium-report",
+    "sensorium-engine",
+    "sensorium-cli",
+    "sensorium-tests",
+    "sensorium-examples",
+];
 /// Packages that only the named crate may depend on.
-const OWNERS: [(&str, &str); 10] = [
+const OWNERS: [(&str, &str); 12] = [
     ("argmin", "sensorium-train"),
     ("hessboost", "sensorium-train"),
+    ("minijinja", "sensorium-report"),
+    ("plotters", "sensorium-report"),
     ("zune-jpeg", "sensorium-inference"),
     ("ort", "sensorium-inference"),
     ("tokenizers", "sensorium-inference"),

@@ -79,10 +79,10 @@ impl Session {
         self.engine.ledger.next_query();
         let Some(statement) = ddl::parse(sql)? else { return one_statement(self.plan(sql)).await };
         if let ddl::Statement::Train(training) = statement {
-            return self.context.read_batch(train(self, training).await?);
+            return self.context.read_batch(one_statement(train(self, training)).await?);
         }
         if let ddl::Statement::Evaluate(evaluation) = statement {
-            return self.context.read_batch(evaluate(self, evaluation).await?);
+            return self.context.read_batch(one_statement(evaluate(self, evaluation)).await?);
         }
         let statement = self.with_rows(statement).await?;
         let engine = Arc::clone(&self.engine);

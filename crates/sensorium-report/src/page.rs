@@ -29,6 +29,8 @@ pub struct Section {
 pub enum Part {
     /// A paragraph.
     Text(String),
+    /// Text that stands as it is, such as a query.
+    Code(String),
     /// Rows of columns.
     Table(Table),
     /// A picture of numbers.

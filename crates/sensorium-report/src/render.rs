@@ -24,6 +24,7 @@ impl std::error::Error for RenderError {}
 #[derive(Serialize, Default)]
 struct Shown {
     text: Option<String>,
+    code: Option<String>,
     table: Option<Table>,
     title: Option<String>,
     svg: Option<String>,
@@ -74,6 +75,7 @@ fn render(
     let failed = |error: minijinja::Error| RenderError(format!("{error:#}"));
     let part = |part: &Part| match part {
         Part::Text(text) => Ok(Shown { text: Some(text.clone()), ..Shown::default() }),
+        Part::Code(code) => Ok(Shown { code: Some(code.clone()), ..Shown::default() }),
         Part::Table(table) => Ok(Shown { table: Some(table.clone()), ..Shown::default() }),
         Part::Chart(own) => chart(own),
     };
@@ -85,10 +87,30 @@ fn render(
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|name| if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None });
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(failed)?);
-    environment.add_filter("cell", |text: String| text.replace('|', "\\|").replace('\n', " "));
+    environment.add_filter("plain", |text: String| plain(&text));
+    environment.add_filter("fence", |text: String| fence(&text));
     environment.add_template(name, template).map_err(failed)?;
     let page = environment.get_template(name).map_err(failed)?;
     page.render(Serde(Page { title: &report.title, subtitle: &report.subtitle, sections })).map_err(failed)
+}
+
+/// Text that means nothing to Markdown, in one line.
+fn plain(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\n' | '\r' => safe.push(' '),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' => safe.extend(['\\', letter]),
+            other => safe.push(other),
+        }
+    }
+    safe
+}
+
+/// More backticks than stand anywhere in the text.
+fn fence(text: &str) -> String {
+    let longest = text.split(|letter| letter != '`').map(str::len).max().unwrap_or(0);
+    "`".repeat(longest.max(2) + 1)
 }
 
 /// Rows of a line's table in Markdown.
@@ -132,6 +154,7 @@ mod tests {
             vec![Bar { name: "a|b".into(), value: -0.5, text: "-0.5".into() }, Bar { name: "c".into(), value: 1.0, text: "1".into() }];
         let parts = vec![
             Part::Text("<script>alert(1)</script>".into()),
+            Part::Code("SELECT *\n```\n<b>".into()),
             Part::Chart(Chart::Curve(curve)),
             Part::Chart(Chart::Bars { title: "bars".into(), bars }),
         ];
@@ -151,8 +174,9 @@ mod tests {
     #[test]
     fn markdown_has_tables_for_curves() {
         let page = markdown(&report()).expect("a page");
-        assert!(page.contains("| model <1> | 0.5000 | 0.8000 |"), "{page}");
+        assert!(page.contains("| model \\<1\\> | 0.5000 | 0.8000 |"), "{page}");
         assert!(page.contains("| a\\|b | -0.5 |"), "{page}");
+        assert!(page.contains("````\nSELECT *\n```\n<b>\n````"), "{page}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use sensorium_inference::{Cancel, ColumnsOf, Error, Kind, Random, Result, Traini
 
 use crate::dataset::{Dataset, Values};
 use crate::encoding::{Block, Encoding, Inputs, Matrix, Sample, as_float, columns_name, is_positive, scores_name, write_inputs};
-use crate::learners::{Control, Labels, Learner};
+use crate::learners::{Control, Fit, Labels, Learner};
 use crate::onnx::GraphBuilder;
 use crate::options::{Fusion, Head, TrainOptions};
 use crate::package::COLUMNS;
@@ -28,18 +28,18 @@ pub struct Fitted {
     pub(crate) training: Training,
     /// The graph of the columns that trees look at, and whose they are, where trees make the prediction.
     pub(crate) columns: Option<(Vec<u8>, TreeColumns)>,
-    /// Where modalities meet.
-    pub fusion: Fusion,
-    /// What makes the prediction.
-    pub head: Head,
-    /// Over rows that were held back in turn.
-    pub score: Score,
-    /// What was tried, best first.
+    /// Parts that rows were held back in, in turn; none where those were used that said when to stop.
+    pub folds: Option<usize>,
+    /// What was tried, the one that was taken first.
     pub tried: Vec<(Fusion, Head, Score)>,
 }
 
 /// Which part of the weight of a row is that of its copy without some optional features.
 const DROPPED_WEIGHT: f32 = 0.3;
+/// Parts of a cross-validation where nothing is said.
+const FOLDS: usize = 5;
+/// Rows from which on a fifth of them says enough of a model, if nothing has to be chosen.
+const MANY_ROWS: usize = 20_000;
 /// One row in so many is held back to say when to stop.
 const JUDGED: usize = 5;
 /// Parts for predictions of rows by models that have not learnt from them.
@@ -84,13 +84,23 @@ enum Model {
 pub fn fit(dataset: &Dataset, options: &TrainOptions, cancel: &Cancel, progress: &Progress<'_>) -> Result<Fitted> {
     let control = Control { cancel, seed: options.seed, progress };
     let task = Task::new(dataset, options, control)?;
-    let parts = folds(dataset, options.folds, options.seed);
+    let parts = folds(dataset, options.folds.unwrap_or(FOLDS), options.seed);
     if parts.is_empty() {
         return Err(Error::new(Kind::Argument, "no rows can be held back: all are of one group or of one time"));
     }
+    let rows: Vec<u32> = (0..dataset.rows as u32).collect();
+    let candidates = task.candidates()?;
+    // Where nothing is to be chosen, the rows that say when to stop can say how good it is.
+    if let (&[(fusion, head)], None, true) = (candidates.as_slice(), options.folds, dataset.rows >= MANY_ROWS) {
+        progress(&format!("{} {}", fusion.name(), head.name()), None);
+        let (model, unseen) = task.model(fusion, head, &rows)?;
+        if let Some((score, raw)) = task.judge_unseen(&rows, unseen) {
+            return Ok(task.fitted(&model, vec![(fusion, head, score)], None, &raw));
+        }
+    }
     let mut tried: Vec<(Fusion, Head, Score)> = Vec::new();
     let mut best = Vec::new();
-    for (fusion, head) in task.candidates()? {
+    for (fusion, head) in candidates {
         progress(&format!("{} {}", fusion.name(), head.name()), None);
         let (score, raw) = task.judge(fusion, head, &parts)?;
         if score.loss.is_nan() {
@@ -102,13 +112,11 @@ pub fn fit(dataset: &Dataset, options: &TrainOptions, cancel: &Cancel, progress:
         tried.push((fusion, head, score));
     }
     tried.sort_by(|a, b| a.2.loss.total_cmp(&b.2.loss));
-    let (fusion, head, score) = tried[0].clone();
+    let (fusion, head, score) = &tried[0];
+    let (fusion, head) = (*fusion, *head);
     progress(&format!("{} {} on all rows", fusion.name(), head.name()), Some(score.loss));
-    let rows: Vec<u32> = (0..dataset.rows as u32).collect();
-    let model = task.model(fusion, head, &rows)?;
-    let (graph, columns) = (task.write(&model), task.write_columns(&model));
-    let training = training(dataset, options.folds, &tried, &best);
-    Ok(Fitted { graph, optional: task.optional, training, columns, fusion, head, score, tried })
+    let (model, _) = task.model(fusion, head, &rows)?;
+    Ok(task.fitted(&model, tried, Some(parts.len()), &best))
 }
 
 impl<'t> Task<'t> {
@@ -174,12 +182,34 @@ impl<'t> Task<'t> {
         Ok(all.filter(|(fusion, head)| !is_idle(*fusion, *head)).collect())
     }
 
+    /// A model with all that is known of it; the first of `tried` is its own, and `raw` was predicted for rows that were held back.
+    fn fitted(self, model: &Model, tried: Vec<(Fusion, Head, Score)>, folds: Option<usize>, raw: &[f32]) -> Fitted {
+        let (graph, columns) = (self.write(model), self.write_columns(model));
+        let training = training(self.dataset, folds, &tried, raw);
+        Fitted { graph, optional: self.optional, training, columns, folds, tried }
+    }
+
+    /// Figures over the rows that said when to stop, from what a model that had not learnt from them predicted; none where there were no
+    /// such rows, or where they have no weight.
+    fn judge_unseen(&self, rows: &[u32], unseen: Option<Matrix>) -> Option<(Score, Vec<f32>)> {
+        let (unseen, samples) = (unseen?, self.samples(rows));
+        let judges = self.judges(&samples);
+        let judged = samples.iter().zip(&judges).filter(|(_, judge)| **judge).map(|(sample, _)| sample);
+        let (mut own, mut raw) = (Vec::new(), Vec::new());
+        for (place, sample) in judged.enumerate().filter(|(_, sample)| sample.dropped == 0) {
+            own.push(sample.row);
+            raw.extend_from_slice(unseen.row(place));
+        }
+        let score = score(&self.dataset.target, &own, &raw, &self.dataset.weights);
+        (!score.loss.is_nan()).then_some((score, raw))
+    }
+
     /// Figures over rows that are held back in turn, and what was predicted for them.
     fn judge(&self, fusion: Fusion, head: Head, parts: &[Fold]) -> Result<(Score, Vec<f32>)> {
         let (mut rows, mut raw) = (Vec::new(), Vec::new());
         for part in parts {
             self.control.check()?;
-            let model = self.model(fusion, head, &part.train)?;
+            let (model, _) = self.model(fusion, head, &part.train)?;
             let samples: Vec<Sample> = part.held_back.iter().map(|row| Sample::whole(*row)).collect();
             raw.extend(self.predict(&model, &samples)?.values);
             rows.extend_from_slice(&part.held_back);
@@ -187,11 +217,13 @@ impl<'t> Task<'t> {
         Ok((score(&self.dataset.target, &rows, &raw, &self.dataset.weights), raw))
     }
 
-    fn model(&self, fusion: Fusion, head: Head, rows: &[u32]) -> Result<Model> {
+    /// A model, and what one that had not learnt from the rows that say when to stop predicted for these.
+    fn model(&self, fusion: Fusion, head: Head, rows: &[u32]) -> Result<(Model, Option<Matrix>)> {
         let samples = self.samples(rows);
         if fusion == Fusion::Early || (fusion, head) == (Fusion::Hybrid, Head::Mlp) {
             let all: Vec<usize> = self.groups.iter().flat_map(|group| group.features.iter().copied()).collect();
-            return Ok(Model::Joint(self.base(&all, head, &samples, fusion == Fusion::Hybrid)?));
+            let (base, unseen) = self.base(&all, head, &samples, fusion == Fusion::Hybrid)?;
+            return Ok((Model::Joint(base), unseen));
         }
         let stacked: Vec<usize> = (0..self.groups.len()).filter(|group| fusion == Fusion::Late || self.groups[*group].is_vector).collect();
         let mut bases = Vec::new();
@@ -210,17 +242,17 @@ impl<'t> Task<'t> {
         let head = if fusion == Fusion::Late { Head::Linear } else { head };
         let labels = self.labels(&samples);
         let all = [Block { start: 0, end: features.width, absent: None }];
-        let top = head.fit_stacked(&features, &labels, &self.judges(&samples), &all, self.control)?;
-        Ok(Model::Stacked { bases, tabular, top })
+        let Fit { learner: top, unseen } = head.fit_stacked(&features, &labels, &self.judges(&samples), &all, self.control)?;
+        Ok((Model::Stacked { bases, tabular, top }, unseen))
     }
 
     /// `by_modality`: a head that knows modalities is told of them.
-    fn base(&self, features: &[usize], head: Head, samples: &[Sample], by_modality: bool) -> Result<Base> {
+    fn base(&self, features: &[usize], head: Head, samples: &[Sample], by_modality: bool) -> Result<(Base, Option<Matrix>)> {
         let encoding = Encoding::fit(self.dataset, features, &self.optional, samples, head.style());
         let matrix = encoding.matrix(self.dataset, samples);
         let blocks = if by_modality { encoding.blocks() } else { encoding.one_block() };
-        let learner = head.fit(&matrix, &self.labels(samples), &self.judges(samples), &blocks, self.control)?;
-        Ok(Base { encoding, learner })
+        let Fit { learner, unseen } = head.fit(&matrix, &self.labels(samples), &self.judges(samples), &blocks, self.control)?;
+        Ok((Base { encoding, learner }, unseen))
     }
 
     /// The model of a group, and what models of it that have not learnt from a row say of that row.
@@ -243,14 +275,14 @@ impl<'t> Task<'t> {
             if learn.len() < LEAST_ROWS || places.is_empty() {
                 continue;
             }
-            let base = self.base(features, head, &learn, false)?;
+            let (base, _) = self.base(features, head, &learn, false)?;
             let own: Vec<Sample> = places.iter().map(|place| samples[*place]).collect();
             let found = base.learner.predict(&base.encoding.matrix(self.dataset, &own))?;
             for (found_place, place) in places.iter().enumerate() {
                 predictions[place * outputs..(place + 1) * outputs].copy_from_slice(found.row(found_place));
             }
         }
-        let base = self.base(features, head, &self.present(group, samples.iter().copied()), false)?;
+        let (base, _) = self.base(features, head, &self.present(group, samples.iter().copied()), false)?;
         let matrix = self.masked(group, samples, Matrix { rows: samples.len(), width: outputs, values: predictions });
         Ok((base, matrix))
     }

@@ -84,14 +84,23 @@ pub struct TrainOptions {
     pub reasons: BTreeMap<String, String>,
     /// Whether each class counts as much as any other, however few rows it has.
     pub balanced: bool,
-    /// Parts that rows are cut into for cross-validation.
-    pub folds: usize,
+    /// Parts that rows are cut into for cross-validation; where nothing is said, five, or none for many rows and one way to fit them.
+    pub folds: Option<usize>,
     /// Start of all random numbers.
     pub seed: u64,
 }
 
 impl Default for TrainOptions {
     fn default() -> Self {
-        Self { fusion: None, head: None, optional: Vec::new(), adverse: None, reasons: BTreeMap::new(), balanced: false, folds: 5, seed: 0 }
+        Self {
+            fusion: None,
+            head: None,
+            optional: Vec::new(),
+            adverse: None,
+            reasons: BTreeMap::new(),
+            balanced: false,
+            folds: None,
+            seed: 0,
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::target::Target;
 const MOST_CATEGORIES: usize = 100;
 
 /// `raw` are the raw predictions of all rows that were held back.
-pub(crate) fn training(dataset: &Dataset, folds: usize, tried: &[(Fusion, Head, Score)], raw: &[f32]) -> Training {
+pub(crate) fn training(dataset: &Dataset, folds: Option<usize>, tried: &[(Fusion, Head, Score)], raw: &[f32]) -> Training {
     let labels = match &dataset.target {
         Target::Numbers(values) => Profile::of_numbers(values.iter().map(|value| *value as f32).collect()),
         Target::Classes { codes, names } => shares(codes.iter().map(|code| Some(*code)), names).0,
@@ -23,7 +23,7 @@ pub(crate) fn training(dataset: &Dataset, folds: usize, tried: &[(Fusion, Head, 
         loss_name: score.loss_name.into(),
         loss: score.loss,
         quality_name: score.quality_name.into(),
-        quality: score.quality,
+        quality: Some(score.quality).filter(|quality| quality.is_finite()),
     };
     Training {
         label: dataset.label.clone(),

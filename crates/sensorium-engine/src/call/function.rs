@@ -15,8 +15,8 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use sensorium_inference::{
-    Cancel, Limits, ModelVersion, Stats, Values, Wanted, Windows, batch_plan, explanation_plan, reasons_type, result_bytes, result_type,
-    windows,
+    Cancel, Limits, ModelVersion, Stats, Values, Wanted, Windows, batch_plan, explanation_plan, explanation_rows, reasons_type,
+    result_bytes, result_type, windows,
 };
 
 use super::arguments::bind;
@@ -47,6 +47,9 @@ impl RowTime {
         }
     }
 }
+
+/// About what a head takes for a row.
+const HEAD_ROW_TIME: Duration = Duration::from_micros(1);
 
 impl fmt::Display for RowTime {
     /// One digit: the next run takes a little more or less.
@@ -125,6 +128,10 @@ impl ModelFunction {
     /// What a row of the call takes on one core or device: as measured, or else estimated from the model's size.
     pub(crate) fn row_time(&self) -> RowTime {
         let Some(Bound { version, .. }) = &self.bound else { return RowTime::Estimated(Duration::ZERO) };
+        if self.kind.asked.wanted() == Wanted::Explanation {
+            let rows = u32::try_from(explanation_rows(&version.manifest)).unwrap_or(u32::MAX);
+            return RowTime::Estimated(version.manifest.estimated_row_time() + HEAD_ROW_TIME.saturating_mul(rows));
+        }
         match self.engine.models.measured_row_time(version) {
             Some(time) => RowTime::Measured(time),
             None => RowTime::Estimated(version.manifest.estimated_row_time()),

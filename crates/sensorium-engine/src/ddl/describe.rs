@@ -34,7 +34,7 @@ pub(super) fn describe(engine: &Engine, reference: &str) -> Result<RecordBatch> 
     if let Some(matching) = &manifest.matching {
         facts.push(["output".into(), "mm_classify".into(), zero_shot_type().to_string(), matching.describe()]);
     }
-    if let Some(explanation) = &manifest.explanation {
+    if let Ok(explanation) = manifest.explained() {
         let data_type = result_type(manifest, Wanted::Explanation).map_err(to_datafusion)?;
         let adverse = explanation.adverse.as_ref().map_or(String::new(), |class| format!(", of class '{class}'"));
         facts.push(["output".into(), "mm_explain".into(), data_type.to_string(), format!("{}{adverse}", explanation_plan(manifest))]);

@@ -15,6 +15,12 @@ impl Answers {
         column.as_primitive::<Float64Type>().iter().next().flatten()
     }
 
+    /// A text, if it is there and not NULL.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        let column = cast(self.0.column_by_name(name)?, &DataType::Utf8).ok()?;
+        column.as_string::<i32>().iter().next().flatten().map(str::to_string)
+    }
+
     /// How many there are.
     pub(super) fn count(&self, name: &str) -> usize {
         let column = self.0.column_by_name(name).and_then(|column| cast(column, &DataType::Int64).ok());

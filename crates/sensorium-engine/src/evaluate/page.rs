@@ -1,5 +1,6 @@
 //! The answers as a page, and as rows.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{Float64Array, RecordBatch, StringArray};
@@ -43,11 +44,13 @@ const MOVED_A_LITTLE: f64 = 0.1;
 /// What a contribution is.
 const CONTRIBUTION: &str =
     "a contribution is the mean distance, either way, by which an input moves the score before it becomes a probability.";
+/// Classes whose confusion is shown as a matrix.
+const MOST_CLASSES: usize = 20;
 /// Bars of a chart.
 const MOST_BARS: usize = 20;
 
 impl Findings<'_> {
-    /// `(figure, value)`, to six digits behind the point.
+    /// `(figure, value)`, to six digits.
     pub(super) fn table(&self) -> Result<RecordBatch> {
         let counts = ["rows", "scored", "labelled"].map(|name| (name.to_string(), Some(self.figures.count(name) as f64)));
         let figures = FIGURES.iter().filter_map(|(name, ..)| Some((name.to_string(), Some(self.figures.number(name)?))));
@@ -57,8 +60,7 @@ impl Findings<'_> {
             (!self.request.is_folder_named).then(|| (format!("report: {}", self.request.folder.join("report.html").display()), None));
         let all: Vec<(String, Option<f64>)> = counts.into_iter().chain(figures).chain(score).chain(report).collect();
         let names: StringArray = all.iter().map(|(name, _)| Some(name.as_str())).collect();
-        let rounded = |value: f64| (value * 1e6).round() / 1e6;
-        let values: Float64Array = all.iter().map(|(_, value)| value.map(rounded)).collect();
+        let values: Float64Array = all.iter().map(|(_, value)| value.map(|value| rounded(value, TABLE_DIGITS))).collect();
         Ok(RecordBatch::try_from_iter_with_nullable([("figure", Arc::new(names) as _, false), ("value", Arc::new(values) as _, true)])?)
     }
 
@@ -81,7 +83,7 @@ impl Findings<'_> {
         ];
         Report {
             title: format!("Evaluation of {}", version.pinned()),
-            subtitle: format!("{} predictions{of}", whole(self.figures.count("scored"))),
+            subtitle: format!("{} predictions{of}", whole(self.figures.count("judged"))),
             sections: sections.into_iter().flatten().collect(),
         }
     }
@@ -160,7 +162,8 @@ impl Findings<'_> {
             ("share of the class", 1.0),
             vec![line("model", points), dashed("exact", vec![(0.0, 0.0), (1.0, 1.0)])],
         );
-        let mut table = Table::new(&["mean prediction", "share of the class", "rows"]);
+        let weight_name = if self.request.weight.is_some() { "weight" } else { "rows" };
+        let mut table = Table::new(&["mean prediction", "share of the class", weight_name]);
         for ((score, rate), weight) in score.iter().zip(&rate).zip(&weight) {
             table.push([number(*score), number(*rate), number(*weight)]);
         }
@@ -170,25 +173,17 @@ impl Findings<'_> {
     fn confusion(&self) -> Option<Section> {
         let (labels, predictions) = (self.figures.texts("confusion", "label"), self.figures.texts("confusion", "prediction"));
         let weights = self.figures.numbers("confusion", "weight");
-        let mut names: Vec<&String> = labels.iter().chain(&predictions).collect();
-        names.sort();
-        names.dedup();
+        let cells: BTreeMap<(&str, &str), f64> = labels
+            .iter()
+            .zip(&predictions)
+            .zip(&weights)
+            .map(|((label, said), weight)| ((label.as_str(), said.as_str()), *weight))
+            .collect();
+        let names: BTreeSet<&str> = cells.keys().flat_map(|(label, said)| [*label, *said]).collect();
         if names.is_empty() {
             return None;
         }
-        let heads: Vec<String> = names.iter().map(|name| format!("said {name}")).collect();
-        let columns: Vec<&str> = std::iter::once("").chain(heads.iter().map(String::as_str)).chain(["found"]).collect();
-        let mut table = Table::new(&columns);
-        let weight = |label: &String, prediction: &String| -> f64 {
-            let cells = labels.iter().zip(&predictions).zip(&weights);
-            cells.filter(|((own, said), _)| (*own, *said) == (label, prediction)).map(|(_, weight)| weight).sum()
-        };
-        for label in &names {
-            let own: Vec<f64> = names.iter().map(|prediction| weight(label, prediction)).collect();
-            let total: f64 = own.iter().sum();
-            let found = if total > 0.0 { percent(weight(label, label) / total) } else { String::new() };
-            table.push(std::iter::once(format!("is {label}")).chain(own.into_iter().map(number)).chain([found]));
-        }
+        let table = if names.len() > MOST_CLASSES { most_confused(&cells) } else { matrix(&cells, &names) };
         Some(section("Confusion", vec![Part::Table(table)]))
     }
 
@@ -200,7 +195,7 @@ impl Findings<'_> {
         let figure = match self.request.target {
             Target::TwoClasses(..) => "AUC",
             Target::Number => "RMSE",
-            Target::Classes => "",
+            Target::Classes(_) => "",
         };
         let mut table = Table::new(&["modality", "mean contribution", figure, "change"]);
         let whole_figure = answers.number("mm_without_0");
@@ -235,7 +230,7 @@ impl Findings<'_> {
         let chart = Chart::Bars { title: "Mean contribution of each feature, either way".into(), bars };
         let mut parts = vec![Part::Text(text), Part::Chart(chart)];
         if error > 0.0 {
-            parts.push(Part::Text(format!("Features are sampled; no row's standard error is larger than {}.", number(error))));
+            parts.push(Part::Text(format!("Features are sampled; the largest standard error of a row is about {}.", number(error))));
         }
         Some(section("Features", parts))
     }
@@ -275,12 +270,8 @@ impl Findings<'_> {
         let mut tried = Table::new(&["fusion", "head", "quality", "loss"]);
         for trial in &training.tried {
             let figure = |name: &str, value: f64| format!("{name} {value:.4}");
-            tried.push([
-                trial.fusion.clone(),
-                trial.head.clone(),
-                figure(&trial.quality_name, trial.quality),
-                figure(&trial.loss_name, trial.loss),
-            ]);
+            let quality = trial.quality.map_or(String::new(), |quality| figure(&trial.quality_name, quality));
+            tried.push([trial.fusion.clone(), trial.head.clone(), quality, figure(&trial.loss_name, trial.loss)]);
         }
         let mut columns = Table::new(&["column", "kind", "missing", "values"]);
         for feature in &training.features {
@@ -288,11 +279,13 @@ impl Findings<'_> {
             columns.push([feature.input.clone(), kind.to_string(), percent(feature.missing), values(&feature.values)]);
         }
         let text = format!(
-            "Fitted to {} rows, label '{}': {}. Judged over {} folds that were held back in turn; the first line below was taken.",
+            "Fitted to {} rows, label '{}': {}. Judged over {}; the first line below was taken.",
             whole(training.rows),
             training.label,
             values(&training.labels),
-            training.folds
+            training
+                .folds
+                .map_or("a fifth of them, which said when to stop".into(), |folds| format!("{folds} folds that were held back in turn"))
         );
         section("Training", vec![Part::Text(text), Part::Table(tried), Part::Table(columns)])
     }
@@ -304,13 +297,40 @@ impl Findings<'_> {
         for (file, record) in &version.manifest.files {
             table.push([format!("{file}, {} bytes", whole(record.bytes as usize)), record.sha256.clone()]);
         }
-        let mut queries = Table::new(&["", "query"]);
+        let mut parts = vec![Part::Text("Judged by".into()), Part::Code(self.request.query.trim().to_string())];
         if self.request.training.is_some() {
-            queries.push(["fitted to".to_string(), version.source.trim().to_string()]);
+            parts.extend([Part::Text("Fitted to".into()), Part::Code(version.source.trim().to_string())]);
         }
-        queries.push(["judged by".to_string(), self.request.query.trim().to_string()]);
-        section("Origin", vec![Part::Table(queries), Part::Table(table)])
+        parts.push(Part::Table(table));
+        section("Origin", parts)
     }
+}
+
+/// How often each class was said where each was true.
+fn matrix(cells: &BTreeMap<(&str, &str), f64>, names: &BTreeSet<&str>) -> Table {
+    let heads: Vec<String> = names.iter().map(|name| format!("said {name}")).collect();
+    let columns: Vec<&str> = std::iter::once("").chain(heads.iter().map(String::as_str)).chain(["found"]).collect();
+    let mut table = Table::new(&columns);
+    for label in names {
+        let own: Vec<f64> = names.iter().map(|said| cells.get(&(*label, *said)).copied().unwrap_or_default()).collect();
+        let total: f64 = own.iter().sum();
+        let hits = cells.get(&(*label, *label)).copied().unwrap_or_default();
+        let found = if total > 0.0 { percent(hits / total) } else { String::new() };
+        table.push(std::iter::once(format!("is {label}")).chain(own.into_iter().map(number)).chain([found]));
+    }
+    table
+}
+
+/// The pairs of classes that were taken for each other most often.
+fn most_confused(cells: &BTreeMap<(&str, &str), f64>) -> Table {
+    let mut wrong: Vec<(&(&str, &str), &f64)> = cells.iter().filter(|((label, said), _)| label != said).collect();
+    wrong.sort_by(|a, b| b.1.total_cmp(a.1));
+    let mut table = Table::new(&["is", "said", "rows"]);
+    wrong
+        .into_iter()
+        .take(MOST_CLASSES)
+        .for_each(|((label, said), weight)| table.push([label.to_string(), said.to_string(), number(*weight)]));
+    table
 }
 
 fn section(title: &str, parts: Vec<Part>) -> Section {
@@ -329,9 +349,25 @@ fn curve(title: &str, x: (&str, f64), y: (&str, f64), lines: Vec<Line>) -> Chart
     Chart::Curve(Curve { title: title.into(), x: Axis::new(x.0, 0.0, x.1), y: Axis::new(y.0, 0.0, y.1), lines })
 }
 
-/// Four digits behind the point, or none for a whole number.
+/// Digits of a figure in the rows of the statement.
+const TABLE_DIGITS: i32 = 6;
+
+/// So many digits of a number; those before the point stay.
+fn rounded(value: f64, digits: i32) -> f64 {
+    if value == 0.0 || !value.is_finite() {
+        return value;
+    }
+    let factor = 10_f64.powi((digits - 1 - value.abs().log10().floor() as i32).max(0));
+    (value * factor).round() / factor
+}
+
+/// Four digits behind the point, or none for a whole number; of a small one, four that are not zero.
 fn number(value: f64) -> String {
-    if value.fract() == 0.0 && value.abs() < 1e15 { format!("{value:.0}") } else { format!("{value:.4}") }
+    match value.abs() {
+        size if value.fract() == 0.0 && size < 1e15 => format!("{value:.0}"),
+        size if size < 1e-3 => format!("{:e}", rounded(value, 4)),
+        _ => format!("{value:.4}"),
+    }
 }
 
 fn percent(value: f64) -> String {

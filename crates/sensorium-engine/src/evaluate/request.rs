@@ -8,14 +8,25 @@ use sensorium_inference::{ClassNames, Error, Kind, ModelVersion, Prediction, Res
 use crate::ddl::{Evaluation, OptionValue};
 
 /// What the model predicts, and of what figures are made.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Target {
     /// The probability of the second name, beside the first.
     TwoClasses(String, String),
-    /// One of several.
-    Classes,
+    /// One of these.
+    Classes(Vec<String>),
     /// A number.
     Number,
+}
+
+impl Target {
+    /// Names of all classes.
+    pub(super) fn classes(&self) -> Vec<&String> {
+        match self {
+            Self::TwoClasses(other, class) => vec![other, class],
+            Self::Classes(names) => names.iter().collect(),
+            Self::Number => Vec::new(),
+        }
+    }
 }
 
 /// An evaluation that is known to make sense.
@@ -27,7 +38,7 @@ pub(super) struct Request {
     pub(super) target: Target,
     pub(super) label: String,
     pub(super) weight: Option<String>,
-    /// About how many rows are explained.
+    /// How many rows are explained at most.
     pub(super) sample: usize,
     pub(super) folder: PathBuf,
     /// Whether the statement says where the report is to lie.
@@ -71,6 +82,9 @@ impl Request {
         let label = label.or_else(|| training.as_ref().map(|training| training.label.clone()));
         let label = label.ok_or_else(|| wrong("which column is the label?").with_hint(EXAMPLE))?;
         let target = target(&version, class)?;
+        if version.manifest.explained().is_err() {
+            sample = 0;
+        }
         let is_folder_named = evaluation.folder.is_some();
         let folder = evaluation.folder.unwrap_or_else(|| format!("{}-evaluation", version.pinned()));
         Ok(Self {
@@ -103,10 +117,14 @@ fn target(version: &ModelVersion, class: Option<String>) -> Result<Target> {
                     "classes",
                 ));
             }
+            if class.is_some() && names.len() != 2 {
+                return Err(wrong(format!("class: the model has {} classes, and figures of one beside the rest are of two", names.len()))
+                    .with_hint("leave the option out"));
+            }
             Ok(match (names.as_slice(), class.or(adverse)) {
                 ([first, second], Some(class)) if class == *first => Target::TwoClasses(second.clone(), class),
                 ([first, second], _) => Target::TwoClasses(first.clone(), second.clone()),
-                _ => Target::Classes,
+                _ => Target::Classes(names),
             })
         }
         Prediction::Regression { .. } if class.is_some() => Err(wrong("class: a number has no classes").with_hint("leave the option out")),

@@ -11,14 +11,27 @@ use sensorium_inference::{Answer, Error, Failure, Kind, Step};
 
 use super::vectors::{Vectors, argument_error, is_vector, not_finite};
 
+/// Fields of a classification that every classifier has.
+const CLASS_FIELDS: usize = 3;
+
+/// A classification without what only some classifiers say besides: which modalities were used.
+fn classes_alone(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Struct(fields) => DataType::Struct(fields.iter().take(CLASS_FIELDS).cloned().collect()),
+        other => other.clone(),
+    }
+}
+
 /// `{label, score, probabilities}` as a classifier returns it, types included.
 fn is_classification(data_type: &DataType) -> bool {
     let DataType::Struct(fields) = data_type else { return false };
-    let [label, score, probabilities] = &fields[..] else { return false };
+    let [label, score, probabilities, rest @ ..] = &fields[..] else { return false };
     let DataType::Map(entries, _) = probabilities.data_type() else { return false };
     let DataType::Struct(pair) = entries.data_type() else { return false };
     let types: Vec<&DataType> = pair.iter().map(|field| field.data_type()).collect();
-    fields.iter().map(|field| field.name().as_str()).eq(["label", "score", "probabilities"])
+    let are_named = fields.iter().take(CLASS_FIELDS).map(|field| field.name().as_str()).eq(["label", "score", "probabilities"]);
+    are_named
+        && rest.iter().all(|field| field.name() == "modalities_used")
         && score.data_type() == &DataType::Float32
         && types == [label.data_type(), &DataType::Float32]
 }
@@ -38,8 +51,9 @@ pub(super) fn late_type(parts: &[FieldRef]) -> Result<DataType, Error> {
     if predictions.iter().all(|part| part.data_type().is_numeric()) {
         return Ok(DataType::Float64);
     }
-    if is_classification(first) && predictions.iter().all(|part| part.data_type() == first) {
-        return Ok(first.clone());
+    let alone = classes_alone(first);
+    if predictions.iter().all(|part| is_classification(part.data_type()) && classes_alone(part.data_type()) == alone) {
+        return Ok(alone);
     }
     let types: Vec<String> = predictions.iter().map(|part| part.data_type().to_string()).collect();
     Err(argument_error(

@@ -146,16 +146,20 @@ fn create(
     let (version, is_new) = engine.catalog.create(&training.name, draft, training.mode, &training.query)?;
     let verb = if is_new { "created" } else { "exists already" };
     let mut lines = vec![format!("model {} {verb}, sha256 {}", version.pinned(), version.sha256)];
-    lines.extend(told(&fitted, dataset.rows(), options));
+    lines.extend(told(&fitted, dataset.rows()));
     Ok(lines)
 }
 
 /// What was tried and how good it was.
-fn told(fitted: &Fitted, rows: usize, options: &TrainOptions) -> Vec<String> {
+fn told(fitted: &Fitted, rows: usize) -> Vec<String> {
     let line = |(place, (fusion, head, score)): (usize, &(sensorium_train::Fusion, sensorium_train::Head, sensorium_train::Score))| {
+        let over = match fitted.folds {
+            Some(folds) => format!("over {folds} folds of {rows} rows"),
+            None => format!("over a fifth of {rows} rows, which said when to stop"),
+        };
         let why = match (place, fitted.tried.len()) {
-            (0, 1) => format!(", over {} folds of {rows} rows", options.folds),
-            (0, _) => format!(", chosen by the least loss over {} folds of {rows} rows", options.folds),
+            (0, 1) => format!(", {over}"),
+            (0, _) => format!(", chosen by the least loss {over}"),
             _ => String::new(),
         };
         format!(

@@ -102,13 +102,14 @@ impl Request {
                 }
             }
             ("folds", OptionValue::Number(number)) => {
-                self.options.folds = number.parse().ok().filter(|folds| FOLDS.contains(folds)).ok_or_else(|| {
+                let folds = number.parse().ok().filter(|folds| FOLDS.contains(folds)).ok_or_else(|| {
                     Error::new(Kind::Setting, format!("folds: not a usable value: {number}")).with_hint(format!(
                         "a whole number from {} to {}",
                         FOLDS.start(),
                         FOLDS.end()
                     ))
                 })?;
+                self.options.folds = Some(folds);
             }
             ("seed", OptionValue::Number(number)) => {
                 let wrong = || Error::new(Kind::Setting, format!("seed: not a usable value: {number}")).with_hint("a whole number from 0");

@@ -91,7 +91,11 @@ pub fn result_bytes(manifest: &Manifest, wanted: Wanted) -> Result<usize> {
             if manifest.may_lack_modalities() { manifest.modalities().iter().map(|name| name.len() + size_of::<i32>()).sum() } else { 0 };
         return Ok((classes.len() + 1) * (key + size_of::<f32>()) + used);
     }
-    Ok(value_bytes(&result_type(manifest, wanted)?))
+    let data_type = result_type(manifest, wanted)?;
+    if wanted == Wanted::Explanation {
+        return Ok(explain::result_bytes(manifest));
+    }
+    Ok(value_bytes(&data_type))
 }
 
 fn value_bytes(data_type: &DataType) -> usize {
@@ -262,10 +266,11 @@ impl Collector {
         }
     }
 
+    /// Numbers of all rows; zeros where no batch ran.
     fn doubles(self) -> Vec<f64> {
         match self.data {
             Some(Data::Float64(values)) => values,
-            _ => Vec::new(),
+            _ => vec![0.0; self.rows * self.width.unwrap_or(0)],
         }
     }
 

@@ -7,6 +7,7 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::row::{RowConverter, SortField};
 use sha2::{Digest, Sha256};
 
+use super::answer::result_type;
 use super::limits::Limits;
 use super::run::Request;
 use super::workers;
@@ -42,8 +43,10 @@ pub(super) fn row_keys(model: &str, manifest: &Manifest, request: &Request<'_>) 
     let mut common = Sha256::new();
     common.update(model);
     common.update(format!(
-        "{:?} {:?} {:?} {} {}",
+        "{:?} {} {:?} {:?} {} {}",
         request.wanted,
+        // A later release may return another one.
+        result_type(manifest, request.wanted)?,
         request.limits.device,
         request.limits.gpu.tf32,
         request.limits.document_dpi,

@@ -37,7 +37,7 @@ mod zero_shot;
 
 pub use answer::{Wanted, result_bytes, result_type};
 pub use cancel::Cancel;
-pub use explain::{explanation_plan, reasons, reasons_type};
+pub use explain::{explanation_plan, explanation_rows, reasons, reasons_type};
 pub use limits::{Distinct, Limits};
 pub use models::{ModelProgress, Models};
 pub use run::{Answer, Failure, Request, Step, batch_plan};

@@ -47,7 +47,7 @@ fn try_model(manifest: &Manifest, folder: &Path) -> Result<()> {
     let model = LoadedModel::open(&Arc::new(manifest.clone()), folder, &limits)?;
     let inputs = manifest.inputs.iter().map(|input| Ok(vec![made_up(input)?])).collect::<Result<Vec<_>>>()?;
     try_once(&model, &inputs, Wanted::Prediction, &limits)?;
-    let others = [(Wanted::Embedding, manifest.embedding.is_some()), (Wanted::Explanation, manifest.explanation.is_some())];
+    let others = [(Wanted::Embedding, manifest.embedding.is_some()), (Wanted::Explanation, manifest.explained().is_ok())];
     others.into_iter().filter(|(_, is_there)| *is_there).try_for_each(|(wanted, _)| try_once(&model, &inputs, wanted, &limits))
 }
 

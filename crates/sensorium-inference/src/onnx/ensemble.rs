@@ -1,5 +1,7 @@
 //! The trees of an ONNX-ML ensemble, with the weight of the rows that went through each node.
 
+use std::collections::BTreeSet;
+
 use prost::Message;
 
 use super::proto;
@@ -57,6 +59,38 @@ fn place(number: i64) -> Result<usize> {
     usize::try_from(number).map_err(|_| wrong(format!("{number} is no place")))
 }
 
+/// Splits that may stand above each other.
+const MAX_DEPTH: usize = 1_000;
+/// By how much the rows of both branches may miss those of the split, for one of them.
+const COVER_TOLERANCE: f64 = 1e-3;
+
+/// Each node but the root has one parent, depths have a limit, and rows part at splits.
+fn check_tree(nodes: &[Node]) -> Result<()> {
+    let mut depths: Vec<Option<usize>> = vec![None; nodes.len()];
+    if let Some(root) = depths.first_mut() {
+        *root = Some(0);
+    }
+    for (place, node) in nodes.iter().enumerate() {
+        let NodeKind::Split { lower, other, .. } = node.kind else { continue };
+        let depth = depths[place].ok_or_else(|| wrong("a node that nothing leads to"))? + 1;
+        if depth > MAX_DEPTH {
+            return Err(wrong(format!("more than {MAX_DEPTH} splits above each other")));
+        }
+        for child in [lower, other] {
+            match depths.get_mut(child) {
+                Some(own @ None) => *own = Some(depth),
+                Some(Some(_)) => return Err(wrong("a node with two parents")),
+                None => return Err(wrong("a split that leads nowhere")),
+            }
+        }
+        let (parts, whole) = (nodes[lower].cover + nodes[other].cover, node.cover);
+        if nodes[lower].cover <= 0.0 || nodes[other].cover <= 0.0 || (parts - whole).abs() > COVER_TOLERANCE * whole {
+            return Err(wrong("nodes_hitrates are not the weights of the rows that went through"));
+        }
+    }
+    Ok(())
+}
+
 impl Ensemble {
     /// The one ensemble in the bytes of an `.onnx` file, whose nodes have covers in `nodes_hitrates` and are numbered from 0 on in each
     /// tree.
@@ -66,6 +100,11 @@ impl Ensemble {
         let mut ensembles = nodes.iter().filter(|node| node.operator == OPERATOR);
         let (Some(node), None) = (ensembles.next(), ensembles.next()) else { return Err(wrong("the graph has none, or several")) };
         let attributes = Attributes(&node.attributes);
+        // What is not said is so by default.
+        let word = |name: &str, default: &str| attributes.get(name).is_ok_and(|own| own.string != default.as_bytes());
+        if word("aggregate_function", "SUM") || word("post_transform", "NONE") {
+            return Err(wrong("leaves that are not added up, or numbers that are changed afterwards"));
+        }
         let outputs = attributes.get("n_targets")?.integer;
         let mut ensemble = Self { trees: Vec::new(), outputs: place(outputs)?, columns: 0 };
         ensemble.read_nodes(&attributes)?;
@@ -116,21 +155,19 @@ impl Ensemble {
             }
             nodes.push(Node { cover: f64::from(covers[number]), kind });
         }
-        let is_complete = |nodes: &Vec<Node>| {
-            nodes.iter().all(|node| match node.kind {
-                NodeKind::Split { lower, other, .. } => {
-                    let is_visited = |child: usize| nodes.get(child).is_some_and(|child| child.cover > 0.0);
-                    node.cover > 0.0 && is_visited(lower) && is_visited(other)
-                }
-                NodeKind::Leaf { .. } => true,
-            })
-        };
-        if self.trees.iter().all(is_complete) { Ok(()) } else { Err(wrong("a split that leads nowhere, or that no row went through")) }
+        self.trees.iter().try_for_each(|nodes| check_tree(nodes))
     }
 
     fn read_leaves(&mut self, attributes: &Attributes<'_>) -> Result<()> {
         let (trees, nodes) = (attributes.integers("target_treeids")?, attributes.integers("target_nodeids")?);
         let (outputs, values) = (attributes.integers("target_ids")?, attributes.floats("target_weights")?);
+        if [nodes.len(), outputs.len(), values.len()].iter().any(|length| *length != trees.len()) {
+            return Err(wrong("attributes of different lengths"));
+        }
+        let mut seen = BTreeSet::new();
+        if !trees.iter().zip(nodes).all(|leaf| seen.insert(leaf)) {
+            return Err(wrong("a leaf with several values"));
+        }
         for (((tree, node), output), own) in trees.iter().zip(nodes).zip(outputs).zip(values) {
             let node = self.trees.get_mut(place(*tree)?).and_then(|nodes| nodes.get_mut(usize::try_from(*node).ok()?));
             match node.map(|node| &mut node.kind) {

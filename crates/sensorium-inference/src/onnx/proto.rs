@@ -57,6 +57,8 @@ pub(crate) struct Attribute {
     pub(crate) name: String,
     #[prost(int64, tag = "3")]
     pub(crate) integer: i64,
+    #[prost(bytes = "vec", tag = "4")]
+    pub(crate) string: Vec<u8>,
     #[prost(message, optional, tag = "5")]
     pub(crate) tensor: Option<Tensor>,
     #[prost(message, optional, boxed, tag = "6")]

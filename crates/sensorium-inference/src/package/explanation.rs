@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{Feed, Input, Manifest, Modality, Prediction, Source, Stage};
-use super::port::{Element, Signature};
+use super::port::{Element, Port, Signature};
 use super::source::Files;
-use super::training::Training;
+use super::training::{Profile, QUANTILES, Training};
 use crate::error::{Error, Kind, Result};
 use crate::onnx::{ClassNames, Ensemble};
 
@@ -63,12 +63,32 @@ fn wrong(message: impl std::fmt::Display) -> Error {
     Error::new(Kind::Package, format!("[explain]: {message}"))
 }
 
-/// Checks `[explain]` and adds the stage that it needs.
+/// Adds `[explain]`, and the stage that it needs, to a manifest that is complete but for that.
 pub(super) fn add(files: &mut Files, manifest: &mut Manifest, explanation: Explanation) -> Result<()> {
-    let training = Training::read(&files.use_file(&explanation.training)?)?;
-    if let Some(input) = manifest.inputs.iter().find(|input| training.feature(&input.name).is_none()) {
-        return Err(wrong(format!("{} knows nothing of input '{}'", explanation.training, input.name)));
+    if let Some(trees) = &explanation.trees {
+        let head = manifest.stages.last().cloned().ok_or_else(|| wrong("no graph"))?;
+        let (path, _) = files.use_graph(&trees.graph)?;
+        let signature = Signature::read(&path)?;
+        let feed = |port: &Port| {
+            let same = head.feeds.iter().find(|feed| feed.port == *port);
+            same.cloned().ok_or_else(|| wrong(format!("{}: the head has no input {port}", trees.graph)))
+        };
+        let feeds = signature.inputs.iter().map(feed).collect::<Result<Vec<_>>>()?;
+        let stage = Stage { name: EXPLAIN_STAGE.into(), graph: trees.graph.clone(), feeds, outputs: signature.outputs };
+        manifest.stages.insert(manifest.stages.len() - 1, stage);
     }
+    manifest.explanation = Some(explanation);
+    check(files, manifest)
+}
+
+/// Checks what a manifest says for explanations, if it says something.
+///
+/// # Errors
+/// [`Kind::Package`] for a record of another model, names that are none, a head whose inputs cannot be changed, or trees that cannot be read.
+pub(super) fn check(files: &mut Files, manifest: &Manifest) -> Result<()> {
+    let Some(explanation) = &manifest.explanation else { return Ok(()) };
+    let training = Training::read(&files.use_file(&explanation.training)?)?;
+    manifest.inputs.iter().try_for_each(|input| check_profile(input, &training))?;
     for name in explanation.reasons.keys() {
         let names = manifest.inputs.iter().map(|input| input.name.as_str());
         if manifest.input(name).is_none() {
@@ -78,46 +98,86 @@ pub(super) fn add(files: &mut Files, manifest: &mut Manifest, explanation: Expla
     match (&explanation.adverse, &manifest.prediction) {
         (Some(adverse), Prediction::Classification { classes: ClassNames::Strings(names), .. }) => {
             if !names.contains(adverse) {
-                return Err(wrong(format!("adverse: no such class: '{adverse}'")).with_nearest(
-                    adverse,
-                    names.iter().map(String::as_str),
-                    "classes",
-                ));
+                let names = names.iter().map(String::as_str);
+                return Err(wrong(format!("adverse: no such class: '{adverse}'")).with_nearest(adverse, names, "classes"));
             }
         }
         (Some(_), _) => return Err(wrong("adverse: the model has no classes with names")),
         (None, _) => {}
     }
-    let head = manifest.stages.last().cloned().ok_or_else(|| wrong("no graph"))?;
-    if let Some(feed) = head.feeds.iter().find(|feed| !is_variable(feed)) {
+    let head = manifest.stages.last().ok_or_else(|| wrong("no graph"))?;
+    if let Some(feed) = head.feeds.iter().find(|feed| !is_variable(feed, manifest)) {
         return Err(wrong(format!("graph input {} is none that values can be changed of", feed.port)));
     }
-    if let Some(trees) = &explanation.trees {
-        let (path, _) = files.use_graph(&trees.graph)?;
-        let signature = Signature::read(&path)?;
-        let feed = |port: &super::Port| {
-            let same = head.feeds.iter().find(|feed| feed.port == *port);
-            same.cloned().ok_or_else(|| wrong(format!("{}: the head has no input {port}", trees.graph)))
-        };
-        let feeds = signature.inputs.iter().map(feed).collect::<Result<Vec<_>>>()?;
-        let width: usize = trees.columns.iter().map(|columns| columns.count).sum();
-        let [port] = signature.outputs.as_slice() else { return Err(wrong(format!("{} has several outputs", trees.graph))) };
-        if port.shape.len() != 2 || port.shape[1].is_some_and(|own| own != width) {
-            return Err(wrong(format!("{}: {width} columns, and an output {port}", trees.graph)));
-        }
-        let bytes = std::fs::read(files.root.join(&head.graph)).map_err(wrong)?;
-        Ensemble::read(&bytes)?.check(width, &trees.weights)?;
-        let graph = trees.graph.clone();
-        let last = manifest.stages.len() - 1;
-        manifest.stages.insert(last, Stage { name: EXPLAIN_STAGE.into(), graph, feeds, outputs: signature.outputs });
+    match &explanation.trees {
+        Some(trees) => check_trees(files, manifest, trees, head),
+        None => Ok(()),
     }
-    manifest.explanation = Some(explanation);
+}
+
+fn check_trees(files: &Files, manifest: &Manifest, trees: &TreeColumns, head: &Stage) -> Result<()> {
+    let before_head = manifest.stages.len().checked_sub(2).and_then(|place| manifest.stages.get(place));
+    let stage = before_head.filter(|stage| stage.name == EXPLAIN_STAGE && stage.graph == trees.graph);
+    let stage = stage.ok_or_else(|| wrong(format!("no stage for {}", trees.graph)))?;
+    if let Some(feed) = stage.feeds.iter().find(|feed| !head.feeds.contains(feed)) {
+        return Err(wrong(format!("{}: the head has no input {}", trees.graph, feed.port)));
+    }
+    if let Some(columns) = trees.columns.iter().find(|columns| manifest.input(&columns.input).is_none()) {
+        return Err(wrong(format!("columns of what is no input: '{}'", columns.input)));
+    }
+    let width: usize = trees.columns.iter().map(|columns| columns.count).sum();
+    let [port] = stage.outputs.as_slice() else { return Err(wrong(format!("{} has several outputs", trees.graph))) };
+    if port.element != Element::Float32 || port.shape.len() != 2 || port.shape[1] != Some(width) {
+        return Err(wrong(format!("{}: {width} columns, and an output {port}", trees.graph)));
+    }
+    let bytes = std::fs::read(files.root.join(&head.graph)).map_err(wrong)?;
+    let ensemble = Ensemble::read(&bytes)?;
+    ensemble.check(width, &trees.weights)?;
+    let scores = match &manifest.prediction {
+        Prediction::Classification { scores, .. } => manifest.port(scores)?.shape.get(1).copied().flatten().unwrap_or(1),
+        _ => 1,
+    };
+    if trees.weights.is_empty() && ensemble.outputs != scores || !trees.weights.is_empty() && trees.weights.len() != scores {
+        return Err(wrong(format!("trees of {} outputs for {scores} scores", ensemble.outputs)));
+    }
     Ok(())
 }
 
+/// By how much shares may miss one.
+const SHARE_TOLERANCE: f64 = 1e-6;
+
+/// What is known of an input must be of its kind, and within bounds.
+fn check_profile(input: &Input, training: &Training) -> Result<()> {
+    let feature =
+        training.feature(&input.name).ok_or_else(|| wrong(format!("nothing is known of the values of input '{}'", input.name)))?;
+    let are_shares = |shares: &mut dyn Iterator<Item = f64>| {
+        let (are_positive, sum) = shares.fold((true, 0.0), |(all, sum), share| (all && share >= 0.0, sum + share));
+        are_positive && sum <= 1.0 + SHARE_TOLERANCE
+    };
+    let fits = match (&input.modality, &feature.values) {
+        (Modality::Number { .. }, Profile::Numbers { quantiles, borders, shares }) => {
+            let is_known = quantiles.len() == QUANTILES || quantiles.is_empty();
+            is_known && shares.len() == borders.len() + 1 && are_shares(&mut shares.iter().copied())
+        }
+        (Modality::Category { .. }, Profile::Categories { shares }) => are_shares(&mut shares.iter().map(|(_, share)| *share)),
+        (Modality::Vector { width, .. }, Profile::Vectors { mean }) => mean.len() == *width,
+        (Modality::Number { .. } | Modality::Category { .. } | Modality::Vector { .. }, _) => false,
+        (_, profile) => matches!(profile, Profile::Vectors { .. }),
+    };
+    if fits && (0.0..=1.0).contains(&feature.missing) {
+        return Ok(());
+    }
+    Err(wrong(format!("what is said of the values of '{}' is not of a {}", input.name, input.modality.name())))
+}
+
 /// Whether the values of a graph input can be exchanged one by one.
-fn is_variable(feed: &Feed) -> bool {
-    let is_known = matches!(feed.source, Source::Columns { .. } | Source::Vector { .. } | Source::Output(_) | Source::Present { .. });
+fn is_variable(feed: &Feed, manifest: &Manifest) -> bool {
+    let is_known = match &feed.source {
+        Source::Columns { .. } | Source::Vector { .. } | Source::Output(_) => true,
+        // Of a number or a category, a value says that it is absent.
+        Source::Present { input } => manifest.input(input).is_some_and(|input| !input.is_tabular()),
+        _ => false,
+    };
     is_known && matches!(feed.port.element, Element::Float32 | Element::String)
 }
 

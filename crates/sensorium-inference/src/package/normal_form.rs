@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use super::explanation;
 use super::import::ImportOptions;
 use super::manifest::{MANIFEST_FORMAT, Manifest, Modality, Source};
 use super::port::{Element, Port, Signature};
@@ -39,6 +40,7 @@ pub(super) fn read(files: &mut Files, options: &ImportOptions) -> Result<Manifes
         }
     }
     check(&manifest)?;
+    explanation::check(files, &manifest)?;
     manifest.files.clear();
     Ok(manifest)
 }

@@ -25,8 +25,9 @@ pub struct Training {
     pub rows: usize,
     /// How often each label was, or which numbers it had.
     pub labels: Profile,
-    /// Parts that rows were held back in.
-    pub folds: usize,
+    /// Parts that rows were held back in, in turn; none where those were used that said when to stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folds: Option<usize>,
     /// What was tried, best first.
     pub tried: Vec<Trial>,
     /// What was predicted for rows that were held back: the probability of the second of two classes, of the best class, or the number.
@@ -48,8 +49,9 @@ pub struct Trial {
     pub loss: f64,
     /// `auc`, `accuracy` or `r2`.
     pub quality_name: String,
-    /// The higher the better.
-    pub quality: f64,
+    /// The higher the better; none where it says nothing, as AUC of rows of one class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<f64>,
 }
 
 /// How the values of an input were distributed.

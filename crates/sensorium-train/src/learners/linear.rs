@@ -134,7 +134,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + rest
 }
 
-pub(super) fn fit(matrix: &Matrix, labels: &Labels, judge: &[bool], control: Control<'_>) -> Result<Linear> {
+pub(super) fn fit(matrix: &Matrix, labels: &Labels, judge: &[bool], control: Control<'_>) -> Result<(Linear, Option<Matrix>)> {
     // Penalties and tolerances mean something only on one scale.
     let (standard, (mean, deviation)) = labels.standardised();
     let labels = &standard;
@@ -160,12 +160,16 @@ pub(super) fn fit(matrix: &Matrix, labels: &Labels, judge: &[bool], control: Con
         }
     }
     let all: Vec<usize> = (0..matrix.rows).collect();
+    let linear = |point: &[f64]| {
+        let (weights, biases) = point.split_at(labels.outputs() * matrix.width);
+        let (mean, deviation) = (f64::from(mean), f64::from(deviation));
+        let weights = weights.iter().map(|weight| (weight * deviation) as f32).collect();
+        let biases = biases.iter().map(|bias| (bias * deviation + mean) as f32).collect();
+        Linear { width: matrix.width, weights, biases }
+    };
+    let unseen = (!held_back.is_empty()).then(|| linear(&best.2).predict(&matrix.pick(&held_back)));
     let point = minimise(matrix, labels, &all, best.1, best.2, control)?;
-    let (weights, biases) = point.split_at(labels.outputs() * matrix.width);
-    let (mean, deviation) = (f64::from(mean), f64::from(deviation));
-    let weights = weights.iter().map(|weight| (weight * deviation) as f32).collect();
-    let biases = biases.iter().map(|bias| (bias * deviation + mean) as f32).collect();
-    Ok(Linear { width: matrix.width, weights, biases })
+    Ok((linear(&point), unseen))
 }
 
 fn total(labels: &Labels, rows: &[usize]) -> f64 {

@@ -79,6 +79,14 @@ pub(crate) enum Learner {
     Mlp(neural::Neural),
 }
 
+/// A learner that has learnt from all rows.
+#[derive(Debug, Clone)]
+pub(crate) struct Fit {
+    pub(crate) learner: Learner,
+    /// What another one, which had not learnt from the rows that say when to stop, predicted for these; none where there were no such rows.
+    pub(crate) unseen: Option<Matrix>,
+}
+
 /// What a fit looks at while it goes on.
 #[derive(Clone, Copy)]
 pub(crate) struct Control<'c> {
@@ -103,12 +111,13 @@ impl Head {
     }
 
     /// Fits the rows; those marked by `judge` are held back at first, to know when to stop. `blocks` are the columns of each modality.
-    pub(crate) fn fit(self, matrix: &Matrix, labels: &Labels, judge: &[bool], blocks: &[Block], control: Control<'_>) -> Result<Learner> {
-        Ok(match self {
-            Self::Linear => Learner::Linear(linear::fit(matrix, labels, judge, control)?),
-            Self::Mlp => Learner::Mlp(neural::fit(matrix, labels, judge, blocks, control)?),
-            Self::Trees => Learner::Trees(Box::new(trees::fit(matrix, labels, judge, control)?)),
-        })
+    pub(crate) fn fit(self, matrix: &Matrix, labels: &Labels, judge: &[bool], blocks: &[Block], control: Control<'_>) -> Result<Fit> {
+        let (learner, unseen) = match self {
+            Self::Linear => linear::fit(matrix, labels, judge, control).map(|(linear, unseen)| (Learner::Linear(linear), unseen)),
+            Self::Mlp => neural::fit(matrix, labels, judge, blocks, control).map(|(neural, unseen)| (Learner::Mlp(neural), unseen)),
+            Self::Trees => trees::fit(matrix, labels, judge, control).map(|(trees, unseen)| (Learner::Trees(Box::new(trees)), unseen)),
+        }?;
+        Ok(Fit { learner, unseen })
     }
 }
 
@@ -121,7 +130,7 @@ impl Head {
         judge: &[bool],
         blocks: &[Block],
         control: Control<'_>,
-    ) -> Result<Learner> {
+    ) -> Result<Fit> {
         if self != Self::Linear {
             return self.fit(matrix, labels, judge, blocks, control);
         }
@@ -138,7 +147,16 @@ impl Head {
             .values
             .chunks_exact_mut(matrix.width.max(1))
             .for_each(|row| row.iter_mut().zip(&scales).for_each(|(value, scale)| *value /= scale));
-        Ok(Learner::Linear(linear::fit(&scaled, labels, judge, control)?.unscaled(&scales)))
+        let (linear, unseen) = linear::fit(&scaled, labels, judge, control)?;
+        Ok(Fit { learner: Learner::Linear(linear.unscaled(&scales)), unseen })
+    }
+}
+
+impl Matrix {
+    /// Some of the rows.
+    fn pick(&self, rows: &[usize]) -> Self {
+        let values = rows.iter().flat_map(|row| self.row(*row).iter().copied()).collect();
+        Self { rows: rows.len(), width: self.width, values }
     }
 }
 

@@ -224,6 +224,13 @@ impl Neural {
         (0..self.blocks.len()).map(projection).chain(gates).chain([hidden, last]).collect()
     }
 
+    /// The same for numbers that were brought to mean 0 and deviation 1.
+    fn unscaled(mut self, (mean, deviation): (f32, f32)) -> Self {
+        self.last.weights *= deviation;
+        self.last.biases = self.last.biases.map(|bias| bias * deviation + mean);
+        self
+    }
+
     pub(super) fn predict(&self, matrix: &Matrix) -> Matrix {
         let all: Vec<usize> = (0..matrix.rows).collect();
         let values = all.chunks(BATCH * 8).flat_map(|rows| self.pass(matrix, rows, None).raw.as_slice().to_vec()).collect();
@@ -280,19 +287,25 @@ fn deltas(raw: &DMatrix<f32>, labels: &Labels, rows: &[usize]) -> (DMatrix<f32>,
     (deltas, loss)
 }
 
-pub(super) fn fit(matrix: &Matrix, labels: &Labels, judge: &[bool], blocks: &[Block], control: Control<'_>) -> Result<Neural> {
+pub(super) fn fit(
+    matrix: &Matrix,
+    labels: &Labels,
+    judge: &[bool],
+    blocks: &[Block],
+    control: Control<'_>,
+) -> Result<(Neural, Option<Matrix>)> {
     let (labels, unscale) = labels.standardised();
     let (held_back, train): (Vec<usize>, Vec<usize>) = (0..matrix.rows).partition(|row| judge[*row]);
     let all: Vec<usize> = (0..matrix.rows).collect();
-    let epochs = if held_back.is_empty() || train.is_empty() {
-        EPOCHS
+    let (epochs, unseen) = if held_back.is_empty() || train.is_empty() {
+        (EPOCHS, None)
     } else {
-        learn(matrix, &labels, blocks, &train, &held_back, MOST_EPOCHS, control)?.1
+        // Some epochs after its best: rather worse than what it would say.
+        let (neural, epochs) = learn(matrix, &labels, blocks, &train, &held_back, MOST_EPOCHS, control)?;
+        (epochs, Some(neural.unscaled(unscale).predict(&matrix.pick(&held_back))))
     };
-    let (mut neural, _) = learn(matrix, &labels, blocks, &all, &[], epochs, control)?;
-    neural.last.weights *= unscale.1;
-    neural.last.biases = neural.last.biases.map(|bias| bias * unscale.1 + unscale.0);
-    Ok(neural)
+    let (neural, _) = learn(matrix, &labels, blocks, &all, &[], epochs, control)?;
+    Ok((neural.unscaled(unscale), unseen))
 }
 
 /// The network after so many epochs over `rows`, or when `held_back` was predicted best; and the number of those epochs.

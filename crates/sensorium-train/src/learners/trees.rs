@@ -70,18 +70,18 @@ fn parameters(labels: &Labels, seed: u64) -> Result<TrainingParams> {
         .map_err(failed)
 }
 
-pub(super) fn fit(matrix: &Matrix, labels: &Labels, judge: &[bool], control: Control<'_>) -> Result<Trees> {
+pub(super) fn fit(matrix: &Matrix, labels: &Labels, judge: &[bool], control: Control<'_>) -> Result<(Trees, Option<Matrix>)> {
     control.check()?;
     if matrix.width == 0 {
         return Err(Error::new(Kind::Argument, "nothing to learn from: no category has enough rows").with_hint("at least 10 rows of one"));
     }
     let parameters = parameters(labels, control.seed)?;
     let (held_back, train): (Vec<usize>, Vec<usize>) = (0..matrix.rows).partition(|row| judge[*row]);
-    let rounds = if held_back.is_empty() || train.is_empty() {
-        ROUNDS
+    let (rounds, unseen) = if held_back.is_empty() || train.is_empty() {
+        (ROUNDS, None)
     } else {
-        let (train, held_back) = (data(matrix, labels, &train)?, data(matrix, labels, &held_back)?);
-        let trainer = Trainer::new(&parameters, &train, MOST_ROUNDS).eval(&held_back, "held back").early_stopping_rounds(PATIENCE);
+        let (train, judged) = (data(matrix, labels, &train)?, data(matrix, labels, &held_back)?);
+        let trainer = Trainer::new(&parameters, &train, MOST_ROUNDS).eval(&judged, "held back").early_stopping_rounds(PATIENCE);
         let done = trainer
             .on_round(|round| {
                 (control.progress)("trees", round.values().last().copied());
@@ -89,14 +89,15 @@ pub(super) fn fit(matrix: &Matrix, labels: &Labels, judge: &[bool], control: Con
             })
             .train()
             .map_err(failed)?;
-        done.model.best_iteration().map_or(ROUNDS, |best| best + 1)
+        let rounds = done.model.best_iteration().map_or(ROUNDS, |best| best + 1);
+        (rounds, Some(Trees { model: done.model }.predict(&matrix.pick(&held_back))?))
     };
     control.check()?;
     let all: Vec<usize> = (0..matrix.rows).collect();
     let all = data(matrix, labels, &all)?;
     let done = Trainer::new(&parameters, &all, rounds).on_round(|_| go_on(control)).train().map_err(failed)?;
     control.check()?;
-    Ok(Trees { model: done.model })
+    Ok((Trees { model: done.model }, unseen))
 }
 
 fn go_on(control: Control<'_>) -> ControlFlow<()> {

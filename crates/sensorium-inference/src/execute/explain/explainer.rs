@@ -15,7 +15,8 @@ use super::{BASE, CLASS, ERROR, FIRST_INPUT, SCORE, explained_class, width};
 use crate::error::{Error, Kind, Result};
 use crate::onnx::{Ensemble, Node, NodeKind};
 use crate::package::{
-    EXPLAIN_STAGE, Explanation, FeatureProfile, Input, Manifest, Modality, OutputRef, Prediction, Profile, Stage, Training,
+    ClassNames, EXPLAIN_STAGE, Explanation, FeatureProfile, Input, Manifest, Missing, Modality, OutputRef, Prediction, Profile, Stage,
+    Training,
 };
 
 /// What is needed of a model to explain its rows.
@@ -27,9 +28,20 @@ pub(in crate::execute) struct Explainer {
     tabular: Vec<usize>,
     /// The other inputs, each a modality.
     others: Vec<usize>,
+    /// Which of the numbers and categories an input is, and which of the others.
+    places: Vec<InputPlace>,
     trees: Option<Trees>,
     orders: Vec<Vec<usize>>,
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum InputPlace {
+    Tabular(usize),
+    Other(usize),
+}
+
+/// Values of rows that are put together before the head sees them: a few MiB.
+const CHUNK_VALUES: usize = 1 << 20;
 
 /// The ensemble and the columns that it looks at.
 #[derive(Debug)]
@@ -62,20 +74,35 @@ fn wrong(message: impl std::fmt::Display) -> Error {
     Error::new(Kind::Model, message.to_string())
 }
 
-/// Rows that the head sees for one row of a call, in words; what a call costs beside a prediction.
-pub fn explanation_plan(manifest: &Manifest) -> String {
+/// Rows that the head sees for one row of a call.
+pub fn explanation_rows(manifest: &Manifest) -> usize {
     let tabular = manifest.inputs.iter().filter(|input| input.is_tabular()).count();
-    let sets = 1_usize << (manifest.inputs.len() - tabular);
-    match (&manifest.explanation, tabular) {
-        (Some(Explanation { trees: Some(_), .. }), _) => format!("{sets} sets of modalities, trees exactly"),
-        (_, 0) => format!("{sets} sets of modalities"),
-        (_, columns) => format!("{} rows of the head", sets * (walked_rows(columns) + 1)),
+    let sets = 1_usize << (manifest.inputs.len() - tabular).min(usize::BITS as usize / 2);
+    match &manifest.explanation {
+        Some(Explanation { trees: Some(_), .. }) => sets,
+        _ => sets * (walked_rows(tabular) + 1),
+    }
+}
+
+/// What a row of an explanation takes beside a prediction, in words.
+pub fn explanation_plan(manifest: &Manifest) -> String {
+    let rows = explanation_rows(manifest);
+    match &manifest.explanation {
+        Some(Explanation { trees: Some(_), .. }) => format!("{rows} rows of the head, trees exactly"),
+        _ => format!("{rows} rows of the head"),
     }
 }
 
 fn head(manifest: &Manifest) -> Result<(usize, &Stage)> {
     let last = manifest.stages.len().checked_sub(1).ok_or_else(|| wrong("the model has no graph"))?;
     Ok((last, &manifest.stages[last]))
+}
+
+fn classes(manifest: &Manifest) -> Option<&ClassNames> {
+    match &manifest.prediction {
+        Prediction::Classification { classes, .. } => Some(classes),
+        _ => None,
+    }
 }
 
 fn scores_of(prediction: &Prediction) -> Result<&OutputRef> {
@@ -117,7 +144,12 @@ impl Explainer {
             }
         };
         let orders = orders(tabular.len());
-        Ok(Self { feeds, stand_ins, tabular, others, trees, orders })
+        let place = |input: usize| match tabular.binary_search(&input) {
+            Ok(place) => InputPlace::Tabular(place),
+            Err(_) => InputPlace::Other(others.partition_point(|other| *other < input)),
+        };
+        let places = (0..manifest.inputs.len()).map(place).collect();
+        Ok(Self { feeds, stand_ins, tabular, others, places, trees, orders })
     }
 
     /// Explains rows whose graph inputs, in the order of the head's feeds, are `own`.
@@ -146,17 +178,29 @@ impl Explainer {
 
     /// What an input is given in a set of modalities, numbers and categories being themselves.
     fn choice(&self, input: usize, set: usize) -> Choice {
-        match self.others.iter().position(|other| *other == input) {
-            Some(place) if set >> place & 1 == 0 => Choice::Absent,
+        match self.places[input] {
+            InputPlace::Other(place) if set >> place & 1 == 0 => Choice::Absent,
             _ => Choice::Own,
         }
     }
 
     /// The head's scores of `rows` with the modalities of `set`.
     fn run(&self, place: &Place<'_>, own: &[HostTensor], rows: Range<usize>, set: usize) -> Result<(Vec<f32>, usize)> {
-        let mut variants = Variants::new(&self.feeds, &self.stand_ins, own);
-        rows.for_each(|row| variants.push(row, &|input| self.choice(input, set)));
-        self.scores(place, &variants)
+        let (mut all, mut outputs) = (Vec::new(), 1);
+        let chunk = self.chunk_rows(own);
+        for start in rows.clone().step_by(chunk) {
+            let mut variants = Variants::new(&self.feeds, &self.stand_ins, own);
+            (start..rows.end.min(start + chunk)).for_each(|row| variants.push(row, &|input| self.choice(input, set)));
+            let (scores, width) = self.scores(place, &variants)?;
+            all.extend(scores);
+            outputs = width;
+        }
+        Ok((all, outputs))
+    }
+
+    /// Rows that are put together at once.
+    fn chunk_rows(&self, own: &[HostTensor]) -> usize {
+        (CHUNK_VALUES / own.iter().map(HostTensor::width).sum::<usize>().max(1)).max(1)
     }
 
     fn scores(&self, place: &Place<'_>, variants: &Variants<'_>) -> Result<(Vec<f32>, usize)> {
@@ -175,30 +219,46 @@ impl Explainer {
         let columns = self.tabular.len();
         let mut game = Game { class, with: Vec::new(), without: Vec::new(), features: vec![0.0; columns], error: 0.0 };
         for set in 0..self.sets() {
-            let mut variants = Variants::new(&self.feeds, &self.stand_ins, own);
-            variants.push(row, &|input| self.choice(input, set));
-            if columns > 0 {
-                each_step(&self.orders, &mut |draw, is_own| {
-                    variants.push(row, &|input| match self.tabular.iter().position(|column| *column == input) {
-                        Some(column) if !is_own[column] => Choice::Drawn(draw),
-                        Some(_) => Choice::Own,
-                        None => self.choice(input, set),
-                    });
-                });
-            }
-            let (scores, outputs) = self.scores(place, &variants)?;
-            let worths: Vec<f64> = scores.chunks_exact(outputs).map(|scores| worth(scores, class, is_other)).collect();
-            game.with.push(worths[0]);
+            let (scores, _) = self.run(place, own, row..row + 1, set)?;
+            let whole = worth(&scores, class, is_other);
+            game.with.push(whole);
             if columns == 0 {
                 continue;
             }
-            let sampled = values(&self.orders, &worths[1..], worths[0]);
+            let worths = self.walk(place, own, row, set, &|scores| worth(scores, class, is_other))?;
+            let sampled = values(&self.orders, &worths, whole);
             let weight = weight(set.count_ones() as usize, self.others.len() + 1);
             game.without.push(sampled.start);
             game.features.iter_mut().zip(&sampled.values).for_each(|(all, own)| *all += weight * own);
             game.error += weight * sampled.error;
         }
         Ok(game)
+    }
+
+    /// What the rows of all walks to `row` are worth.
+    fn walk(&self, place: &Place<'_>, own: &[HostTensor], row: usize, set: usize, worth: &dyn Fn(&[f32]) -> f64) -> Result<Vec<f64>> {
+        let chunk = self.chunk_rows(own);
+        let mut worths = Vec::with_capacity(walked_rows(self.tabular.len()));
+        let mut variants = Variants::new(&self.feeds, &self.stand_ins, own);
+        let mut flush = |variants: &mut Variants<'_>| -> Result<()> {
+            place.cancel.check()?;
+            let (scores, outputs) = self.scores(place, variants)?;
+            worths.extend(scores.chunks_exact(outputs).map(worth));
+            variants.clear();
+            Ok(())
+        };
+        each_step(&self.orders, &mut |draw, is_own| {
+            variants.push(row, &|input| match self.places[input] {
+                InputPlace::Tabular(column) if !is_own[column] => Choice::Drawn(draw),
+                InputPlace::Tabular(_) => Choice::Own,
+                InputPlace::Other(_) => self.choice(input, set),
+            });
+            if variants.rows == chunk { flush(&mut variants) } else { Ok(()) }
+        })?;
+        if variants.rows > 0 {
+            flush(&mut variants)?;
+        }
+        Ok(worths)
     }
 
     /// The same for all rows, with trees played out exactly.
@@ -333,7 +393,7 @@ fn output(place: &Place<'_>, index: usize, stage: &Stage, name: &str, variants: 
     let outputs = place.cancel.guard(|options| place.model.sessions().run(index, feeds, options, place.stats))?;
     let port = stage.outputs.iter().find(|port| port.name == name).ok_or_else(|| wrong(format!("no output '{name}'")))?;
     let value = outputs.iter().find(|(found, _)| found == name).ok_or_else(|| wrong(format!("graph {} gave no '{name}'", stage.graph)))?;
-    let found = HostTensor::read(port, &value.1, None)?;
+    let found = HostTensor::read(port, &value.1, classes(&place.model.manifest))?;
     if found.rows() != variants.rows {
         return Err(wrong(format!("output '{name}' has {} rows for {}", found.rows(), variants.rows)));
     }
@@ -342,8 +402,14 @@ fn output(place: &Place<'_>, index: usize, stage: &Stage, name: &str, variants: 
 
 fn stand_in(place: usize, input: &Input, profile: &FeatureProfile) -> StandIn {
     match (&input.modality, &profile.values) {
-        (Modality::Number { .. }, _) => StandIn::Numbers(draw_numbers(profile, place)),
-        (Modality::Category { .. }, _) => StandIn::Texts(draw_texts(profile, place)),
+        (Modality::Number { missing, .. }, _) => {
+            let absent = if let Some(Missing::Number(value)) = missing { *value as f32 } else { f32::NAN };
+            StandIn::Numbers(draw_numbers(profile, place, absent))
+        }
+        (Modality::Category { missing }, _) => {
+            let absent = if let Some(Missing::Text(text)) = missing { text } else { "" };
+            StandIn::Texts(draw_texts(profile, place, absent))
+        }
         (_, Profile::Vectors { mean }) if !input.optional => StandIn::Mean(mean.clone()),
         _ => StandIn::Mask,
     }

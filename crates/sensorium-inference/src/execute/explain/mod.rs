@@ -17,8 +17,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, MapArray, StringArray, StructArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields, Float64Type};
-pub use explainer::explanation_plan;
 pub(super) use explainer::{Explainer, Place};
+pub use explainer::{explanation_plan, explanation_rows};
 
 use crate::error::{Error, Kind, Result};
 use crate::package::{ClassNames, Explanation, Manifest, OutputRef, Prediction};
@@ -39,6 +39,17 @@ pub(super) fn reference() -> OutputRef {
 pub(super) fn width(manifest: &Manifest) -> usize {
     FIRST_INPUT + manifest.inputs.len() + manifest.modalities().len()
 }
+
+/// About what a row of the result takes, in bytes: names stand in each row's maps.
+pub(super) fn result_bytes(manifest: &Manifest) -> usize {
+    let entry = |name: &str| name.len() + size_of::<i32>() + size_of::<f64>();
+    let features: usize = manifest.inputs.iter().filter(|input| input.is_tabular()).map(|input| entry(&input.name)).sum();
+    let modalities: usize = manifest.modalities().iter().map(|name| entry(name)).sum();
+    features + 2 * modalities + FIRST_INPUT * size_of::<f64>() + ROW_BYTES
+}
+
+/// Label and offsets of a row.
+const ROW_BYTES: usize = 64;
 
 fn contributions(name: &str) -> Field {
     let entry = Fields::from(vec![Field::new("key", DataType::Utf8, false), Field::new("value", DataType::Float64, true)]);
@@ -146,7 +157,14 @@ pub fn reasons(manifest: &Manifest, explanations: &ArrayRef, k: usize) -> Result
     let found = explanations.as_struct();
     let column = |name: &str| found.column_by_name(name).ok_or_else(|| Error::new(Kind::Package, format!("no {name}")));
     let (score, features, modalities) = (column("score")?, column("features")?, column("modalities")?);
-    let is_two = matches!(&manifest.prediction, Prediction::Classification { classes, .. } if classes.len() == 2);
+    // One score for two classes: where each has its own, the explained class is the one that is predicted.
+    let is_two = match &manifest.prediction {
+        Prediction::Classification { classes, scores, .. } => {
+            classes.len() == 2
+                && manifest.port(scores).is_ok_and(|port| port.shape.get(1).copied().flatten().is_none_or(|width| width == 1))
+        }
+        _ => false,
+    };
     let is_number = matches!(manifest.prediction, Prediction::Regression { .. });
     let score = score.as_primitive::<Float64Type>();
     let mut lengths = Vec::with_capacity(found.len());
@@ -196,8 +214,8 @@ fn entries(map: &MapArray, row: usize) -> Vec<(String, f64)> {
     keys.iter().zip(values.iter()).filter_map(|(key, value)| Some((key?.to_string(), value?))).collect()
 }
 
-/// The class whose score is explained, for scores of a row: the adverse one, else the second of two or the best of many; and whether the
-/// one score that stands for two classes is that of the other.
+/// The class whose score is explained, for scores of a row: the adverse one; else the second of two that have one score, or the best of
+/// those that have one each. And whether the one score is that of the other class.
 fn explained_class(prediction: &Prediction, explanation: &Explanation, scores: &[f32]) -> (usize, bool) {
     let Prediction::Classification { classes, .. } = prediction else { return (0, false) };
     let adverse = match (&explanation.adverse, classes) {
@@ -206,7 +224,7 @@ fn explained_class(prediction: &Prediction, explanation: &Explanation, scores: &
     };
     match (adverse, scores) {
         (Some(0), [_]) => (0, true),
-        (_, [_]) => (1, false),
+        (_, [_]) => (classes.len().saturating_sub(1).min(1), false),
         (Some(class), _) => (class, false),
         (None, scores) => ((0..scores.len()).fold(0, |best, class| if scores[class] > scores[best] { class } else { best }), false),
     }

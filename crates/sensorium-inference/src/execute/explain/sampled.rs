@@ -4,31 +4,32 @@
 //! after the other, in an order that is drawn, from a drawn value to the row's own, and each is given what its change does. Every value
 //! is drawn equally often, from each column for itself, and each order is walked in both directions, which for pairs of columns that work together is exact.
 
+use crate::error::Result;
 use crate::package::{FeatureProfile, Profile, QUANTILES};
 use crate::random::Random;
 
 /// Values that are drawn of each column: one from the middle of each of as many bins of equally many rows.
 pub(super) const DRAWS: usize = QUANTILES / 2;
 
-/// Values of a column of numbers, in an order of its own; NaN as often as there was none.
-pub(super) fn draw_numbers(profile: &FeatureProfile, column: usize) -> Vec<f32> {
+/// Values of a column of numbers, in an order of its own; `absent` as often as there was none.
+pub(super) fn draw_numbers(profile: &FeatureProfile, column: usize, absent: f32) -> Vec<f32> {
     let missing = share_of_draws(profile.missing);
-    let mut drawn = vec![f32::NAN; missing];
+    let mut drawn = vec![absent; missing];
     if let Profile::Numbers { quantiles, .. } = &profile.values {
         // Middles of the bins, or fewer of them evenly chosen.
         let kept = DRAWS - missing;
         let middle = |place: usize| (2 * place + 1) * DRAWS / kept.max(1);
-        drawn.extend((0..kept).map(|place| quantiles.get(middle(place).min(QUANTILES - 1)).copied().unwrap_or(f32::NAN)));
+        drawn.extend((0..kept).map(|place| quantiles.get(middle(place).min(QUANTILES - 1)).copied().unwrap_or(absent)));
     }
-    drawn.resize(DRAWS, f32::NAN);
+    drawn.resize(DRAWS, absent);
     Random::new(column as u64).shuffle(&mut drawn);
     drawn
 }
 
-/// The same of categories; an empty text as often as there was none. Texts get as many draws as their share says, by largest remainders.
-pub(super) fn draw_texts(profile: &FeatureProfile, column: usize) -> Vec<String> {
+/// The same of categories. Texts get as many draws as their share says, by largest remainders.
+pub(super) fn draw_texts(profile: &FeatureProfile, column: usize, absent: &str) -> Vec<String> {
     let missing = share_of_draws(profile.missing);
-    let mut drawn = vec![String::new(); missing];
+    let mut drawn = vec![absent.to_string(); missing];
     if let Profile::Categories { shares } = &profile.values {
         let kept = DRAWS - missing;
         let mut given: Vec<(usize, f64)> =
@@ -39,7 +40,7 @@ pub(super) fn draw_texts(profile: &FeatureProfile, column: usize) -> Vec<String>
         order.iter().take(rest).for_each(|place| given[*place].0 += 1);
         drawn.extend(shares.iter().zip(given).flat_map(|((text, _), (draws, _))| std::iter::repeat_n(text.clone(), draws)));
     }
-    drawn.resize(DRAWS, String::new());
+    drawn.resize(DRAWS, absent.to_string());
     Random::new(column as u64).shuffle(&mut drawn);
     drawn
 }
@@ -70,8 +71,8 @@ pub(super) struct Sampled {
     pub(super) values: Vec<f64>,
     /// The mean of the rows where all columns are drawn.
     pub(super) start: f64,
-    /// No column's standard error is larger: the two directions of a walk vary against each other, so that half of their difference
-    /// bounds what their mean varies by.
+    /// An estimate of the largest standard error of a column, from what the two directions of each walk differ by; it does not see what both
+    /// have in common.
     pub(super) error: f64,
 }
 
@@ -108,18 +109,19 @@ pub(super) fn values(orders: &[Vec<usize>], worths: &[f64], whole: f64) -> Sampl
 
 /// Calls `visit` with the draw and, for each column, whether it has its own value: for each draw where none has, then the steps of the
 /// walk in one direction and in the other, without the row itself.
-pub(super) fn each_step(orders: &[Vec<usize>], visit: &mut dyn FnMut(usize, &[bool])) {
+pub(super) fn each_step(orders: &[Vec<usize>], visit: &mut dyn FnMut(usize, &[bool]) -> Result<()>) -> Result<()> {
     for (draw, order) in orders.iter().enumerate() {
         let mut is_own = vec![false; order.len()];
-        visit(draw, &is_own);
+        visit(draw, &is_own)?;
         for forwards in [true, false] {
             is_own.fill(false);
             for step in 0..order.len().saturating_sub(1) {
                 is_own[if forwards { order[step] } else { order[order.len() - 1 - step] }] = true;
-                visit(draw, &is_own);
+                visit(draw, &is_own)?;
             }
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -129,7 +131,11 @@ mod tests {
     fn sample(columns: usize, worth: impl Fn(usize, &[bool]) -> f64) -> Sampled {
         let orders = orders(columns);
         let mut worths = Vec::new();
-        each_step(&orders, &mut |draw, is_own| worths.push(worth(draw, is_own)));
+        each_step(&orders, &mut |draw, is_own| {
+            worths.push(worth(draw, is_own));
+            Ok(())
+        })
+        .expect("nothing fails");
         assert_eq!(worths.len(), walked_rows(columns));
         // The row itself is the same for all draws.
         values(&orders, &worths, worth(0, &vec![true; columns]))
@@ -159,13 +165,13 @@ mod tests {
     fn draws_have_the_shares_of_the_rows() {
         let numbers =
             FeatureProfile { input: "n".into(), missing: 0.25, values: Profile::of_numbers((0..1000).map(|value| value as f32).collect()) };
-        let drawn = draw_numbers(&numbers, 3);
+        let drawn = draw_numbers(&numbers, 3, f32::NAN);
         assert_eq!(drawn.len(), DRAWS);
         assert_eq!(drawn.iter().filter(|value| value.is_nan()).count(), DRAWS / 4);
         let mean = drawn.iter().filter(|value| !value.is_nan()).sum::<f32>() / (DRAWS - DRAWS / 4) as f32;
         assert!((mean - 499.5).abs() < 20.0, "{mean}");
         let shares = vec![("a".into(), 0.6), ("b".into(), 0.3), ("c".into(), 0.1)];
-        let texts = draw_texts(&FeatureProfile { input: "t".into(), missing: 0.0, values: Profile::Categories { shares } }, 1);
+        let texts = draw_texts(&FeatureProfile { input: "t".into(), missing: 0.0, values: Profile::Categories { shares } }, 1, "");
         let count = |text: &str| texts.iter().filter(|drawn| *drawn == text).count();
         assert_eq!((count("a"), count("b"), count("c")), (12, 6, 2));
     }

@@ -131,6 +131,15 @@ impl<'a> Variants<'a> {
         self.rows += 1;
     }
 
+    /// Forgets all rows.
+    pub(super) fn clear(&mut self) {
+        self.rows = 0;
+        self.values.iter_mut().for_each(|values| match values {
+            Values::Floats(values) => values.clear(),
+            Values::Texts(values) => values.clear(),
+        });
+    }
+
     /// The tensors for a graph that takes some of the head's inputs.
     pub(super) fn feeds(&self, wanted: &[Feed]) -> Result<Feeds> {
         let places: HashMap<&str, usize> =

@@ -116,6 +116,9 @@ pub(super) fn read(files: &mut Files, options: &ImportOptions) -> Result<Manifes
         None => only_graph(&files.root)?,
     };
     if let Some(context) = &description.context {
+        if description.explain.is_some() {
+            return Err(wrong("[explain]: an in-context model has no rows that it was fitted to"));
+        }
         if !(description.inputs.is_empty() && description.encoders.is_empty()) || description.labels.is_some() {
             return Err(wrong("[context]: inputs and labels come from the query that the model is created with"));
         }
