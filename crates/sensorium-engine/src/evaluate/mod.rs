@@ -42,13 +42,25 @@ pub(crate) async fn evaluate(session: &Session, evaluation: Evaluation) -> Resul
     let failed = |error: &dyn std::fmt::Display| DataFusionError::Execution(format!("cannot write the report: {error}"));
     // Before the work and not only after it.
     fs::create_dir_all(&request.folder).map_err(|error| failed(&format!("{}: {error}", request.folder.display())))?;
+    let judged = judge(session, &request).await;
+    if judged.is_err() {
+        // Goes only if nothing lies in it.
+        let _ = fs::remove_dir(&request.folder);
+    }
+    judged
+}
+
+/// The figures, once the report is written.
+async fn judge(session: &Session, request: &Request) -> Result<RecordBatch> {
+    let engine = session.engine();
+    let failed = |error: &dyn std::fmt::Display| DataFusionError::Execution(format!("cannot write the report: {error}"));
     let shown = engine.activity.start(&format!("evaluating {}", request.version.pinned()));
     if request.target != Target::Number {
         shown.tell("labels", None);
-        check_labels(&request, &Answers(row(session, &questions::unknown_labels(&request)).await?))?;
+        check_labels(request, &Answers(row(session, &questions::unknown_labels(request)).await?))?;
     }
     shown.tell("all rows", None);
-    let figures = Answers(row(session, &questions::figures(&request)).await?);
+    let figures = Answers(row(session, &questions::figures(request)).await?);
     if figures.count("judged") == 0 {
         let error = Error::new(Kind::Argument, "no row has both a label and a prediction");
         return Err(to_datafusion(error.with_hint("look at the query's own rows, and at mm_errors()")));
@@ -59,7 +71,7 @@ pub(crate) async fn evaluate(session: &Session, evaluation: Evaluation) -> Resul
     } else {
         None
     };
-    let findings = page::Findings { request: &request, figures: &figures, explanations: explanations.as_ref() };
+    let findings = page::Findings { request, figures: &figures, explanations: explanations.as_ref() };
     let report = findings.report();
     let pages = [("report.html", html(&report)), ("report.md", markdown(&report))];
     let pages = pages.into_iter().map(|(name, page)| Ok((request.folder.join(name), page.map_err(|error| failed(&error))?)));
