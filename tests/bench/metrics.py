@@ -55,7 +55,7 @@ def one(engine: str, figure: str, path: str) -> dict:
         import duckdb
 
         start = time.monotonic()
-        value = duckdb.sql(DUCKDB[figure].format(path=path)).fetchone()[0]
+        value = duckdb.sql(DUCKDB[figure].format(path=path)).fetchall()[0][0]
     else:
         import polars  # noqa: F401
 
