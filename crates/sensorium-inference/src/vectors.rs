@@ -144,7 +144,7 @@ impl WithSimd for EachCosine<'_> {
         let mut is_safe = SAFE_SQUARES.start <= self.square && self.square < SAFE_SQUARES.end;
         for (cosine, square) in self.cosines.iter_mut().zip(self.squares.iter()) {
             is_safe &= SAFE_SQUARES.start <= *square && *square < SAFE_SQUARES.end;
-            *cosine = (*cosine / (self.square * square).sqrt()).max(-1.0).min(1.0);
+            *cosine = (*cosine / (self.square * square).sqrt()).clamp(-1.0, 1.0);
         }
         is_safe
     }

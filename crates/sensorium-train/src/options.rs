@@ -70,7 +70,7 @@ impl FromStr for Head {
 }
 
 /// How a model is fitted. `None` lets the rows decide, by cross-validation.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct TrainOptions {
     /// Where modalities meet.
     pub fusion: Option<Fusion>,
@@ -88,19 +88,4 @@ pub struct TrainOptions {
     pub folds: Option<usize>,
     /// Start of all random numbers.
     pub seed: u64,
-}
-
-impl Default for TrainOptions {
-    fn default() -> Self {
-        Self {
-            fusion: None,
-            head: None,
-            optional: Vec::new(),
-            adverse: None,
-            reasons: BTreeMap::new(),
-            balanced: false,
-            folds: None,
-            seed: 0,
-        }
-    }
 }

@@ -67,7 +67,7 @@ async fn judge(session: &Session, request: &Request) -> Result<RecordBatch> {
     }
     let explanations = if request.training.is_some() && request.sample > 0 {
         shown.tell("explaining a sample", None);
-        Some(Answers(row(session, &questions::explanations(&request, figures.count("rows"))).await?))
+        Some(Answers(row(session, &questions::explanations(request, figures.count("rows"))).await?))
     } else {
         None
     };
