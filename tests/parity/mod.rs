@@ -13,6 +13,7 @@ mod series;
 mod sklearn;
 mod sounds;
 mod texts;
+mod trained;
 mod videos;
 mod vit;
 mod voice;
@@ -57,6 +58,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("sounds_of_all_formats", sounds::formats),
     ("textile_head_on_pictures", pictures::textile_head),
     ("textile_pictures", pictures::textile),
+    ("trained_packages", trained::packages),
     ("video_frames_pooled", videos::pooled_frames),
     ("video_mae", videos::video_mae),
     ("vit", vit::vit),

@@ -2,11 +2,11 @@
 
 use std::fmt::Debug;
 
-use arrow::array::{Array, ArrayRef};
+use arrow::array::ArrayRef;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::Accumulator;
 
-use super::arguments::{Label, classes, each_row, row_weights};
+use super::arguments::{Label, classes, each_row, weights};
 use super::contingency::Contingency;
 use super::options::Options;
 use super::ranking::Ranking;
@@ -143,12 +143,12 @@ pub(super) struct Counted {
 
 impl Keep for Counted {
     fn add(&mut self, call: &Call, values: &[ArrayRef], sign: f64) -> Result<()> {
-        let weights = row_weights(call.function, values.get(2), values[0].len())?;
+        let weights = weights(call.function, values.get(2))?;
         if self.is_spread {
-            return self.contingency.add_spread(&values[0], &values[1], &weights, sign);
+            return self.contingency.add_spread(&values[0], &values[1], weights.as_ref(), sign);
         }
         let (predicted, labels) = classes(call.function, &values[0], &values[1])?;
-        self.contingency.add_rows(&predicted, &labels, &weights, sign)
+        self.contingency.add_rows(&predicted, &labels, weights.as_ref(), sign)
     }
 
     fn merge(&mut self, states: &[ArrayRef]) -> Result<()> {

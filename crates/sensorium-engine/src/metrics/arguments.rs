@@ -1,9 +1,10 @@
 //! Rows of the columns of a metric. A row with a NULL in one of them is left out, as by every aggregate of SQL.
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, StringArray};
-use arrow::compute::cast;
+use arrow::compute::kernels::cmp::gt_eq;
+use arrow::compute::{cast, sum};
 use arrow::datatypes::{DataType, Float64Type};
-use datafusion::common::{Result, exec_err};
+use datafusion::common::{DataFusionError, Result, exec_err};
 
 use super::sums::Row;
 
@@ -37,15 +38,18 @@ pub(super) fn is_binary(data_type: &DataType) -> bool {
 }
 
 fn numbers(function: &str, values: &ArrayRef) -> Result<Float64Array> {
+    let may_be_infinite = !(values.data_type().is_integer() || *values.data_type() == DataType::Boolean);
     let values = cast(values, &DataType::Float64)?.as_primitive::<Float64Type>().clone();
     // A sum over all finds what is not a number faster than a look at each.
-    if !values.iter().flatten().sum::<f64>().is_finite() && values.iter().flatten().any(|value| !value.is_finite()) {
+    let is_suspect = || sum(&values).is_some_and(|sum| !sum.is_finite());
+    if may_be_infinite && is_suspect() && values.iter().flatten().any(|value| !value.is_finite()) {
         return exec_err!("{function}: NaN or infinity among the numbers\n\nhint: leave such rows out: WHERE NOT isnan(x)");
     }
     Ok(values)
 }
 
-fn weights(function: &str, values: Option<&ArrayRef>) -> Result<Option<Float64Array>> {
+/// Weights of rows, where there are any.
+pub(super) fn weights(function: &str, values: Option<&ArrayRef>) -> Result<Option<Float64Array>> {
     let weights = values.map(|values| numbers(function, values)).transpose()?;
     match weights.iter().flatten().flatten().find(|weight| *weight < 0.0) {
         Some(weight) => exec_err!("{function}: a weight less than 0: {weight}"),
@@ -55,7 +59,11 @@ fn weights(function: &str, values: Option<&ArrayRef>) -> Result<Option<Float64Ar
 
 /// Labels as numbers: 1 for true and 0 for false.
 fn labels(function: &str, values: &ArrayRef, label: Label) -> Result<Float64Array> {
+    let is_boolean = *values.data_type() == DataType::Boolean;
     let labels = numbers(function, values)?;
+    if is_boolean {
+        return Ok(labels);
+    }
     let wrong = |value: &f64| label == Label::Binary && *value != 0.0 && *value != 1.0;
     match labels.iter().flatten().find(wrong) {
         Some(value) => {
@@ -73,6 +81,10 @@ pub(super) fn each_row(function: &str, values: &[ArrayRef], label: Label, mut ta
     let labels = labels(function, &values[1], label)?;
     let weights = weights(function, values.get(2))?;
     let nulls = [scores.nulls(), labels.nulls(), weights.as_ref().and_then(|weights| weights.nulls())].iter().any(Option::is_some);
+    if !nulls && weights.is_none() {
+        let rows = scores.values().iter().zip(labels.values());
+        return rows.map(|(score, label)| Row { score: *score, label: *label, weight: 1.0 }).try_for_each(take);
+    }
     for row in 0..scores.len() {
         if nulls && (scores.is_null(row) || labels.is_null(row) || weights.as_ref().is_some_and(|weights| weights.is_null(row))) {
             continue;
@@ -113,13 +125,10 @@ pub(super) fn classes(function: &str, predictions: &ArrayRef, labels_: &ArrayRef
         let name = |values: &ArrayRef| cast(values, &DataType::Utf8).map(|names| Classes::Named(names.as_string::<i32>().clone()));
         return Ok((name(predictions)?, name(labels_)?));
     }
-    let is_true = |values: &Float64Array, least: f64| values.iter().map(|value| value.map(|value| value >= least)).collect();
-    let predicted = if is_score { numbers(function, predictions)? } else { labels(function, predictions, Label::Binary)? };
-    let true_labels = labels(function, labels_, Label::Binary)?;
-    Ok((Classes::Binary(is_true(&predicted, HALF)), Classes::Binary(is_true(&true_labels, 1.0))))
-}
-
-/// Weights of rows, 1 where there are none.
-pub(super) fn row_weights(function: &str, values: Option<&ArrayRef>, rows: usize) -> Result<Float64Array> {
-    Ok(weights(function, values)?.unwrap_or_else(|| Float64Array::from(vec![1.0; rows])))
+    let truth = |values: &ArrayRef| match values.as_boolean_opt() {
+        Some(values) => Ok(values.clone()),
+        None => gt_eq(&labels(function, values, Label::Binary)?, &Float64Array::new_scalar(1.0)).map_err(DataFusionError::from),
+    };
+    let predicted = if is_score { gt_eq(&numbers(function, predictions)?, &Float64Array::new_scalar(HALF))? } else { truth(predictions)? };
+    Ok((Classes::Binary(predicted), Classes::Binary(truth(labels_)?)))
 }

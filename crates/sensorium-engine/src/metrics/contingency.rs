@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArray};
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::{Result, ScalarValue, exec_err};
@@ -28,23 +29,34 @@ pub(crate) struct Contingency {
 const CELL_BYTES: usize = 128;
 const NAMES: [&str; 2] = ["false", "true"];
 
+/// How much a row counts; none where that is not known.
+fn weight(weights: Option<&Float64Array>, row: usize) -> Option<f64> {
+    weights.map_or(Some(1.0), |weights| weights.is_valid(row).then(|| weights.value(row)))
+}
+
 impl Contingency {
     pub(super) fn new(function: &'static str, max_bytes: usize) -> Self {
         Self { function, binary: [[0.0; 2]; 2], named: BTreeMap::new(), cells: 0, max_bytes }
     }
 
     /// Counts rows that have a prediction and a label.
-    pub(super) fn add_rows(&mut self, predicted: &Classes, labels: &Classes, weights: &Float64Array, sign: f64) -> Result<()> {
+    pub(super) fn add_rows(&mut self, predicted: &Classes, labels: &Classes, weights: Option<&Float64Array>, sign: f64) -> Result<()> {
         match (predicted, labels) {
             (Classes::Binary(predicted), Classes::Binary(labels)) => {
-                for row in (0..labels.len()).filter(|row| predicted.is_valid(*row) && labels.is_valid(*row) && weights.is_valid(*row)) {
-                    self.binary[usize::from(labels.value(row))][usize::from(predicted.value(row))] += sign * weights.value(row);
+                if let (None, None, None) = (weights, predicted.nulls(), labels.nulls()) {
+                    self.count(predicted.values(), labels.values(), sign);
+                    return Ok(());
+                }
+                for row in (0..labels.len()).filter(|row| predicted.is_valid(*row) && labels.is_valid(*row)) {
+                    let Some(weight) = weight(weights, row) else { continue };
+                    self.binary[usize::from(labels.value(row))][usize::from(predicted.value(row))] += sign * weight;
                 }
             }
             (Classes::Named(predicted), Classes::Named(labels)) => {
-                for row in (0..labels.len()).filter(|row| weights.is_valid(*row) && predicted.is_valid(*row) && labels.is_valid(*row)) {
+                for row in (0..labels.len()).filter(|row| predicted.is_valid(*row) && labels.is_valid(*row)) {
+                    let Some(weight) = weight(weights, row) else { continue };
                     let name = |names: &StringArray| Some(names.value(row).to_string());
-                    self.add(name(labels), name(predicted), sign * weights.value(row))?;
+                    self.add(name(labels), name(predicted), sign * weight)?;
                 }
             }
             _ => return exec_err!("{}: predictions and labels of different kinds", self.function),
@@ -52,13 +64,22 @@ impl Contingency {
         Ok(())
     }
 
+    /// Counts rows that each count as one, all known, many at a time.
+    fn count(&mut self, predicted: &BooleanBuffer, labels: &BooleanBuffer, sign: f64) {
+        let both = (predicted & labels).count_set_bits();
+        let (predicted, positive) = (predicted.count_set_bits(), labels.count_set_bits());
+        let cells = [[labels.len() + both - predicted - positive, predicted - both], [positive - both, both]];
+        self.binary.as_flattened_mut().iter_mut().zip(cells.as_flattened()).for_each(|(own, rows)| *own += sign * *rows as f64);
+    }
+
     /// Counts values of two samples, a missing value as one of its own; `samples` says which row is of the second one.
-    pub(super) fn add_spread(&mut self, values: &ArrayRef, samples: &ArrayRef, weights: &Float64Array, sign: f64) -> Result<()> {
+    pub(super) fn add_spread(&mut self, values: &ArrayRef, samples: &ArrayRef, weights: Option<&Float64Array>, sign: f64) -> Result<()> {
         let (values, samples) = (cast(values, &DataType::Utf8)?, cast(samples, &DataType::Boolean)?);
         let (values, samples) = (values.as_string::<i32>(), samples.as_boolean());
-        for row in (0..values.len()).filter(|row| samples.is_valid(*row) && weights.is_valid(*row)) {
+        for row in (0..values.len()).filter(|row| samples.is_valid(*row)) {
+            let Some(weight) = weight(weights, row) else { continue };
             let value = values.is_valid(row).then(|| values.value(row).to_string());
-            self.add(Some(NAMES[usize::from(samples.value(row))].to_string()), value, sign * weights.value(row))?;
+            self.add(Some(NAMES[usize::from(samples.value(row))].to_string()), value, sign * weight)?;
         }
         Ok(())
     }

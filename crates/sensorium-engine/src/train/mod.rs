@@ -6,6 +6,7 @@
 mod activity;
 mod columns;
 mod options;
+mod task;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use sensorium_train::{Builder, Dataset, Encoder, Fitted, Progress, Role, TrainOp
 pub(crate) use activity::Activity;
 use columns::{Column, Means, column_kinds};
 use options::Request;
+use task::is_regression;
 
 use crate::ddl::{Training, status_lines};
 use crate::engine::Engine;
@@ -96,7 +98,8 @@ async fn rows(
     let frame = session.context().execute_logical_plan(plan).await?;
     let roles = roles(columns, frame.schema().as_arrow())?;
     let max_bytes = MmSettings::of(session.context().copied_config().options()).max_training_bytes;
-    let mut builder = Builder::new(&roles, request.is_regression, max_bytes);
+    let is_regression = is_regression(session, query, request).await?;
+    let mut builder = Builder::new(&roles, is_regression, max_bytes);
     let mut batches = frame.execute_stream().await?;
     while let Some(batch) = batches.next().await {
         builder.push(&batch?).map_err(to_datafusion)?;

@@ -9,7 +9,8 @@ use crate::ddl::OptionValue;
 #[derive(Debug, Default)]
 pub(super) struct Request {
     pub(super) label: String,
-    pub(super) is_regression: bool,
+    /// Whether labels are numbers to be predicted, where that is said.
+    pub(super) is_regression: Option<bool>,
     /// Encoders by modality: 'text', 'image', 'audio'.
     pub(super) encoders: Vec<(&'static str, String)>,
     /// Columns whose modality is said: 'text', 'image', 'audio', 'category'.
@@ -66,8 +67,8 @@ impl Request {
             ("label", OptionValue::Text(label)) => self.label = label,
             ("task", OptionValue::Text(task)) => {
                 self.is_regression = match task.as_str() {
-                    "regression" => true,
-                    "classification" => false,
+                    "regression" => Some(true),
+                    "classification" => Some(false),
                     other => {
                         return Err(
                             Error::new(Kind::Setting, format!("task: unknown: '{other}'")).with_hint("'classification' or 'regression'")

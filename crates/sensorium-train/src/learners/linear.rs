@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use argmin::core::{CostFunction, Executor, Gradient, State};
+use argmin::core::{CostFunction, Executor, Gradient};
 use argmin::solver::linesearch::MoreThuenteLineSearch;
 use argmin::solver::quasinewton::LBFGS;
 use rayon::prelude::*;
@@ -27,6 +27,8 @@ const MEMORY: usize = 10;
 const MOST_STEPS: u64 = 200;
 const GRADIENT_TOLERANCE: f64 = 1e-5;
 const COST_TOLERANCE: f64 = 1e-9;
+/// Looks at the loss after the least one. Where rounding hides which way is down, a line search would go on for ever.
+const PATIENCE: usize = 20;
 /// Rows that one core adds up at a time; the same on every machine, so that sums are.
 const CHUNK: usize = 512;
 
@@ -38,8 +40,18 @@ struct Problem<'p> {
     total: f64,
     penalty: f64,
     cancel: &'p Cancel,
-    /// What was seen at the point that was looked at last: solvers ask for loss and gradient one by one.
-    last: Mutex<Option<Look>>,
+    seen: Mutex<Seen>,
+}
+
+/// What was seen so far.
+#[derive(Default)]
+struct Seen {
+    /// At the point that was looked at last: solvers ask for loss and gradient one by one.
+    last: Option<Look>,
+    /// The point with the least loss.
+    best: Option<(f64, Vec<f64>)>,
+    /// Looks since then.
+    idle: usize,
 }
 
 #[derive(Clone)]
@@ -49,14 +61,30 @@ struct Look {
     gradient: Vec<f64>,
 }
 
-impl Problem<'_> {
-    fn look(&self, point: &[f64]) -> Look {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(look) = last.as_ref().filter(|look| look.point == point) {
-            return look.clone();
+impl<'p> Problem<'p> {
+    fn new(matrix: &'p Matrix, labels: &'p Labels, rows: &'p [usize], penalty: f64, cancel: &'p Cancel) -> Self {
+        let total = rows.iter().map(|row| f64::from(labels.weights[*row])).sum::<f64>().max(f64::MIN_POSITIVE);
+        Self { matrix, labels, rows, total, penalty, cancel, seen: Mutex::default() }
+    }
+
+    fn look(&self, point: &[f64]) -> Result<Look, argmin::core::Error> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(look) = seen.last.as_ref().filter(|look| look.point == point) {
+            return Ok(look.clone());
+        }
+        if self.cancel.is_cancelled() || seen.idle >= PATIENCE {
+            return Err(argmin::core::Error::msg("stopped"));
         }
         let (loss, gradient) = self.look_anew(point);
-        last.insert(Look { point: point.to_vec(), loss, gradient }).clone()
+        if !loss.is_finite() {
+            return Err(argmin::core::Error::msg("the loss is no number"));
+        }
+        seen.idle += 1;
+        if seen.best.as_ref().is_none_or(|(least, _)| loss < *least) {
+            seen.best = Some((loss, point.to_vec()));
+            seen.idle = 0;
+        }
+        Ok(seen.last.insert(Look { point: point.to_vec(), loss, gradient }).clone())
     }
 
     /// Mean loss with its penalty, and its gradient.
@@ -100,23 +128,21 @@ impl Problem<'_> {
     }
 }
 
-impl CostFunction for Problem<'_> {
+impl CostFunction for &Problem<'_> {
     type Param = Vec<f64>;
     type Output = f64;
 
     fn cost(&self, point: &Self::Param) -> Result<f64, argmin::core::Error> {
-        let loss = self.look(point).loss;
-        // A line search would look for a better point for ever.
-        if loss.is_finite() && !self.cancel.is_cancelled() { Ok(loss) } else { Err(argmin::core::Error::msg("the loss is no number")) }
+        Ok(self.look(point)?.loss)
     }
 }
 
-impl Gradient for Problem<'_> {
+impl Gradient for &Problem<'_> {
     type Param = Vec<f64>;
     type Gradient = Vec<f64>;
 
     fn gradient(&self, point: &Self::Param) -> Result<Vec<f64>, argmin::core::Error> {
-        Ok(self.look(point).gradient)
+        Ok(self.look(point)?.gradient)
     }
 }
 
@@ -144,16 +170,7 @@ pub(super) fn fit(matrix: &Matrix, labels: &Labels, judge: &[bool], control: Con
     let mut point = start;
     for penalty in PENALTIES.into_iter().filter(|_| !held_back.is_empty()) {
         point = minimise(matrix, labels, &train, penalty, point, control)?;
-        let judged = Problem {
-            matrix,
-            labels,
-            rows: &held_back,
-            total: total(labels, &held_back),
-            penalty: 0.0,
-            cancel: control.cancel,
-            last: Mutex::default(),
-        };
-        let loss = judged.look_anew(&point).0;
+        let loss = Problem::new(matrix, labels, &held_back, 0.0, control.cancel).look_anew(&point).0;
         (control.progress)("linear", Some(loss));
         if loss < best.0 {
             best = (loss, penalty, point.clone());
@@ -172,23 +189,24 @@ pub(super) fn fit(matrix: &Matrix, labels: &Labels, judge: &[bool], control: Con
     Ok((linear(&point), unseen))
 }
 
-fn total(labels: &Labels, rows: &[usize]) -> f64 {
-    rows.iter().map(|row| f64::from(labels.weights[*row])).sum::<f64>().max(f64::MIN_POSITIVE)
-}
-
 fn minimise(matrix: &Matrix, labels: &Labels, rows: &[usize], penalty: f64, start: Vec<f64>, control: Control<'_>) -> Result<Vec<f64>> {
     control.check()?;
-    let problem = Problem { matrix, labels, rows, total: total(labels, rows), penalty, cancel: control.cancel, last: Mutex::default() };
+    let problem = Problem::new(matrix, labels, rows, penalty, control.cancel);
     let failed = |error: argmin::core::Error| Error::new(Kind::Model, format!("the linear model cannot be fitted: {error}"));
     let solver = LBFGS::new(MoreThuenteLineSearch::new(), MEMORY)
         .with_tolerance_grad(GRADIENT_TOLERANCE)
         .and_then(|solver| solver.with_tolerance_cost(COST_TOLERANCE))
         .map_err(failed)?;
-    let done = Executor::new(problem, solver).configure(|state| state.param(start).max_iters(MOST_STEPS)).run();
+    let done = Executor::new(&problem, solver).configure(|state| state.param(start).max_iters(MOST_STEPS)).run().map(drop);
     // A cancelled search ends in an error of its own.
     control.check()?;
-    let done = done.map_err(failed)?;
-    done.state.get_best_param().cloned().ok_or_else(|| Error::new(Kind::Model, "the linear model cannot be fitted"))
+    let best = problem.seen.into_inner().unwrap_or_else(PoisonError::into_inner).best;
+    // A search that rounding has ended ends in an error, too: what it has found is as good as it gets.
+    match (best, done) {
+        (Some((_, point)), _) => Ok(point),
+        (None, Err(error)) => Err(failed(error)),
+        (None, Ok(())) => Err(Error::new(Kind::Model, "the linear model cannot be fitted")),
+    }
 }
 
 impl Linear {
