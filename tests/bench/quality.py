@@ -1,11 +1,12 @@
 """Models trained in SQL beside scikit-learn on the same splits: quality and time, over several seeds, in one table.
 
-    python3 tests/bench/quality.py SENSORIUM DATA [--seeds N] [--only NAME,..]
+    python3 tests/bench/quality.py SENSORIUM DATA [--seeds N] [--only NAME,..] [--autogluon PYTHON]
 
 SENSORIUM is the command; DATA a folder with `credit_data.parquet`, `wa_churn.parquet` and `reviews_train.parquet`. Needs
 numpy, pyarrow and scikit-learn. Each seed is another split: three quarters to learn from, a quarter to be judged by. scikit-learn gets the
 same rows: histogram gradient boosting with its defaults for tables, logistic regression on the same vectors for texts and
-pictures. `three` is made up: a number, a short text and a picture each say a little about the label.
+pictures. AutoGluon, where the Python of an environment that has it is named, gets the tables twice: with its defaults, and with a minute for its best
+quality. `three` is made up: a number, a short text and a picture each say a little about the label.
 """
 
 import argparse
@@ -86,9 +87,18 @@ def boosted(table: pa.Table, label: str) -> object:
     return make_pipeline(encode, HistGradientBoostingClassifier(categorical_features=range(len(texts)), random_state=0))
 
 
-def tabular(engine: Engine, table: pa.Table, label: str, positive: str, seed: int, folder: Path, head: str) -> dict:
+def autogluon(python: str, train: Path, test: Path, label: str, positive: str) -> dict:
+    script = Path(__file__).parent / "tabular_predictor.py"
+    runs = {}
+    for preset, limit in (("medium_quality", 0), ("best_quality", 60)):
+        done = subprocess.run([python, script, train, test, label, positive, preset, str(limit)], check=True, capture_output=True, text=True)
+        runs[preset] = json.loads(done.stdout.splitlines()[-1])
+    return runs
+
+
+def tabular(engine: Engine, table: pa.Table, label: str, positive: str, seed: int, folder: Path, python: str | None) -> dict:
     train, test = split(table, seed, folder)
-    seconds, _ = engine.train(f"label = '{label}', head = '{head}', seed = {seed}", train)
+    seconds, _ = engine.train(f"label = '{label}', head = 'trees', seed = {seed}", train)
     own = engine.figure(f"mm_auc(mm_predict('m', t.*).probabilities['{positive}'], {label} = '{positive}')", test)
     frame = lambda path: pq.read_table(path).drop([label]).to_pandas()
     truth = lambda path: np.array(pq.read_table(path)[label].to_pylist()) == positive
@@ -96,7 +106,8 @@ def tabular(engine: Engine, table: pa.Table, label: str, positive: str, seed: in
     model = boosted(pq.read_table(train), label).fit(frame(train).to_numpy(dtype=object), truth(train))
     theirs_seconds = time.monotonic() - start
     theirs = roc_auc_score(truth(test), model.predict_proba(frame(test).to_numpy(dtype=object))[:, 1])
-    return {"figure": "AUC", "own": own, "theirs": theirs, "seconds": seconds, "theirs_seconds": theirs_seconds}
+    found = {"figure": "AUC", "own": own, "theirs": theirs, "seconds": seconds, "theirs_seconds": theirs_seconds}
+    return found | ({"autogluon": autogluon(python, train, test, label, positive)} if python else {})
 
 
 def vectors(engine: Engine, table: pa.Table, column: str, label: str, encoder: str, modality: str, seed: int, folder: Path) -> dict:
@@ -148,6 +159,7 @@ def main() -> None:
     parser.add_argument("sensorium")
     parser.add_argument("data", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--autogluon")
     parser.add_argument("--only", default="credit,churn,reviews,textiles,three")
     asked = parser.parse_args()
     engine = Engine(asked.sensorium)
@@ -159,9 +171,9 @@ def main() -> None:
         for seed in range(asked.seeds):
             for name in asked.only.split(","):
                 if name == "credit":
-                    rows = [(name, tabular(engine, read("credit_data"), "status", "bad", seed, folder, "trees"))]
+                    rows = [(name, tabular(engine, read("credit_data"), "status", "bad", seed, folder, asked.autogluon))]
                 elif name == "churn":
-                    rows = [(name, tabular(engine, read("wa_churn"), "churn", "Yes", seed, folder, "trees"))]
+                    rows = [(name, tabular(engine, read("wa_churn"), "churn", "Yes", seed, folder, asked.autogluon))]
                 elif name == "reviews":
                     rows = [(name, vectors(engine, read("reviews_train"), "review", "score", "minilm", "text", seed, folder))]
                 elif name == "textiles":
@@ -181,6 +193,10 @@ def main() -> None:
             continue
         each = ", ".join(f"{row['own'] - row['theirs']:+.4f}" for row in rows)
         print(f"| {kind} | {rows[0]['figure']} | {mean('own'):.4f} | {mean('theirs'):.4f} | {each} | {mean('seconds'):.1f} | {mean('theirs_seconds'):.1f} |")
+        for preset in rows[0].get("autogluon", {}):
+            of = lambda key: statistics.mean(row["autogluon"][preset][key] for row in rows)
+            each = ", ".join(f"{row['own'] - row['autogluon'][preset]['auc']:+.4f}" for row in rows)
+            print(f"| {kind}, AutoGluon's {preset} | AUC | {mean('own'):.4f} | {of('auc'):.4f} | {each} | {mean('seconds'):.1f} | {of('seconds'):.1f} |")
 
 
 if __name__ == "__main__":
