@@ -15,21 +15,24 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 /// From the bottom up; a crate may use those before it.
-const ORDER: [&str; 7] = [
+const ORDER: [&str; 8] = [
     "sensorium-inference",
     "sensorium-train",
     "sensorium-report",
     "sensorium-engine",
+    "sensorium-jobs",
     "sensorium-cli",
     "sensorium-tests",
     "sensorium-examples",
 ];
 /// Packages that only the named crate may depend on.
-const OWNERS: [(&str, &str); 12] = [
+const OWNERS: [(&str, &str); 14] = [
     ("argmin", "sensorium-train"),
     ("hessboost", "sensorium-train"),
     ("minijinja", "sensorium-report"),
     ("plotters", "sensorium-report"),
+    ("croner", "sensorium-jobs"),
+    ("backon", "sensorium-jobs"),
     ("zune-jpeg", "sensorium-inference"),
     ("ort", "sensorium-inference"),
     ("tokenizers", "sensorium-inference"),

@@ -11,6 +11,7 @@ mod codecs;
 mod columns;
 mod hostile;
 mod inference;
+mod jobs;
 mod lifting;
 mod pages;
 mod parity;
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
         eprintln!("the set-up of the tests failed: {error}");
         return ExitCode::FAILURE;
     }
-    let groups: [Group; 13] = [
+    let groups: [Group; 14] = [
         ("arrows", arrows::TESTS),
         ("cases", cases::TESTS),
         ("catalog", catalog::TESTS),
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         ("columns", columns::TESTS),
         ("hostile", hostile::TESTS),
         ("inference", inference::TESTS),
+        ("jobs", jobs::TESTS),
         ("lifting", lifting::TESTS),
         ("pages", pages::TESTS),
         ("parity", parity::TESTS),

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::job::JobCommand;
+
 /// SQL over tables, texts and pictures, with models inside the query.
 #[derive(Debug, Parser)]
 #[command(name = "sensorium", version, about)]
@@ -16,6 +18,11 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run a query, a script, or an interactive shell
     Sql(SqlOptions),
+    /// Queries that run again and again: resumable, with output that appears at once, and a ledger
+    Job {
+        #[command(subcommand)]
+        command: JobCommand,
+    },
     /// Install ONNX Runtime and the demonstration models into the cache folder, with pip
     Setup(SetupOptions),
     /// Score a loan book and inspect textile pictures, with the SQL shown

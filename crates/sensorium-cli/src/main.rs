@@ -2,6 +2,7 @@
 
 mod arguments;
 mod demo;
+mod job;
 mod output;
 mod progress;
 mod run;
@@ -22,14 +23,16 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let done = |()| ExitCode::SUCCESS;
     let result = match arguments.command {
-        Command::Sql(options) => run::blocking(sql::run(options)),
-        Command::Setup(options) => setup::run(&options),
-        Command::Demo(options) => run::blocking(demo::run(options)),
-        Command::Reference { check } => sql::write_reference(check),
+        Command::Sql(options) => run::blocking(sql::run(options)).map(done),
+        Command::Job { command } => run::blocking(job::execute(command)),
+        Command::Setup(options) => setup::run(&options).map(done),
+        Command::Demo(options) => run::blocking(demo::run(options)).map(done),
+        Command::Reference { check } => sql::write_reference(check).map(done),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             output::print_error(&error);
             ExitCode::from(1)

@@ -33,6 +33,13 @@ pub(crate) async fn print(mut stream: SendableRecordBatchStream, format: Format)
     Ok(rows)
 }
 
+/// Prints the rows of a batch as a table.
+pub(crate) fn print_batch(batch: &RecordBatch) -> Result {
+    let mut printer = Printer::new(Format::Table, batch.schema());
+    printer.batch(batch)?;
+    printer.finish(batch.num_rows())
+}
+
 enum Printer {
     Table { schema: SchemaRef, kept: Vec<RecordBatch>, rows: usize },
     Csv(Box<arrow::csv::Writer<io::Stdout>>),

@@ -24,13 +24,19 @@ impl From<sensorium_inference::Error> for Failure {
     }
 }
 
+impl From<sensorium_jobs::JobError> for Failure {
+    fn from(error: sensorium_jobs::JobError) -> Self {
+        Self(error.to_string())
+    }
+}
+
 /// An error of the operating system with what was being done.
 pub(crate) fn failed(action: impl std::fmt::Display) -> impl FnOnce(&dyn Error) -> Failure {
     move |error| Failure(format!("{action}: {error}"))
 }
 
 /// Runs `future` on a runtime of its own.
-pub(crate) fn blocking(future: impl Future<Output = Result>) -> Result {
+pub(crate) fn blocking<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| failed("cannot start")(&error))?;
     runtime.block_on(future)
 }

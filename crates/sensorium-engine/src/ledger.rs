@@ -7,18 +7,31 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::error::Result;
 use sensorium_inference::Failure;
 
+use crate::call::RowNames;
+
 /// One failed row.
 #[derive(Debug, Clone)]
-struct Entry {
-    query: u64,
-    function: String,
-    model: Option<String>,
-    row: u64,
-    uri: Option<String>,
-    step: String,
-    code: String,
-    message: String,
-    hint: Option<String>,
+pub struct FailedRow {
+    /// Number of the statement, those of the session being counted.
+    pub query: u64,
+    /// The SQL function.
+    pub function: String,
+    /// `name@version` of its model.
+    pub model: Option<String>,
+    /// Number of the row within the query.
+    pub row: u64,
+    /// The values of `mm.row_key`, where they are known.
+    pub key: Option<Vec<String>>,
+    /// The medium that failed.
+    pub uri: Option<String>,
+    /// Where it failed: `fetch`, `decode`, `run`, ..
+    pub step: String,
+    /// The class of the error.
+    pub code: String,
+    /// What went wrong.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
 }
 
 /// The failed rows of a session; bounded by `mm.max_errors`, beyond which only their number is kept.
@@ -30,7 +43,7 @@ pub(crate) struct Ledger {
 #[derive(Debug, Default)]
 struct State {
     query: u64,
-    entries: Vec<Entry>,
+    entries: Vec<FailedRow>,
     not_kept: u64,
 }
 
@@ -43,6 +56,7 @@ pub(crate) fn schema() -> SchemaRef {
         text("function", true),
         text("model", true),
         number("row"),
+        text("key", true),
         text("uri", true),
         text("step", true),
         text("code", false),
@@ -62,15 +76,8 @@ impl Ledger {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).query
     }
 
-    /// Keeps `failures`; `number` gives a row its number within the query.
-    pub(crate) fn record(
-        &self,
-        function: &str,
-        model: Option<&str>,
-        number: &dyn Fn(usize) -> u64,
-        failures: &[Failure],
-        max_errors: usize,
-    ) {
+    /// Keeps `failures`; `names` says what rows are called.
+    pub(crate) fn record(&self, function: &str, model: Option<&str>, names: &dyn RowNames, failures: &[Failure], max_errors: usize) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let query = state.query;
         for failure in failures {
@@ -78,11 +85,12 @@ impl Ledger {
                 state.not_kept += 1;
                 continue;
             }
-            state.entries.push(Entry {
+            state.entries.push(FailedRow {
                 query,
                 function: function.to_string(),
                 model: model.map(str::to_string),
-                row: number(failure.row),
+                row: names.number(failure.row),
+                key: names.key(failure.row),
                 uri: failure.uri.clone(),
                 step: failure.step.to_string(),
                 code: failure.error.code().to_string(),
@@ -92,18 +100,24 @@ impl Ledger {
         }
     }
 
+    /// Takes all entries out, and the number of those that were not kept.
+    pub(crate) fn take(&self) -> (Vec<FailedRow>, u64) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (std::mem::take(&mut state.entries), std::mem::take(&mut state.not_kept))
+    }
+
     /// All entries, the number of those that were not kept in a last row.
     pub(crate) fn to_batch(&self) -> Result<RecordBatch> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut entries: Vec<Option<&Entry>> = state.entries.iter().map(Some).collect();
+        let mut entries: Vec<Option<&FailedRow>> = state.entries.iter().map(Some).collect();
         entries.extend((state.not_kept > 0).then_some(None));
         let lost = format!("{} further rows failed and are not listed", state.not_kept);
-        let texts = |get: fn(&Entry) -> Option<&str>| -> ArrayRef {
+        let texts = |get: fn(&FailedRow) -> Option<&str>| -> ArrayRef {
             Arc::new(entries.iter().map(|entry| entry.and_then(get)).collect::<StringArray>())
         };
         let numbers =
-            |get: fn(&Entry) -> u64| -> ArrayRef { Arc::new(entries.iter().map(|entry| entry.map(get)).collect::<UInt64Array>()) };
-        let filled = |get: fn(&Entry) -> &str, other: &str| -> ArrayRef {
+            |get: fn(&FailedRow) -> u64| -> ArrayRef { Arc::new(entries.iter().map(|entry| entry.map(get)).collect::<UInt64Array>()) };
+        let filled = |get: fn(&FailedRow) -> &str, other: &str| -> ArrayRef {
             Arc::new(entries.iter().map(|entry| Some(entry.map_or(other, get))).collect::<StringArray>())
         };
         let columns = vec![
@@ -111,6 +125,9 @@ impl Ledger {
             texts(|entry| Some(&entry.function)),
             texts(|entry| entry.model.as_deref()),
             numbers(|entry| entry.row),
+            Arc::new(
+                entries.iter().map(|entry| entry.and_then(|entry| entry.key.as_ref()).map(|key| key.join(", "))).collect::<StringArray>(),
+            ),
             texts(|entry| entry.uri.as_deref()),
             texts(|entry| Some(&entry.step)),
             filled(|entry| &entry.code, "limit"),
@@ -121,8 +138,8 @@ impl Ledger {
     }
 }
 
-fn filled_hint(entries: &[Option<&Entry>]) -> ArrayRef {
-    let hint = |entry: &Option<&Entry>| match entry {
+fn filled_hint(entries: &[Option<&FailedRow>]) -> ArrayRef {
+    let hint = |entry: &Option<&FailedRow>| match entry {
         Some(entry) => entry.hint.clone(),
         None => Some("SET mm.max_errors".to_string()),
     };

@@ -14,6 +14,7 @@ mod learned;
 mod ledger;
 mod listing;
 mod metrics;
+mod prepared;
 mod reference;
 mod rewrite;
 mod rules;
@@ -24,6 +25,8 @@ mod train;
 
 pub use errors::{CallError, root_message};
 pub use infer::PlanCodec;
+pub use ledger::FailedRow;
+pub use prepared::Prepared;
 pub use reference::{errors_page, functions_page, settings_page};
 pub use session::Session;
 pub use settings::{MmSettings, OnError};

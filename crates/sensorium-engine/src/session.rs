@@ -12,6 +12,7 @@ use datafusion::optimizer::analyzer::Analyzer;
 use datafusion::optimizer::optimizer::Optimizer;
 use datafusion::optimizer::{AnalyzerRule, OptimizerRule};
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
+use datafusion::sql::parser::Statement;
 use sensorium_inference::{Catalog, CreateMode, MAX_CONTEXT_ROWS, ModelProgress};
 
 use crate::engine::{Engine, one_statement};
@@ -116,7 +117,13 @@ impl Session {
 
     pub(crate) async fn logical_plan(&self, sql: &str) -> Result<LogicalPlan> {
         let state = self.context.state();
-        let mut statement = state.sql_to_statement(sql, &state.config_options().sql_parser.dialect)?;
+        let statement = state.sql_to_statement(sql, &state.config_options().sql_parser.dialect)?;
+        self.plan_of(statement).await
+    }
+
+    /// Plans a statement that is parsed.
+    pub(crate) async fn plan_of(&self, mut statement: Statement) -> Result<LogicalPlan> {
+        let state = self.context.state();
         rewrite(&mut statement);
         let plan = state.statement_to_plan(statement).await?;
         // Here and not only while it runs, so that a view or a frame does not change its meaning later.

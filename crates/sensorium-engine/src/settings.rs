@@ -28,6 +28,8 @@ pub struct MmSettings {
     pub on_error: OnError,
     /// `mm.allowed_roots`.
     pub allowed_roots: Vec<String>,
+    /// `mm.row_key`.
+    pub row_key: Vec<String>,
     /// `mm.max_errors`.
     pub max_errors: usize,
     /// `mm.max_training_bytes`.
@@ -48,6 +50,7 @@ impl Default for MmSettings {
             limits: Limits::default(),
             on_error: OnError::Fail,
             allowed_roots: Vec::new(),
+            row_key: Vec::new(),
             max_errors: 10_000,
             max_training_bytes: 4 * GIB,
             max_metric_bytes: GIB,
@@ -77,6 +80,11 @@ fn wrong(value: &str, expected: &str) -> Error {
     Error::new(Kind::Setting, format!("not a usable value: '{value}'")).with_hint(expected)
 }
 
+/// The parts of a list with commas.
+fn parts(list: &str) -> Vec<String> {
+    list.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_string).collect()
+}
+
 /// A whole number from `least` to `most`.
 fn number(value: &str, least: usize, most: usize) -> Result<usize, Error> {
     let parsed = usize::from_str(value.trim().replace('_', "").as_str()).ok();
@@ -90,13 +98,13 @@ fn truth(value: &str) -> Result<bool, Error> {
 const GIB: usize = 1 << 30;
 
 /// All settings, by name.
-pub(crate) const SETTINGS: [Setting; 31] = [
+pub(crate) const SETTINGS: [Setting; 32] = [
     Setting {
         name: "allowed_roots",
         description: "Folders and URL prefixes, separated by commas, that media may be read from besides the table's own folder and the current one",
         get: |settings| settings.allowed_roots.join(","),
         set: |settings, value| {
-            settings.allowed_roots = value.split(',').map(str::trim).filter(|root| !root.is_empty()).map(str::to_string).collect();
+            settings.allowed_roots = parts(value);
             Ok(())
         },
     },
@@ -290,6 +298,15 @@ pub(crate) const SETTINGS: [Setting; 31] = [
                 "null" => OnError::Null,
                 _ => return Err(wrong(value, "'fail' or 'null'")),
             };
+            Ok(())
+        },
+    },
+    Setting {
+        name: "row_key",
+        description: "Columns, separated by commas, by whose values mm_errors() names a failed row, where they reach the call",
+        get: |settings| settings.row_key.join(","),
+        set: |settings, value| {
+            settings.row_key = parts(value);
             Ok(())
         },
     },

@@ -118,6 +118,28 @@ impl Asked {
     }
 }
 
+/// What rows are called in messages.
+pub(crate) trait RowNames {
+    /// Number of a row within the query.
+    fn number(&self, row: usize) -> u64;
+
+    /// The values of its `mm.row_key`; none where these columns are not known.
+    fn key(&self, row: usize) -> Option<Vec<String>>;
+}
+
+/// Rows of which nothing but the order is known.
+pub(crate) struct NumberedFrom(pub(crate) u64);
+
+impl RowNames for NumberedFrom {
+    fn number(&self, row: usize) -> u64 {
+        self.0 + row as u64
+    }
+
+    fn key(&self, _: usize) -> Option<Vec<String>> {
+        None
+    }
+}
+
 /// The arguments behind the model, all of `rows` rows.
 pub(crate) struct Arguments<'a> {
     pub(crate) arrays: &'a [ArrayRef],
@@ -126,8 +148,8 @@ pub(crate) struct Arguments<'a> {
     /// Where the call is told to stop.
     pub(crate) cancel: &'a Cancel,
     pub(crate) stats: &'a Stats,
-    /// Number of a row within the query, for messages.
-    pub(crate) number: &'a dyn Fn(usize) -> u64,
+    /// What a row is called in messages.
+    pub(crate) names: &'a dyn RowNames,
 }
 
 /// Runs a bound call.
@@ -139,7 +161,7 @@ pub(crate) fn evaluate(engine: &Engine, kind: Kind, bound: &Bound, arguments: &A
             answer(engine, kind, bound, arguments, settings)?
         }
     };
-    settle(engine, kind.function, Some(&bound.version.pinned()), answer, kind.policy, settings, arguments.number)
+    settle(engine, kind.function, Some(&bound.version.pinned()), answer, kind.policy, settings, arguments.names)
 }
 
 /// What the model gives for the arguments.

@@ -21,7 +21,7 @@ use sensorium_inference::{
 
 use super::arguments::bind;
 use super::classify::classes_type;
-use super::evaluate::{Arguments, Asked, Bound, Kind, evaluate};
+use super::evaluate::{Arguments, Asked, Bound, Kind, NumberedFrom, evaluate};
 use super::policy::{Policy, try_type};
 use super::reasons::check_count;
 use super::side::side_of;
@@ -290,10 +290,9 @@ impl ScalarUDFImpl for ModelFunction {
         let settings = MmSettings::of(&args.config_options);
         // A constant call is folded, and so run, several times while it is planned; it has no rows to count.
         let first = if all_scalar { 0 } else { bound.count(rows) };
-        let number = |row: usize| first + row as u64;
         let (cancel, stats) = (Cancel::default(), Stats::default());
         let fields = &args.arg_fields[1..];
-        let arguments = Arguments { arrays: &arrays, fields, rows, cancel: &cancel, stats: &stats, number: &number };
+        let arguments = Arguments { arrays: &arrays, fields, rows, cancel: &cancel, stats: &stats, names: &NumberedFrom(first) };
         let values = evaluate(&self.engine, self.kind, &bound, &arguments, &settings)?.whole().map_err(to_datafusion)?;
         if all_scalar { ScalarValue::try_from_array(&values, 0).map(ColumnarValue::Scalar) } else { Ok(ColumnarValue::Array(values)) }
     }

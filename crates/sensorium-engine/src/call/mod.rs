@@ -13,7 +13,7 @@ mod side;
 mod task;
 mod wildcard;
 
-pub(crate) use evaluate::{Arguments, Asked, Bound, Kind};
+pub(crate) use evaluate::{Arguments, Asked, Bound, Kind, NumberedFrom, RowNames};
 pub(crate) use function::{ModelFunction, model_literal};
 pub(crate) use policy::{Policy, settle, try_type};
 pub(crate) use wildcard::expand_wildcards;

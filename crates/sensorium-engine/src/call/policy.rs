@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::error::Result;
 use sensorium_inference::{Answer, Failure, Values};
 
+use super::evaluate::RowNames;
 use crate::engine::Engine;
 use crate::errors::{row_error, to_datafusion};
 use crate::settings::{MmSettings, OnError};
@@ -36,7 +37,7 @@ fn try_fields(value: DataType) -> Fields {
     Fields::from(vec![Field::new("value", value, true), Field::new("error", DataType::Utf8, true)])
 }
 
-/// The column that a call returns after its policy was applied. `number` gives a row its number within the query.
+/// The column that a call returns after its policy was applied. `names` says what rows are called.
 pub(crate) fn settle(
     engine: &Engine,
     function: &str,
@@ -44,7 +45,7 @@ pub(crate) fn settle(
     answer: Answer,
     policy: Policy,
     settings: &MmSettings,
-    number: &dyn Fn(usize) -> u64,
+    names: &dyn RowNames,
 ) -> Result<Values> {
     let Answer { values, failures } = answer;
     if policy == Policy::Try {
@@ -52,9 +53,9 @@ pub(crate) fn settle(
     }
     match (settings.on_error, failures.first()) {
         (_, None) => Ok(values),
-        (OnError::Fail, Some(failure)) => Err(row_error(function, number(failure.row), failure)),
+        (OnError::Fail, Some(failure)) => Err(row_error(function, names.number(failure.row), failure)),
         (OnError::Null, Some(_)) => {
-            engine.ledger.record(function, model, number, &failures, settings.max_errors);
+            engine.ledger.record(function, model, names, &failures, settings.max_errors);
             Ok(values)
         }
     }

@@ -17,7 +17,7 @@ pub(super) fn entry(engine: &Arc<Engine>) -> TableFunctionEntry {
         name: "mm_errors",
         syntax: "mm_errors()",
         description: "The rows that became NULL because they failed while mm.on_error was 'null': query (statements of the session are counted), function, \
-                      model, row, uri, step, code, message, hint.",
+                      model, row, key (the values of mm.row_key), uri, step, code, message, hint.",
         example: "SELECT row, uri, step, message FROM mm_errors()",
         implementation: Some(Arc::new(Errors(Arc::clone(engine)))),
     }

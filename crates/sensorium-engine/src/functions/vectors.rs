@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
 };
 use sensorium_inference::{Answer, Error, Failure, Kind, Step};
 
-use crate::call::{ModelFunction, Policy, settle, try_type};
+use crate::call::{ModelFunction, NumberedFrom, Policy, settle, try_type};
 use crate::engine::Engine;
 use crate::errors::to_datafusion;
 use crate::settings::MmSettings;
@@ -293,7 +293,7 @@ impl ScalarUDFImpl for VectorFunction {
         };
         let answer = (self.kernel.compute)(&arrays, rows, value_type)?;
         let first_row = if all_scalar { 0 } else { self.rows.fetch_add(rows as u64, Ordering::Relaxed) };
-        let values = settle(&self.engine, self.name, None, answer, self.policy, &settings, &|row| first_row + row as u64)?
+        let values = settle(&self.engine, self.name, None, answer, self.policy, &settings, &NumberedFrom(first_row))?
             .whole()
             .map_err(to_datafusion)?;
         if all_scalar { ScalarValue::try_from_array(&values, 0).map(ColumnarValue::Scalar) } else { Ok(ColumnarValue::Array(values)) }

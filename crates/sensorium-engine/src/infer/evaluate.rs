@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{concat, filter_record_batch};
 use arrow::datatypes::{FieldRef, SchemaRef};
+use arrow::util::display::array_value_to_string;
 use datafusion::common::internal_err;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryReservation;
@@ -16,7 +17,7 @@ use super::call::model_function;
 use super::exec::PhysicalCall;
 use super::figures::Figures;
 use super::window::{Window, WindowSize};
-use crate::call::Arguments;
+use crate::call::{Arguments, RowNames};
 use crate::errors::to_datafusion;
 use crate::settings::MmSettings;
 
@@ -106,8 +107,8 @@ fn evaluate(work: &Work, window: Window) -> Result<Done> {
     let needed = selection.as_ref().map_or(rows, Vec::len);
     let stats = Stats::default();
     stats.guarded_rows.add(rows - needed);
-    let number = |row: usize| first_row + selection.as_ref().map_or(row, |selection| selection[row]) as u64;
-    let arguments = Arguments { arrays: &columns, fields: &fields, rows: needed, cancel: &work.cancel, stats: &stats, number: &number };
+    let names = WindowNames { batches: &batches, selection: selection.as_deref(), first_row, key: &work.settings.row_key };
+    let arguments = Arguments { arrays: &columns, fields: &fields, rows: needed, cancel: &work.cancel, stats: &stats, names: &names };
     let values = model_function(&work.call.func)?.evaluate_bound(&arguments, &work.settings)?;
     work.figures.add(&stats);
     let values = match selection {
@@ -115,6 +116,38 @@ fn evaluate(work: &Work, window: Window) -> Result<Done> {
         Some(selection) => values.spread(&selection, rows),
     };
     Ok(Done { batches, values, memory })
+}
+
+/// What the rows of a window are called.
+struct WindowNames<'w> {
+    batches: &'w [RecordBatch],
+    /// The rows that need the call.
+    selection: Option<&'w [usize]>,
+    first_row: u64,
+    key: &'w [String],
+}
+
+impl WindowNames<'_> {
+    fn place(&self, row: usize) -> usize {
+        self.selection.map_or(row, |selection| selection[row])
+    }
+}
+
+impl RowNames for WindowNames<'_> {
+    fn number(&self, row: usize) -> u64 {
+        self.first_row + self.place(row) as u64
+    }
+
+    fn key(&self, row: usize) -> Option<Vec<String>> {
+        let mut place = self.place(row);
+        let batch = self.batches.iter().find(|batch| {
+            let is_in = place < batch.num_rows();
+            place -= if is_in { 0 } else { batch.num_rows() };
+            is_in
+        })?;
+        let value = |name: &String| array_value_to_string(batch.column_by_name(name)?, place).ok();
+        if self.key.is_empty() { None } else { self.key.iter().map(value).collect() }
+    }
 }
 
 /// The arguments of the rows that need the call; of no other, as computing them could fail.

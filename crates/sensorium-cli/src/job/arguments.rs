@@ -1,0 +1,109 @@
+//! The command line of `sensorium job`.
+
+use std::path::PathBuf;
+
+use chrono::NaiveDate;
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobCommand {
+    /// Plan a job without running it, and say how it would be parted
+    Validate {
+        /// The job's TOML file
+        job: PathBuf,
+        /// Run date; today where it is left out
+        #[arg(long)]
+        date: Option<NaiveDate>,
+        /// Folder or URL of the model catalog
+        #[arg(long, value_name = "DIR", env = "SENSORIUM_MODELS")]
+        models: Option<String>,
+    },
+    /// Run a job for a date; nothing is done where that is done
+    Run(Run),
+    /// Run a job for each date of a span
+    Backfill(Backfill),
+    /// Jobs in a folder, with their next time and last run
+    List {
+        /// Folder of job files
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+        /// File of the ledger
+        #[arg(long, value_name = "FILE", default_value = "jobs.sqlite", env = "SENSORIUM_LEDGER")]
+        ledger: PathBuf,
+    },
+    /// The last runs
+    Status {
+        /// Name of a job; all where it is left out
+        job: Option<String>,
+        /// So many runs
+        #[arg(long, default_value_t = 20)]
+        last: u64,
+        /// File of the ledger
+        #[arg(long, value_name = "FILE", default_value = "jobs.sqlite", env = "SENSORIUM_LEDGER")]
+        ledger: PathBuf,
+    },
+    /// What a run has said
+    Logs {
+        /// Name of the run
+        run: String,
+        /// File of the ledger
+        #[arg(long, value_name = "FILE", default_value = "jobs.sqlite", env = "SENSORIUM_LEDGER")]
+        ledger: PathBuf,
+    },
+    /// The rows of a run that failed
+    Failures {
+        /// Name of the run
+        run: String,
+        /// So many rows
+        #[arg(long, default_value_t = 100)]
+        last: u64,
+        /// File of the ledger
+        #[arg(long, value_name = "FILE", default_value = "jobs.sqlite", env = "SENSORIUM_LEDGER")]
+        ledger: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The job's TOML file
+    pub(super) job: PathBuf,
+    /// Run date; today where it is left out
+    #[arg(long)]
+    pub(super) date: Option<NaiveDate>,
+    /// Do a date again that is done, and replace its output
+    #[arg(long)]
+    pub(super) force: bool,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backfill {
+    /// The job's TOML file
+    pub(super) job: PathBuf,
+    /// First run date
+    #[arg(long)]
+    pub(super) from: NaiveDate,
+    /// Last run date
+    #[arg(long)]
+    pub(super) to: NaiveDate,
+    /// Do dates again that are done, and replace their output
+    #[arg(long)]
+    pub(super) force: bool,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// What all runs take.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// File of the ledger
+    #[arg(long, value_name = "FILE", default_value = "jobs.sqlite", env = "SENSORIUM_LEDGER")]
+    pub(super) ledger: PathBuf,
+    /// Folder or URL of the model catalog
+    #[arg(long, value_name = "DIR", env = "SENSORIUM_MODELS")]
+    pub(super) models: Option<String>,
+    /// No progress bar and no last line
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+}

@@ -1,0 +1,101 @@
+//! What the ledger knows, as tables.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
+use chrono::Utc;
+use sensorium_jobs::{Job, RunRecord};
+
+use super::known_ledger;
+use crate::output::print_batch;
+use crate::run::{Failure, Result, failed};
+
+pub(super) fn list(folder: &Path, ledger: &Path) -> Result<ExitCode> {
+    let entries = fs::read_dir(folder).map_err(|error| failed(format!("cannot read {}", folder.display()))(&error))?;
+    let mut files: Vec<_> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|ending| ending == "toml"))
+        .collect();
+    files.sort();
+    let ledger = ledger.exists().then(|| known_ledger(ledger)).transpose()?;
+    let mut rows: [Vec<Option<String>>; 5] = Default::default();
+    for file in files {
+        let line = match Job::read(&file) {
+            Ok(job) => {
+                let last =
+                    ledger.as_ref().map(|ledger| ledger.runs(Some(&job.name), 1)).transpose()?.and_then(|runs| runs.into_iter().next());
+                let next = job.file.schedule.as_ref().map(|schedule| schedule.next(Utc::now())).transpose()?;
+                let last = last.map(|run| format!("{} {}", run.run_date, run.state));
+                [Some(job.name), next.map(|next| next.to_rfc3339()), last, Some(job.file.description), None]
+            }
+            Err(error) => [Some(file.display().to_string()), None, None, None, Some(error.to_string())],
+        };
+        rows.iter_mut().zip(line).for_each(|(column, value)| column.push(value));
+    }
+    table(["job", "next", "last", "description", "error"].into_iter().zip(rows.map(texts)))
+}
+
+pub(super) fn status(job: Option<&str>, last: u64, ledger: &Path) -> Result<ExitCode> {
+    let runs = known_ledger(ledger)?.runs(job, last)?;
+    let text = |value: &dyn Fn(&RunRecord) -> Option<String>| texts(runs.iter().map(value).collect());
+    let number = |value: &dyn Fn(&RunRecord) -> Option<u64>| -> ArrayRef { Arc::new(runs.iter().map(value).collect::<UInt64Array>()) };
+    let columns: [(&str, ArrayRef); 9] = [
+        ("run", text(&|run| Some(run.run.clone()))),
+        ("state", text(&|run| Some(run.state.to_string()))),
+        ("started_at", text(&|run| Some(run.started_at.clone()))),
+        ("seconds", text(&|run| run.outcome.as_ref().map(|outcome| format!("{:.1}", outcome.seconds)))),
+        ("rows", number(&|run| run.outcome.as_ref().map(|outcome| outcome.rows_out))),
+        ("rejected", number(&|run| run.outcome.as_ref().map(|outcome| outcome.rejected))),
+        (
+            "models",
+            text(&|run| Some(run.models.iter().map(|model| format!("{}@{}", model.name, model.version)).collect::<Vec<_>>().join(", "))),
+        ),
+        ("output", text(&|run| run.outcome.as_ref().map(|outcome| outcome.output.clone()))),
+        ("error", text(&|run| run.error.clone())),
+    ];
+    table(columns)
+}
+
+pub(super) fn logs(run: &str, ledger: &Path) -> Result<ExitCode> {
+    let ledger = known_ledger(ledger)?;
+    known_run(&ledger, run)?;
+    let (times, lines): (Vec<_>, Vec<_>) = ledger.lines(run)?.into_iter().map(|(time, line)| (Some(time), Some(line))).unzip();
+    table([("at", texts(times)), ("line", texts(lines))])
+}
+
+pub(super) fn failures(run: &str, last: u64, ledger: &Path) -> Result<ExitCode> {
+    let ledger = known_ledger(ledger)?;
+    known_run(&ledger, run)?;
+    let found = ledger.failures(run, last)?;
+    let text = |value: &dyn Fn(&sensorium_jobs::FailureRecord) -> Option<String>| texts(found.iter().map(value).collect());
+    table([
+        ("key", text(&|row| row.row_key.clone())),
+        ("uri", text(&|row| row.uri.clone())),
+        ("function", text(&|row| Some(row.function.clone()))),
+        ("model", text(&|row| row.model.clone())),
+        ("step", text(&|row| Some(row.step.clone()))),
+        ("code", text(&|row| Some(row.code.clone()))),
+        ("message", text(&|row| Some(row.message.clone()))),
+    ])
+}
+
+fn known_run(ledger: &sensorium_jobs::Ledger, run: &str) -> Result {
+    match ledger.run(run)? {
+        Some(_) => Ok(()),
+        None => Err(Failure(format!("no such run: {run}\n\nhint: `sensorium job status` lists runs"))),
+    }
+}
+
+fn texts(values: Vec<Option<String>>) -> ArrayRef {
+    Arc::new(StringArray::from(values))
+}
+
+fn table<'n>(columns: impl IntoIterator<Item = (&'n str, ArrayRef)>) -> Result<ExitCode> {
+    let columns = columns.into_iter().map(|(name, values)| (name, values, true));
+    let batch = RecordBatch::try_from_iter_with_nullable(columns).map_err(|error| failed("cannot print")(&error))?;
+    print_batch(&batch)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,112 @@
+//! `sensorium job`: queries that run again and again.
+
+mod arguments;
+mod history;
+mod validate;
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::process::ExitCode;
+
+use chrono::{Days, NaiveDate, Utc};
+use indicatif::{ProgressBar, ProgressStyle};
+use sensorium_jobs::{Finished, Job, Ledger, RunRequest, Step, run};
+
+pub(crate) use arguments::JobCommand;
+use arguments::{Backfill, Run};
+
+use crate::run::{Failure, Result};
+
+/// Done, with rows that failed.
+const REJECTED: u8 = 3;
+
+pub(crate) async fn execute(command: JobCommand) -> Result<ExitCode> {
+    match command {
+        JobCommand::Validate { job, date, models } => validate::validate(&job, date, models.as_deref()).await,
+        JobCommand::Run(options) => run_one(&options).await,
+        JobCommand::Backfill(options) => backfill(&options).await,
+        JobCommand::List { folder, ledger } => history::list(&folder, &ledger),
+        JobCommand::Status { job, last, ledger } => history::status(job.as_deref(), last, &ledger),
+        JobCommand::Logs { run, ledger } => history::logs(&run, &ledger),
+        JobCommand::Failures { run, last, ledger } => history::failures(&run, last, &ledger),
+    }
+}
+
+async fn run_one(options: &Run) -> Result<ExitCode> {
+    let job = Job::read(&options.job)?;
+    let ledger = Ledger::open(&options.common.ledger)?;
+    let date = match options.date {
+        Some(date) => date,
+        None => today(&job)?,
+    };
+    let request = RunRequest { job: &job, date, force: options.force, models: options.common.models.as_deref() };
+    let done = watched(&ledger, &request, options.common.quiet).await?;
+    Ok(exit_code(done.rejected))
+}
+
+async fn backfill(options: &Backfill) -> Result<ExitCode> {
+    let job = Job::read(&options.job)?;
+    let ledger = Ledger::open(&options.common.ledger)?;
+    if options.from > options.to {
+        return Err(Failure(format!("--from {} is after --to {}", options.from, options.to)));
+    }
+    let (mut date, mut rejected) = (options.from, 0);
+    loop {
+        let request = RunRequest { job: &job, date, force: options.force, models: options.common.models.as_deref() };
+        rejected += watched(&ledger, &request, options.common.quiet).await?.rejected;
+        match date.checked_add_days(Days::new(1)) {
+            Some(next) if next <= options.to => date = next,
+            _ => return Ok(exit_code(rejected)),
+        }
+    }
+}
+
+fn exit_code(rejected: u64) -> ExitCode {
+    if rejected == 0 { ExitCode::SUCCESS } else { ExitCode::from(REJECTED) }
+}
+
+/// Today, on the clock of the job.
+fn today(job: &Job) -> Result<NaiveDate> {
+    let now = Utc::now();
+    Ok(match &job.file.schedule {
+        Some(schedule) => now.with_timezone(&schedule.pattern()?.1).date_naive(),
+        None => now.date_naive(),
+    })
+}
+
+/// A run with a bar in a terminal, and a line at its end.
+async fn watched(ledger: &Ledger, request: &RunRequest<'_>, quiet: bool) -> Result<Finished> {
+    let bar = if quiet || !io::stderr().is_terminal() { ProgressBar::hidden() } else { ProgressBar::new(1) };
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} chunks, {eta} left");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_message(format!("{} {}", request.job.name, request.date));
+    let observe = |step: Step| {
+        bar.set_length(step.of);
+        bar.set_position(step.chunks);
+    };
+    let done = run(ledger, request, &observe).await;
+    bar.finish_and_clear();
+    let done = done?;
+    if !quiet {
+        eprintln!("{}", told(&done));
+    }
+    Ok(done)
+}
+
+fn told(done: &Finished) -> String {
+    let Finished { run, output, rows, rejected, chunks, kept_chunks, was_done } = done;
+    if *was_done {
+        return format!("{run} was done already: {rows} rows in {output}\nhint: --force does it again");
+    }
+    let kept = if *kept_chunks > 0 { format!(", {kept_chunks} of them by an earlier attempt") } else { String::new() };
+    let failed = if *rejected > 0 { format!("\n{rejected} failures: sensorium job failures {run}") } else { String::new() };
+    format!("{run} done: {rows} rows in {output}, {chunks} chunks{kept}{failed}")
+}
+
+/// The ledger, which must be there to be read.
+fn known_ledger(path: &Path) -> Result<Ledger> {
+    if !path.exists() {
+        return Err(Failure(format!("no ledger at {}\n\nhint: `sensorium job run` makes one; --ledger says where it is", path.display())));
+    }
+    Ok(Ledger::open(path)?)
+}

@@ -1,0 +1,75 @@
+//! The ledger in one file of SQLite.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ToSql, TransactionBehavior, params_from_iter};
+
+use super::database::{Database, Statement, Value};
+use crate::error::{JobError, Result};
+
+/// How long to wait for another process that writes.
+const BUSY: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub(super) struct Sqlite(Connection);
+
+impl Sqlite {
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let open = || -> rusqlite::Result<Connection> {
+            let connection = Connection::open(path)?;
+            connection.busy_timeout(BUSY)?;
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            // What a run has said is on the disk, whatever happens to the machine.
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            connection.pragma_update(None, "foreign_keys", true)?;
+            Ok(connection)
+        };
+        let connection = open().map_err(|error| {
+            JobError::new(format!("ledger {}: {error}", path.display()))
+                .with_hint("--ledger names a file of SQLite in a folder that may be written")
+        })?;
+        Ok(Self(connection))
+    }
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Integer(number) => ValueRef::Integer(*number),
+            Self::Real(number) => ValueRef::Real(*number),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+        }))
+    }
+}
+
+impl Database for Sqlite {
+    fn write(&mut self, statements: &[Statement<'_>]) -> Result<()> {
+        let transaction = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for (sql, values) in statements {
+            transaction.prepare_cached(sql)?.execute(params_from_iter(values))?;
+        }
+        Ok(transaction.commit()?)
+    }
+
+    fn rows(&mut self, (sql, values): &Statement<'_>) -> Result<Vec<Vec<Value>>> {
+        let mut statement = self.0.prepare_cached(sql)?;
+        let width = statement.column_count();
+        let value = |value: ValueRef<'_>| match value {
+            ValueRef::Null | ValueRef::Blob(_) => Value::Null,
+            ValueRef::Integer(number) => Value::Integer(number),
+            ValueRef::Real(number) => Value::Real(number),
+            ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+        };
+        let rows = statement.query_map(params_from_iter(values), |row| (0..width).map(|place| row.get_ref(place).map(value)).collect())?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn migrate(&mut self, statements: &str) -> Result<()> {
+        let transaction = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(statements)?;
+        Ok(transaction.commit()?)
+    }
+}

@@ -1,0 +1,30 @@
+//! Queries that run again and again: a job file beside a SQL file, chunks that are committed one by one, output that appears at once, and a
+//! ledger of what was done.
+
+mod checks;
+mod chunks;
+mod commit;
+mod error;
+mod job_file;
+mod ledger;
+mod lock;
+mod parameters;
+mod run;
+mod schedule;
+mod setting_up;
+mod sink;
+mod stage;
+
+pub use chunks::{Chunk, ChunkPlan};
+pub use error::{JobError, Result};
+pub use job_file::{Check, Job, JobFile, Limits, OnError, Otherwise, Retries, Sink};
+pub use ledger::{CheckOutcome, ChunkRecord, FailureRecord, Ledger, ModelRecord, Outcome, RunRecord, RunState};
+pub use parameters::Parameters;
+pub use run::{Finished, RunRequest, Step, run};
+pub use schedule::{CatchUp, Schedule};
+pub use setting_up::{Ready, set_up};
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

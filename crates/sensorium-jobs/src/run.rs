@@ -1,0 +1,291 @@
+//! A run: chunk by chunk into staged files, checks, and one file that appears at once.
+//!
+//! What is done stands in the ledger before the next step begins, so that a run that was killed goes on where it stopped. Staging is
+//! repeatable: the same chunk gives the same file; the output is written from the staged files, as often as it takes.
+
+use std::time::{Duration, Instant};
+
+use backon::{ExponentialBuilder, Retryable};
+use chrono::NaiveDate;
+use object_store::path::Path;
+use serde::Serialize;
+
+use crate::checks::check;
+use crate::chunks::ChunkPlan;
+use crate::commit::{Damaged, commit};
+use crate::error::{JobError, Result};
+use crate::job_file::Job;
+use crate::ledger::{ChunkRecord, FailureRecord, Ledger, Outcome, RunRecord, RunState, now};
+use crate::lock::lock;
+use crate::setting_up::{Ready, set_up};
+use crate::sink::Sink;
+use crate::stage::stage;
+
+/// Times that staged files which are gone are made again.
+const REPAIRS: usize = 3;
+/// Rows from which on a share of failures says something.
+const JUDGED_ROWS: u64 = 100;
+
+/// What is to be run.
+#[derive(Debug, Clone, Copy)]
+pub struct RunRequest<'r> {
+    /// The job.
+    pub job: &'r Job,
+    /// The date that it is for.
+    pub date: NaiveDate,
+    /// A date that is done is done again, and its output replaced.
+    pub force: bool,
+    /// Folder or URL of the models, instead of that of the job.
+    pub models: Option<&'r str>,
+}
+
+/// What a run has come to.
+#[derive(Debug, Clone, Serialize)]
+pub struct Finished {
+    /// Its name.
+    pub run: String,
+    /// Whether it had been done before, so that nothing was to do.
+    pub was_done: bool,
+    /// File of the output.
+    pub output: String,
+    /// Rows of the output.
+    pub rows: u64,
+    /// Failures of rows.
+    pub rejected: u64,
+    /// Chunks, and how many of them were staged by an earlier attempt.
+    pub chunks: u64,
+    /// Of these, staged by an earlier attempt.
+    pub kept_chunks: u64,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    /// Chunks that are staged.
+    pub chunks: u64,
+    /// Of so many.
+    pub of: u64,
+    /// Rows of the input in them, where they are counted.
+    pub rows: u64,
+}
+
+/// Runs a job for a date; does nothing where that is done.
+///
+/// # Errors
+/// For a job that is running, and anything that goes wrong; the run is then `failed` in the ledger, and the next one goes on with it.
+pub async fn run(ledger: &Ledger, request: &RunRequest<'_>, observe: &(dyn Fn(Step) + Sync)) -> Result<Finished> {
+    let job = request.job;
+    let _lock = lock(ledger.path(), &job.name)?;
+    let before = ledger.run_of(&job.name, request.date)?;
+    let generation = match &before {
+        Some(done) if done.state == RunState::Done && !request.force => {
+            if let Some(outcome) = &done.outcome {
+                return Ok(finished(&done.run, outcome, true, outcome.chunks));
+            }
+            done.generation
+        }
+        Some(done) if done.state == RunState::Done => done.generation + 1,
+        Some(open) => open.generation,
+        None => 1,
+    };
+    let mut ready = set_up(job, request.date, request.models).await?;
+    if ready.chunks.is_empty() {
+        ready.chunks = ChunkPlan::Whole { why: "the table has no rows".into() };
+    }
+    let record = RunRecord {
+        run: format!("{}-{}-{generation}", job.name, request.date),
+        job: job.name.clone(),
+        run_date: request.date,
+        generation,
+        state: RunState::Running,
+        started_at: now(),
+        fingerprint: ready.fingerprint.clone(),
+        query: ready.sql.clone(),
+        parameters: ready.parameters.clone(),
+        models: ready.models(),
+        environment: ready.environment.clone(),
+        outcome: None,
+        error: None,
+    };
+    ledger.begin(&record)?;
+    let attempt = Attempt { ledger, job, record: &record, ready: &ready, sink: Sink::open(&ready.sink)?, observe };
+    let done = match job.file.limits.seconds {
+        Some(seconds) => tokio::time::timeout(Duration::from_secs(seconds), attempt.work()).await.unwrap_or_else(|_| {
+            Err(JobError::new(format!("{} took more than {seconds} seconds", record.run))
+                .with_hint("limits.seconds; the next run goes on where this one stopped"))
+        }),
+        None => attempt.work().await,
+    };
+    if let Err(error) = &done {
+        ledger.fail(&record.run, &error.to_string())?;
+    }
+    done
+}
+
+fn finished(run: &str, outcome: &Outcome, was_done: bool, kept_chunks: u64) -> Finished {
+    Finished {
+        run: run.to_string(),
+        was_done,
+        output: outcome.output.clone(),
+        rows: outcome.rows_out,
+        rejected: outcome.rejected,
+        chunks: outcome.chunks,
+        kept_chunks,
+    }
+}
+
+/// One attempt at a run.
+struct Attempt<'a> {
+    ledger: &'a Ledger,
+    job: &'a Job,
+    record: &'a RunRecord,
+    ready: &'a Ready,
+    sink: Sink,
+    observe: &'a (dyn Fn(Step) + Sync),
+}
+
+impl Attempt<'_> {
+    async fn work(&self) -> Result<Finished> {
+        let start = Instant::now();
+        let run = &self.record.run;
+        self.ledger.log(run, &format!("{} chunks to {}", self.ready.chunks.len(), self.ready.sink))?;
+        let path = Sink::output(self.record.run_date, &self.job.name);
+        let mut kept = None;
+        for _ in 0..=REPAIRS {
+            let (chunks, found) = self.stage_all().await?;
+            kept.get_or_insert(found);
+            self.check(&chunks).await?;
+            match commit(&self.sink, &chunks, &path).await? {
+                Ok(written) => {
+                    let outcome = Outcome {
+                        finished_at: now(),
+                        seconds: start.elapsed().as_secs_f64(),
+                        output: self.sink.name(&path),
+                        output_sha256: written.sha256,
+                        output_bytes: written.bytes,
+                        chunks: chunks.len() as u64,
+                        rows_in: chunks.iter().map(|chunk| chunk.rows_in).sum(),
+                        rows_out: chunks.iter().map(|chunk| chunk.rows_out).sum(),
+                        rejected: chunks.iter().map(|chunk| chunk.rejected).sum(),
+                    };
+                    self.ledger.finish(self.record, &outcome)?;
+                    self.ledger.log(run, &format!("{} rows in {}", outcome.rows_out, outcome.output))?;
+                    self.sink.clean(run).await?;
+                    return Ok(finished(run, &outcome, false, kept.unwrap_or_default()));
+                }
+                Err(Damaged(number)) => {
+                    self.ledger.forget_chunk(run, number)?;
+                    self.ledger.log(run, &format!("staged chunk {number} is gone or damaged, and is made again"))?;
+                }
+            }
+        }
+        Err(JobError::new(format!("sink {}: staged files go away while the run is going on", self.ready.sink)))
+    }
+
+    /// Stages all chunks that are not; returns them in their order, and how many were.
+    async fn stage_all(&self) -> Result<(Vec<ChunkRecord>, u64)> {
+        let known = self.ledger.chunks(&self.record.run)?;
+        let (mut chunks, mut kept): (Vec<ChunkRecord>, u64) = (Vec::new(), 0);
+        for number in 0..self.ready.chunks.len() {
+            let digest = self.ready.chunks.digest(number, &self.ready.fingerprint);
+            let before = known.iter().find(|chunk| chunk.number == number as u64 && chunk.digest == digest);
+            let chunk = match before {
+                Some(chunk) if self.sink.has(&Path::from(chunk.file.as_str()), chunk.bytes).await => {
+                    kept += 1;
+                    chunk.clone()
+                }
+                _ => self.stage_with_retries(number, digest).await.map_err(|error| error.during(format!("chunk {number}")))?,
+            };
+            chunks.push(chunk);
+            self.guard(&chunks)?;
+            let rows = chunks.iter().filter_map(|chunk| chunk.rows_in).sum();
+            (self.observe)(Step { chunks: chunks.len() as u64, of: self.ready.chunks.len() as u64, rows });
+        }
+        Ok((chunks, kept))
+    }
+
+    /// Stops a run that is going wrong.
+    fn guard(&self, chunks: &[ChunkRecord]) -> Result<()> {
+        let limits = &self.job.file.limits;
+        let rows: u64 = chunks.iter().map(|chunk| chunk.rows_out).sum();
+        let rejected: u64 = chunks.iter().map(|chunk| chunk.rejected).sum();
+        if let Some(most) = limits.rows.filter(|most| rows > *most) {
+            return Err(JobError::new(format!("{rows} rows are more than {most}")).with_hint("limits.rows"));
+        }
+        let is_last = chunks.len() == self.ready.chunks.len();
+        let share = rejected as f64 / rows.max(1) as f64;
+        if share > limits.error_share && (rows >= JUDGED_ROWS || is_last) {
+            return Err(JobError::new(format!("{rejected} failures in {rows} rows are more than a share of {}", limits.error_share))
+                .with_hint(format!("limits.error_share; `sensorium job failures {}` lists them", self.record.run)));
+        }
+        Ok(())
+    }
+
+    async fn stage_with_retries(&self, number: usize, digest: String) -> Result<ChunkRecord> {
+        let retries = &self.job.file.retries;
+        let delays = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_secs_f64(retries.delay_s))
+            .with_max_delay(Duration::from_secs_f64(retries.most_delay_s))
+            .with_max_times(retries.attempts as usize)
+            .with_jitter();
+        let attempts = std::sync::atomic::AtomicU64::new(0);
+        let work = || async {
+            let attempt = attempts.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+            self.stage_one(number, &digest, attempt).await
+        };
+        let tell = |error: &JobError, delay: Duration| {
+            // The error itself ends the run if it stays.
+            let _ = self.ledger.log(&self.record.run, &format!("chunk {number}: {error}; again in {:.1} s", delay.as_secs_f64()));
+        };
+        work.retry(delays).notify(tell).await
+    }
+
+    async fn stage_one(&self, number: usize, digest: &str, attempts: u64) -> Result<ChunkRecord> {
+        let start = Instant::now();
+        // What an attempt that was given up has left.
+        drop(self.ready.session.take_failures());
+        let file = Sink::staged(&self.record.run, number as u64);
+        let plan = self.ready.chunks.plan(&self.ready.prepared.plan, number, self.ready.partitions)?;
+        let staged = stage(self.ready.session.context(), &plan, &self.sink, &file).await?;
+        let (failed, more) = self.ready.session.take_failures();
+        let chunk = ChunkRecord {
+            number: number as u64,
+            digest: digest.to_string(),
+            file: file.to_string(),
+            bytes: staged.written.bytes,
+            sha256: staged.written.sha256,
+            rows_in: self.ready.chunks.rows(number),
+            rows_out: staged.rows,
+            rejected: failed.len() as u64 + more,
+            attempts,
+            seconds: start.elapsed().as_secs_f64(),
+        };
+        let record = |row: sensorium_engine::FailedRow| FailureRecord {
+            chunk: number as u64,
+            row_key: row.key.and_then(|key| serde_json::to_string(&key).ok()),
+            uri: row.uri,
+            function: row.function,
+            model: row.model,
+            step: row.step,
+            code: row.code,
+            message: row.message,
+            attempts,
+        };
+        let failures: Vec<FailureRecord> = failed.into_iter().map(record).collect();
+        self.ledger.commit_chunk(&self.record.run, &chunk, &failures)?;
+        Ok(chunk)
+    }
+
+    async fn check(&self, chunks: &[ChunkRecord]) -> Result<()> {
+        let outcomes = check(self.ledger, self.job, self.record, &self.sink, &self.ready.session, chunks).await?;
+        self.ledger.checked(&self.record.run, &outcomes)?;
+        match outcomes.iter().find(|check| check.outcome == "fail") {
+            Some(failed) => {
+                let value = failed.value.map_or_else(|| "nothing".to_string(), |value| format!("{value:.6}"));
+                Err(JobError::new(format!("check failed: {} is {value}", failed.what))
+                    .with_hint("no output was written; otherwise = \"warn\" would let it pass"))
+            }
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! A session as a job wants it, and its query planned in it.
+
+use std::thread::available_parallelism;
+
+use chrono::NaiveDate;
+use sensorium_engine::{Prepared, Session};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::chunks::ChunkPlan;
+use crate::error::{JobError, Result};
+use crate::job_file::{Job, OnError};
+use crate::ledger::ModelRecord;
+use crate::parameters::{Parameters, with_placeholders};
+
+/// Folder of models where neither the command nor the job names one.
+const MODELS: &str = "models";
+/// What the rows of a chunk depend on besides its inputs; raised when a release writes other files.
+const FORMAT: u32 = 1;
+
+/// A job that is ready to run for a date.
+#[derive(Debug)]
+pub struct Ready {
+    /// The session, its tables registered.
+    pub session: Session,
+    /// The query.
+    pub prepared: Prepared,
+    /// How it is parted.
+    pub chunks: ChunkPlan,
+    /// The query as it was planned.
+    pub(crate) sql: String,
+    /// Values of its parameters, as JSON.
+    pub(crate) parameters: String,
+    /// SHA-256 over all that decides the rows, but for the inputs.
+    pub(crate) fingerprint: String,
+    /// Release, machine and settings, as JSON.
+    pub(crate) environment: String,
+    /// Where the rows go.
+    pub(crate) sink: String,
+    /// Partitions in which a chunk is run.
+    pub(crate) partitions: usize,
+}
+
+/// Opens a session and plans the query; nothing is run and no medium is read.
+///
+/// # Errors
+/// For anything wrong that can be known by then, with a hint.
+pub async fn set_up(job: &Job, date: NaiveDate, models: Option<&str>) -> Result<Ready> {
+    let parameters = Parameters::of(job, date)?;
+    let models = models.map(str::to_string).or_else(|| job.file.models.as_deref().map(|path| job.place(path)));
+    let session = Session::open(models.as_deref().unwrap_or(MODELS))?;
+    let settings = settings(job);
+    for (key, value) in &settings {
+        session.set(key, value).await.map_err(|error| JobError::from(error).during(format!("settings.\"{key}\"")))?;
+    }
+    if let Some(bytes) = job.file.limits.memory_bytes {
+        session.context().sql(&format!("SET datafusion.runtime.memory_limit = '{}K'", bytes / 1024)).await?;
+    }
+    for (name, path) in &job.file.inputs {
+        let path = job.place(&parameters.in_path(path)?);
+        session.register(name, &path).await.map_err(|error| JobError::from(error).during(format!("inputs.{name} ({path})")))?;
+    }
+    let sql = with_placeholders(&job.sql)?;
+    let prepared = session.prepare(&sql, parameters.values()).await?;
+    for column in &job.file.key {
+        if prepared.plan.schema().fields().iter().all(|field| field.name() != column) {
+            let names: Vec<&str> = prepared.plan.schema().fields().iter().map(|field| field.name().as_str()).collect();
+            return Err(JobError::new(format!("key: the query has no column '{column}'"))
+                .with_hint(format!("its columns are {}", names.join(", "))));
+        }
+    }
+    let chunks = ChunkPlan::of(&session, &prepared.plan, job.file.limits.chunk_rows).await?;
+    let partitions = if has_one_partition(&prepared, &chunks) { 1 } else { available_parallelism().map_or(1, usize::from) };
+    session.set("datafusion.execution.target_partitions", &partitions.to_string()).await?;
+    let parameters_text =
+        serde_json::to_string(&parameters.values().iter().map(|(name, value)| (name, value.to_string())).collect::<Vec<_>>());
+    let parameters_text = parameters_text.map_err(|error| JobError::new(error.to_string()))?;
+    let mut digest = Sha256::new();
+    digest.update(format!("{FORMAT} {sql} {parameters_text} {settings:?}"));
+    prepared.models.iter().for_each(|model| digest.update(format!(" {}", model.sha256)));
+    let environment = json!({
+        "sensorium": env!("CARGO_PKG_VERSION"),
+        "system": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        "cores": available_parallelism().map_or(1, usize::from),
+        "settings": settings.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+    });
+    let sink = job.place(&parameters.in_path(&job.file.sink.path)?);
+    Ok(Ready {
+        session,
+        prepared,
+        chunks,
+        sql,
+        parameters: parameters_text,
+        fingerprint: crate::hex(&digest.finalize()),
+        environment: environment.to_string(),
+        sink,
+        partitions,
+    })
+}
+
+/// Whether more partitions would give the rows in another order each time.
+fn has_one_partition(prepared: &Prepared, chunks: &ChunkPlan) -> bool {
+    let mut joins = matches!(chunks, ChunkPlan::Whole { .. });
+    let _ = datafusion::common::tree_node::TreeNode::apply(&prepared.plan, |node| {
+        joins |= matches!(node, datafusion::logical_expr::LogicalPlan::Join(_)) || node.expressions().iter().any(has_subquery);
+        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+    });
+    joins
+}
+
+fn has_subquery(expr: &datafusion::logical_expr::Expr) -> bool {
+    use datafusion::common::tree_node::TreeNode;
+    use datafusion::logical_expr::Expr;
+    expr.exists(|expr| Ok(matches!(expr, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_)))).unwrap_or(true)
+}
+
+impl Ready {
+    /// The models that it runs.
+    pub fn models(&self) -> Vec<ModelRecord> {
+        let record = |model: &std::sync::Arc<sensorium_inference::ModelVersion>| ModelRecord {
+            name: model.name.clone(),
+            version: model.version,
+            sha256: model.sha256.clone(),
+        };
+        self.prepared.models.iter().map(record).collect()
+    }
+}
+
+/// The settings of the session: those that jobs need, and those of the file.
+fn settings(job: &Job) -> Vec<(String, String)> {
+    let own = [
+        ("mm.on_error", if job.file.on_error == OnError::Null { "null" } else { "fail" }.to_string()),
+        ("mm.row_key", job.file.key.join(",")),
+        ("mm.max_errors", MOST_FAILURES.to_string()),
+        // Rows stay in the order of the input.
+        ("datafusion.optimizer.repartition_file_scans", "false".to_string()),
+        ("datafusion.optimizer.enable_round_robin_repartition", "false".to_string()),
+    ];
+    let text = |value: &toml::Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
+    let said = job.file.settings.iter().map(|(key, value)| (key.clone(), text(value)));
+    own.into_iter().map(|(key, value)| (key.to_string(), value)).chain(said).collect()
+}
+
+/// Failed rows of one chunk that are listed.
+const MOST_FAILURES: usize = 1_000_000;

@@ -1,0 +1,151 @@
+//! Where the rows of a run go: a folder or URL, with a folder for each run date below it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::NaiveDate;
+use datafusion::datasource::object_store::ObjectStoreUrl;
+use futures::TryStreamExt;
+use futures::future::BoxFuture;
+use object_store::buffered::BufWriter;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, prefix::PrefixStore};
+use parquet::arrow::async_writer::AsyncFileWriter;
+use parquet::errors::ParquetError;
+use sensorium_inference::environment_options;
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncWriteExt;
+use url::Url;
+
+use crate::error::{JobError, Result};
+
+/// Ending of staged files: readers of the folder look for `.parquet`.
+const STAGED: &str = "staged";
+
+/// An opened sink.
+#[derive(Debug, Clone)]
+pub(crate) struct Sink {
+    store: Arc<dyn ObjectStore>,
+    /// The folder, if it is one of this machine.
+    folder: Option<PathBuf>,
+    /// What it is called in messages and in the ledger.
+    place: String,
+}
+
+/// A file that was written.
+#[derive(Debug, Clone)]
+pub(crate) struct Written {
+    pub(crate) bytes: u64,
+    pub(crate) sha256: String,
+}
+
+impl Sink {
+    /// Opens the folder or URL `place`; a folder is made.
+    pub(crate) fn open(place: &str) -> Result<Self> {
+        let failed = |error: &dyn std::fmt::Display| {
+            JobError::new(format!("sink {place}: {error}"))
+                .with_hint("sink.path is a folder that may be written, or a URL such as s3://bucket/scores")
+        };
+        if place.contains("://") && !place.starts_with("file://") {
+            let url = Url::parse(place).map_err(|error| failed(&error))?;
+            let (store, prefix) = object_store::parse_url_opts(&url, environment_options()).map_err(|error| failed(&error))?;
+            return Ok(Self { store: Arc::new(PrefixStore::new(store, prefix)), folder: None, place: place.to_string() });
+        }
+        let folder = PathBuf::from(place.strip_prefix("file://").unwrap_or(place));
+        std::fs::create_dir_all(&folder).map_err(|error| failed(&error))?;
+        let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| failed(&error))?;
+        Ok(Self { store: Arc::new(store), folder: Some(folder), place: place.to_string() })
+    }
+
+    /// What `path` below it is called.
+    pub(crate) fn name(&self, path: &Path) -> String {
+        format!("{}/{path}", self.place.trim_end_matches('/'))
+    }
+
+    /// The file of a run date.
+    pub(crate) fn output(date: NaiveDate, job: &str) -> Path {
+        Path::from(format!("run_date={date}/{job}.parquet"))
+    }
+
+    /// The file of a chunk until all are there.
+    pub(crate) fn staged(run: &str, number: u64) -> Path {
+        Path::from(format!("_staging/{run}/{number:06}.{STAGED}"))
+    }
+
+    /// Begins a file, which appears when it is complete.
+    pub(crate) fn upload(&self, path: &Path) -> Upload {
+        Upload { writer: BufWriter::new(Arc::clone(&self.store), path.clone()), digest: Sha256::new(), bytes: 0 }
+    }
+
+    /// Whether a file is there, with that many bytes.
+    pub(crate) async fn has(&self, path: &Path, bytes: u64) -> bool {
+        self.store.head(path).await.is_ok_and(|found| found.size == bytes)
+    }
+
+    /// The bytes of a file.
+    pub(crate) async fn read(&self, path: &Path) -> Result<Bytes> {
+        Ok(self.store.get(path).await?.bytes().await?)
+    }
+
+    /// Sees to it that a file outlives a loss of power.
+    pub(crate) fn sync(&self, path: &Path) -> Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let file = folder.join(path.to_string());
+        let sync = |path: &std::path::Path| std::fs::File::open(path).and_then(|file| file.sync_all());
+        let parents = file.ancestors().skip(1).take_while(|parent| parent.starts_with(folder));
+        let synced = std::iter::once(file.as_path()).chain(parents).try_for_each(sync);
+        synced.map_err(|error| JobError::new(format!("sink {}: {error}", self.name(path))))
+    }
+
+    /// Removes the staged files of a run.
+    pub(crate) async fn clean(&self, run: &str) -> Result<()> {
+        let prefix = Path::from(format!("_staging/{run}"));
+        let files: Vec<_> = self.store.list(Some(&prefix)).map_ok(|file| file.location).try_collect().await?;
+        for file in files {
+            self.store.delete(&file).await?;
+        }
+        if let Some(folder) = &self.folder {
+            // Those that are empty; others belong to other runs.
+            let _ = std::fs::remove_dir(folder.join(prefix.to_string())).and_then(|()| std::fs::remove_dir(folder.join("_staging")));
+        }
+        Ok(())
+    }
+
+    /// The store and a URL by which a session can read it.
+    pub(crate) fn readable(&self) -> Result<(ObjectStoreUrl, Arc<dyn ObjectStore>)> {
+        Ok((ObjectStoreUrl::parse("sink://staged")?, Arc::clone(&self.store)))
+    }
+}
+
+/// A file on its way, with its digest.
+pub(crate) struct Upload {
+    writer: BufWriter,
+    digest: Sha256,
+    bytes: u64,
+}
+
+impl Upload {
+    /// What was written, once it is complete.
+    pub(crate) fn written(self) -> Written {
+        Written { bytes: self.bytes, sha256: crate::hex(&self.digest.finalize()) }
+    }
+
+    /// Leaves nothing of a file that is not complete.
+    pub(crate) async fn abort(mut self) {
+        let _ = self.writer.abort().await;
+    }
+}
+
+impl AsyncFileWriter for Upload {
+    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, parquet::errors::Result<()>> {
+        self.digest.update(&bytes);
+        self.bytes += bytes.len() as u64;
+        Box::pin(async move { self.writer.put(bytes).await.map_err(|error| ParquetError::External(Box::new(error))) })
+    }
+
+    fn complete(&mut self) -> BoxFuture<'_, parquet::errors::Result<()>> {
+        Box::pin(async move { self.writer.shutdown().await.map_err(|error| ParquetError::External(Box::new(error))) })
+    }
+}

@@ -1,0 +1,50 @@
+//! Job files: what is refused, and those that ship.
+
+use super::place::{JOB, Place, QUERY};
+use crate::Outcome;
+use crate::support::{command, ensure};
+
+/// What is wrong is said before anything runs, with what to write.
+pub(super) fn refused() -> Outcome {
+    let place = Place::new(100)?;
+    let job = place.path("scores.toml").to_string_lossy().into_owned();
+    let with = |more: &str| format!("{JOB}{more}\n");
+    for (file, query, message) in [
+        (JOB.replace("key = ['id']", "key = []"), QUERY, "no column tells the rows apart"),
+        (JOB.replace("['id']", "['ix']"), QUERY, "the query has no column 'ix'"),
+        (JOB.replace("key =", "keys ="), QUERY, "unknown field `keys`"),
+        (with("schedule = { cron = '0 2 * *' }"), QUERY, "minute hour day month weekday"),
+        (with("schedule = { cron = '0 2 * * *', time_zone = 'Europe/Paname' }"), QUERY, "no such zone: 'Europe/Paname'"),
+        (with("parameters = { run_date = 'x' }"), QUERY, "every run has one of its own"),
+        (with("parameters = { least = [1] }"), QUERY, "texts, numbers and truth values are possible"),
+        (JOB.to_string(), "SELECT id FROM numbers WHERE a > {{ leest }}", "{{ leest }}: no such parameter"),
+        (JOB.to_string(), "SELECT id FROM numbers WHERE a > '{{ run_date }}'", "a parameter in quotes"),
+        (JOB.to_string(), "SELECT id FROM numbers WHERE a > {{ run_date", "braces that are not closed"),
+        (JOB.to_string(), "DROP MODEL add", "and not a query"),
+        (JOB.to_string(), "INSERT INTO numbers SELECT * FROM numbers", "DML not supported"),
+        (JOB.to_string(), "SELECT id, mm_predict('ad', a, b) FROM numbers", "did you mean 'add'?"),
+        (JOB.replace("numbers/", "nowhere/*.parquet"), QUERY, "inputs.numbers"),
+        (with("settings = { 'mm.devise' = 'cpu' }"), QUERY, "settings.\"mm.devise\""),
+        (JOB.replace("chunk_rows = 700", "chunk_rows = 0"), QUERY, "limits.chunk_rows: 0 rows"),
+        (JOB.replace("chunk_rows = 700", "error_share = 2.0"), QUERY, "2 is no share"),
+    ] {
+        place.write(&file, query)?;
+        let done = place.command("validate", &[&job]).output()?;
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        ensure(done.status.code() == Some(1) && said.contains(message), || format!("{message}: {said}"))?;
+    }
+    place.write(
+        &with("parameters = { name = \"o'clock; --\", least = -2.5, most = 60 }"),
+        "SELECT id, {{ name }} AS name FROM numbers WHERE a > {{ least }} AND a < {{most}}",
+    )?;
+    place.run_to(0, "2026-11-25", &[])?;
+    let found = place.count(&format!("SELECT count(*) || min(name) FROM '{}'", place.output("2026-11-25").display()))?;
+    ensure(found == "100o'clock; --", || found)
+}
+
+/// The jobs of `sql/jobs` are read, and have a next time.
+pub(super) fn shipped() -> Outcome {
+    let done = command().args(["job", "list", "sql/jobs"]).output()?;
+    let listed = String::from_utf8_lossy(&done.stdout).into_owned();
+    ensure(listed.contains("| credit ") && listed.contains("T02:00:00+0") && listed.contains("| textile "), || listed)
+}

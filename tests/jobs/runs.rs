@@ -1,0 +1,175 @@
+//! Runs that are left alone.
+
+use std::fs;
+
+use super::place::{JOB, Place, QUERY};
+use crate::Outcome;
+use crate::support::ensure;
+
+/// The second time nothing is done; `--force` does it again, and replaces the output.
+pub(super) fn once() -> Outcome {
+    let place = Place::new(3_000)?;
+    let said = place.run_to(0, "2026-11-25", &[])?;
+    ensure(said.contains("scores-2026-11-25-1 done: 3000 rows") && said.contains("5 chunks"), || said.clone())?;
+    place.ensure_output("2026-11-25", QUERY)?;
+    let first = fs::read(place.output("2026-11-25"))?;
+    let written = fs::metadata(place.output("2026-11-25"))?.modified()?;
+    let said = place.run_to(0, "2026-11-25", &[])?;
+    ensure(said.contains("was done already") && fs::metadata(place.output("2026-11-25"))?.modified()? == written, || said.clone())?;
+    let said = place.run_to(0, "2026-11-25", &["--force"])?;
+    ensure(said.contains("scores-2026-11-25-2 done"), || said.clone())?;
+    ensure(fs::read(place.output("2026-11-25"))? == first, || "the same rows are another file".into())?;
+    ensure(!place.path("out/_staging").exists(), || "staged files are left".into())?;
+    let status = place.command("status", &["scores"]).output()?;
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    ensure(
+        status.contains("| scores-2026-11-25-2 | done") && status.contains("| scores-2026-11-25-1 | replaced") && status.contains("add@1"),
+        || status,
+    )
+}
+
+/// Dates of a span; the rows are the same whatever the chunks, and stand in the order of the input.
+pub(super) fn chunks() -> Outcome {
+    let place = Place::new(3_001)?;
+    let job = place.path("scores.toml").to_string_lossy().into_owned();
+    let mut outputs = Vec::new();
+    for (number, rows) in ["1", "256", "1501", "100000"].into_iter().enumerate() {
+        // One row each only where that is quick.
+        let query = if rows == "1" { format!("{QUERY} WHERE id <= 20") } else { QUERY.to_string() };
+        let rows = if rows == "1" { "500" } else { rows };
+        place.write(&JOB.replace("700", rows).replace("'out'", &format!("'out{number}'")), &query)?;
+        let done = place.command("backfill", &[&job, "--from", "2026-02-28", "--to", "2026-03-01", "--quiet"]).output()?;
+        ensure(done.status.success(), || String::from_utf8_lossy(&done.stderr).into_owned())?;
+        for date in ["2026-02-28", "2026-03-01"] {
+            let output = place.path(&format!("out{number}/run_date={date}/scores.parquet"));
+            let ordered = place.count(&format!(
+                "SELECT count(*) FROM (SELECT id, lag(id) OVER () AS before FROM '{}') WHERE before > id",
+                output.display()
+            ))?;
+            ensure(ordered == "0", || format!("{ordered} rows are out of order"))?;
+            outputs.push((
+                number,
+                place.count(&format!("SELECT count(*) || ' ' || sum(total) || ' ' || min(day) FROM '{}'", output.display()))?,
+            ));
+        }
+        fs::remove_file(place.path("jobs.sqlite"))?;
+    }
+    let of = |number: usize| outputs.iter().filter(move |(own, _)| *own == number).map(|(_, figures)| figures.clone()).collect::<Vec<_>>();
+    ensure(of(1) == of(2) && of(2) == of(3) && of(1)[0].starts_with("3001 "), || format!("{outputs:?}"))?;
+    ensure(of(1)[0].ends_with("2026-02-28") && of(1)[1].ends_with("2026-03-01"), || format!("{outputs:?}"))
+}
+
+/// What has several tables or needs all rows at once.
+pub(super) fn shapes() -> Outcome {
+    let place = Place::new(2_000)?;
+    for (query, chunks) in [
+        (
+            "SELECT n.id, m.a, mm_predict('add', n.a, m.b).sum AS total FROM numbers AS n JOIN numbers AS m ON n.id = m.id + 1 WHERE n.a > 3",
+            "chunks of at most",
+        ),
+        ("SELECT id, mm_predict('add', a, b).sum AS total FROM numbers WHERE a > (SELECT avg(a) FROM numbers)", "chunks of at most"),
+        ("SELECT b AS id, max(mm_predict('add', a, b).sum) AS total FROM numbers GROUP BY b", "because of an aggregate"),
+        ("SELECT id, mm_predict('add', a, b).sum AS total FROM numbers ORDER BY total DESC LIMIT 10", "because of LIMIT"),
+        ("SELECT id, a FROM numbers WHERE id < 5 UNION ALL SELECT id, b FROM numbers WHERE id > 1990", "because of UNION"),
+        ("SELECT id, a FROM numbers WHERE id < 5", "chunks of at most"),
+    ] {
+        place.write(JOB, query)?;
+        let job = place.path("scores.toml").to_string_lossy().into_owned();
+        let said = place.command("validate", &[&job]).output()?;
+        let said = String::from_utf8_lossy(&said.stderr).into_owned();
+        ensure(said.contains(chunks), || format!("{query}: {said}"))?;
+        place.run_to(0, "2026-11-25", &["--force"])?;
+        place.ensure_output("2026-11-25", query)?;
+    }
+    Ok(())
+}
+
+/// Rows that fail are NULL in the output and in the ledger; too many stop the run.
+pub(super) fn failures() -> Outcome {
+    let place = Place::new(2_000)?;
+    place.sql("CREATE MODEL vit FROM 'tests/fixtures/vit'")?;
+    let pictures = std::env::current_dir()?.join("tests/fixtures/vit_pictures");
+    let picture = fs::read_dir(&pictures)?.next().ok_or("no picture")??.path();
+    let query = &format!(
+        "SELECT id, mm_predict('vit', CASE WHEN id IN (1000, 1999) THEN 'file://{}/gone' || id ELSE 'file://{}' END).label AS total FROM numbers",
+        pictures.display(),
+        picture.display()
+    );
+    place.write(JOB, query)?;
+    let said = place.run_to(3, "2026-11-25", &[])?;
+    ensure(said.contains("2 failures: sensorium job failures scores-2026-11-25-1"), || said)?;
+    let nulls = place.count(&format!("SELECT count(*) || ' ' || count(total) FROM '{}'", place.output("2026-11-25").display()))?;
+    ensure(nulls == "2000 1998", || nulls)?;
+    let listed = place.command("failures", &["scores-2026-11-25-1"]).output()?;
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    ensure(listed.contains("[\"1000\"]") && listed.contains("[\"1999\"]") && listed.contains("mm_predict"), || listed)?;
+    place.write(&JOB.replace("chunk_rows = 700", "chunk_rows = 700, error_share = 0.0001"), query)?;
+    let said = place.run_to(1, "2026-11-26", &[])?;
+    ensure(said.contains("more than a share of 0.0001") && !place.output("2026-11-26").exists(), || said)?;
+    place.write(&format!("on_error = 'fail'\n{JOB}retries = {{ attempts = 0 }}\n"), query)?;
+    let said = place.run_to(1, "2026-11-26", &[])?;
+    ensure(said.contains("chunk 1: mm_predict, row") && said.contains("gone1000") && !place.output("2026-11-26").exists(), || said)
+}
+
+pub(super) fn checks() -> Outcome {
+    let place = Place::new(2_000)?;
+    let check = |text: &str| format!("{JOB}\n[[check]]\n{text}\n");
+    place.write(&check("kind = 'rows'\nat_most = 1999"), QUERY)?;
+    let said = place.run_to(1, "2026-11-24", &[])?;
+    ensure(said.contains("check failed: rows is 2000") && !place.output("2026-11-24").exists(), || said)?;
+    // Mended, the run goes on with the chunks that it has.
+    place.write(&check("kind = 'rows'\nat_most = 2000"), QUERY)?;
+    let said = place.run_to(0, "2026-11-24", &[])?;
+    ensure(said.contains("3 of them by an earlier attempt") && place.output("2026-11-24").exists(), || said)?;
+    place.write(&check("kind = 'null_share'\nof = 'nullif(id % 2, 0)'\nat_most = 0.4"), QUERY)?;
+    let said = place.run_to(1, "2026-11-25", &[])?;
+    ensure(said.contains("share of NULL in nullif(id % 2, 0) is 0.5"), || said)?;
+    place.write(
+        &check("kind = 'unique_key'").replace("['id']", "['total', 'day']"),
+        &QUERY.replace("mm_predict('add', a, b).sum", "id % 1999"),
+    )?;
+    let said = place.run_to(1, "2026-11-25", &[])?;
+    ensure(said.contains("rows whose key was there before is 1.0"), || said)?;
+    let moved = QUERY.replace("SELECT id, a,", "SELECT id, a + 900 AS a,");
+    place.write(&check("kind = 'drift'\nof = 'a'\nat_most = 0.1\notherwise = 'warn'"), &moved)?;
+    place.run_to(0, "2026-11-25", &[])?;
+    place.write(&check("kind = 'drift'\nof = 'a'\nat_most = 0.1"), QUERY)?;
+    let said = place.run_to(1, "2026-11-26", &[])?;
+    ensure(said.contains("check failed: drift of a is"), || said)
+}
+
+/// While a job runs, another run of it is refused, and a run of another one is not.
+pub(super) fn locked() -> Outcome {
+    let place = Place::new(60_000)?;
+    place.write(&JOB.replace("700", "500"), QUERY)?;
+    let mut first = place.run_command("2026-11-25", &["--quiet"]).spawn()?;
+    let staged = place.path("out/_staging/scores-2026-11-25-1");
+    while !staged.exists() && first.try_wait()?.is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let said = place.run("2026-11-24", &[])?;
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    ensure(said.contains("job scores is running"), || said)?;
+    ensure(first.wait()?.success(), || "the first run has failed".into())?;
+    place.ensure_output("2026-11-25", QUERY)
+}
+
+/// A sink that may not be written, and one whose staged files are taken away between attempts.
+pub(super) fn sinks() -> Outcome {
+    let place = Place::new(2_000)?;
+    fs::write(place.path("file"), "not a folder")?;
+    place.write(&JOB.replace("'out'", "'file/out'"), QUERY)?;
+    let said = place.run_to(1, "2026-11-25", &[])?;
+    ensure(said.contains("sink.path is a folder that may be written"), || said)?;
+    // A check stops the first attempt after all chunks are staged.
+    place.write(&format!("{JOB}\n[[check]]\nkind = 'rows'\nat_most = 1\n"), QUERY)?;
+    place.run_to(1, "2026-11-25", &[])?;
+    fs::remove_file(place.path("out/_staging/scores-2026-11-25-1/000001.staged"))?;
+    let damaged = place.path("out/_staging/scores-2026-11-25-1/000002.staged");
+    let bytes: Vec<u8> = fs::read(&damaged)?.into_iter().map(|byte| byte ^ 1).collect();
+    fs::write(&damaged, bytes)?;
+    place.write(JOB, QUERY)?;
+    let said = place.run_to(0, "2026-11-25", &[])?;
+    ensure(said.contains("3 chunks, 2 of them by an earlier attempt"), || said)?;
+    place.ensure_output("2026-11-25", QUERY)
+}
