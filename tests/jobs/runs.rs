@@ -10,7 +10,7 @@ use crate::support::ensure;
 pub(super) fn once() -> Outcome {
     let place = Place::new(3_000)?;
     let said = place.run_to(0, "2026-11-25", &[])?;
-    ensure(said.contains("scores-2026-11-25-1 done: 3000 rows") && said.contains("5 chunks"), || said.clone())?;
+    ensure(said.contains("scores-2026-11-25-1 done: 3000 rows") && said.contains("6 chunks"), || said.clone())?;
     place.ensure_output("2026-11-25", QUERY)?;
     let first = fs::read(place.output("2026-11-25"))?;
     let written = fs::metadata(place.output("2026-11-25"))?.modified()?;
@@ -120,7 +120,7 @@ pub(super) fn checks() -> Outcome {
     // Mended, the run goes on with the chunks that it has.
     place.write(&check("kind = 'rows'\nat_most = 2000"), QUERY)?;
     let said = place.run_to(0, "2026-11-24", &[])?;
-    ensure(said.contains("3 of them by an earlier attempt") && place.output("2026-11-24").exists(), || said)?;
+    ensure(said.contains("4 of them by an earlier attempt") && place.output("2026-11-24").exists(), || said)?;
     place.write(&check("kind = 'null_share'\nof = 'nullif(id % 2, 0)'\nat_most = 0.4"), QUERY)?;
     let said = place.run_to(1, "2026-11-25", &[])?;
     ensure(said.contains("share of NULL in nullif(id % 2, 0) is 0.5"), || said)?;
@@ -170,6 +170,6 @@ pub(super) fn sinks() -> Outcome {
     fs::write(&damaged, bytes)?;
     place.write(JOB, QUERY)?;
     let said = place.run_to(0, "2026-11-25", &[])?;
-    ensure(said.contains("3 chunks, 2 of them by an earlier attempt"), || said)?;
+    ensure(said.contains("4 chunks, 3 of them by an earlier attempt"), || said)?;
     place.ensure_output("2026-11-25", QUERY)
 }

@@ -63,8 +63,9 @@ pub struct Sink {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Rows of the input that are committed together: what is repeated at most after a crash.
-    pub chunk_rows: usize,
+    /// About how many rows of the input are committed together, which is what is repeated at most after a crash; where nothing is said,
+    /// what a core does in twenty seconds.
+    pub chunk_rows: Option<usize>,
     /// Rows of the output.
     pub rows: Option<u64>,
     /// Seconds of a run.
@@ -75,12 +76,9 @@ pub struct Limits {
     pub error_share: f64,
 }
 
-/// Rows that are committed together where nothing is said.
-const CHUNK_ROWS: usize = 100_000;
-
 impl Default for Limits {
     fn default() -> Self {
-        Self { chunk_rows: CHUNK_ROWS, rows: None, seconds: None, memory_bytes: None, error_share: 1.0 }
+        Self { chunk_rows: None, rows: None, seconds: None, memory_bytes: None, error_share: 1.0 }
     }
 }
 
@@ -213,7 +211,7 @@ impl Job {
         if self.file.key.is_empty() {
             return Err(JobError::new("key: no column tells the rows apart").with_hint("key = [\"loan_id\"]"));
         }
-        if self.file.limits.chunk_rows == 0 {
+        if self.file.limits.chunk_rows == Some(0) {
             return Err(JobError::new("limits.chunk_rows: 0 rows").with_hint("a whole number from 1"));
         }
         for (name, share) in [("limits.error_share", self.file.limits.error_share)] {

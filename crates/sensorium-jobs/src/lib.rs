@@ -13,6 +13,7 @@ mod run;
 mod schedule;
 mod setting_up;
 mod sink;
+mod splice;
 mod stage;
 
 pub use chunks::{Chunk, ChunkPlan};

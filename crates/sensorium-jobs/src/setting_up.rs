@@ -1,6 +1,7 @@
 //! A session as a job wants it, and its query planned in it.
 
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use chrono::NaiveDate;
 use sensorium_engine::{Prepared, Session};
@@ -13,6 +14,10 @@ use crate::job_file::{Job, OnError};
 use crate::ledger::ModelRecord;
 use crate::parameters::{Parameters, with_placeholders};
 
+/// Work that is committed together.
+const CHUNK_TIME: Duration = Duration::from_secs(20);
+/// Rows of a chunk, whatever they cost: at least, so that it is worth writing down, and at most, as its rows are in memory.
+const CHUNK_ROWS: (usize, usize) = (1_000, 1_000_000);
 /// Folder of models where neither the command nor the job names one.
 const MODELS: &str = "models";
 /// What the rows of a chunk depend on besides its inputs; raised when a release writes other files.
@@ -69,7 +74,7 @@ pub async fn set_up(job: &Job, date: NaiveDate, models: Option<&str>) -> Result<
                 .with_hint(format!("its columns are {}", names.join(", "))));
         }
     }
-    let chunks = ChunkPlan::of(&session, &prepared.plan, job.file.limits.chunk_rows).await?;
+    let chunks = ChunkPlan::of(&session, &prepared.plan, job.file.limits.chunk_rows.unwrap_or_else(|| chunk_rows(&prepared))).await?;
     let partitions = if has_one_partition(&prepared, &chunks) { 1 } else { available_parallelism().map_or(1, usize::from) };
     session.set("datafusion.execution.target_partitions", &partitions.to_string()).await?;
     let parameters_text =
@@ -96,6 +101,13 @@ pub async fn set_up(job: &Job, date: NaiveDate, models: Option<&str>) -> Result<
         sink,
         partitions,
     })
+}
+
+/// Rows that are committed together: a core's work of some seconds by what the models' sizes say, which is the same each time.
+fn chunk_rows(prepared: &Prepared) -> usize {
+    let row: Duration = prepared.models.iter().map(|model| model.manifest.estimated_row_time()).sum();
+    let rows = CHUNK_TIME.as_secs_f64() / row.as_secs_f64().max(f64::MIN_POSITIVE);
+    (rows as usize).clamp(CHUNK_ROWS.0, CHUNK_ROWS.1)
 }
 
 /// Whether more partitions would give the rows in another order each time.

@@ -35,7 +35,8 @@ pub(super) async fn validate(path: &Path, date: Option<NaiveDate>, models: Optio
     lines.push(match &ready.chunks {
         ChunkPlan::Parts { table, chunks, .. } => {
             let rows: u64 = chunks.iter().map(sensorium_jobs::Chunk::rows).sum();
-            format!("{} chunks of at most {} rows of table '{table}', which has {rows}", chunks.len(), job.file.limits.chunk_rows)
+            let most = chunks.iter().map(sensorium_jobs::Chunk::rows).max().unwrap_or_default();
+            format!("{} chunks of at most {most} rows of table '{table}', which has {rows}", chunks.len())
         }
         ChunkPlan::Whole { why } => format!("one chunk: after a crash the query is run anew as a whole, because of {why}"),
     });

@@ -1,4 +1,4 @@
-//! The files of a table and their rows, in the order of their names.
+//! The files of a table and their row groups, in the order of their names.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -39,13 +39,13 @@ impl MetadataFetch for Footer {
     }
 }
 
-/// A file and how many rows it has.
+/// A file and the rows of its row groups.
 #[derive(Debug, Clone)]
 pub(super) struct FileRows {
     pub(super) path: Path,
     /// What tells its content from an earlier one.
     pub(super) version: String,
-    pub(super) rows: u64,
+    pub(super) groups: Vec<u64>,
 }
 
 /// The scan of files that a plan is, if it is one.
@@ -75,9 +75,9 @@ pub(super) async fn files_of(context: &SessionContext, scan: &TableScan) -> Resu
             let source = Footer { store, path: file.location.clone() };
             let footer = reader.load_and_finish(source, file.size).await;
             let footer = footer.map_err(|error| DataFusionError::Execution(format!("{}: {error}", file.location)))?;
-            let rows = u64::try_from(footer.file_metadata().num_rows()).unwrap_or_default();
+            let groups = footer.row_groups().iter().map(|group| u64::try_from(group.num_rows()).unwrap_or_default()).collect();
             let version = file.e_tag.unwrap_or_else(|| format!("{} {}", file.size, file.last_modified.to_rfc3339()));
-            Ok::<_, DataFusionError>(FileRows { path: file.location, version, rows })
+            Ok::<_, DataFusionError>(FileRows { path: file.location, version, groups })
         }
     });
     Ok(Ok(rows.buffered(AT_ONCE).try_collect().await?))

@@ -57,10 +57,17 @@ impl Chunk {
         self.pieces.iter().map(|piece| piece.rows).sum()
     }
 
-    /// The same rows in at most `count` parts of about one size.
+    /// The same rows in at most `count` parts. Pieces stay whole: a part of a row group costs as much to read as all of it.
     fn split(&self, count: usize) -> Vec<Self> {
-        let most = self.rows().div_ceil(count.max(1) as u64).max(1);
-        cut(self.pieces.iter().cloned(), most)
+        let most = self.rows().div_ceil(count.max(1) as u64);
+        let mut parts: Vec<Self> = Vec::new();
+        for piece in &self.pieces {
+            match parts.last_mut() {
+                Some(part) if part.rows() + piece.rows <= most => part.pieces.push(piece.clone()),
+                _ => parts.push(Self { pieces: vec![piece.clone()] }),
+            }
+        }
+        parts
     }
 }
 
@@ -78,8 +85,7 @@ impl ChunkPlan {
             Ok(files) => files,
             Err(why) => return Ok(Self::Whole { why }),
         };
-        let piece = |file: FileRows| Piece { file: file.path, version: file.version, first: 0, rows: file.rows, of: file.rows };
-        let chunks = cut(files.into_iter().map(piece), rows as u64);
+        let chunks = cut(files.iter().flat_map(row_groups), rows as u64);
         Ok(Self::Parts { table: scan.table_name.to_string(), place, chunks })
     }
 
@@ -128,21 +134,37 @@ impl ChunkPlan {
     }
 }
 
-/// Cuts pieces into chunks of `most` rows, the last one with what is left.
-fn cut(pieces: impl Iterator<Item = Piece>, most: u64) -> Vec<Chunk> {
+/// The row groups of a file.
+fn row_groups(file: &FileRows) -> Vec<Piece> {
+    let of = file.groups.iter().sum();
+    let mut first = 0;
+    let piece = |rows: &u64| {
+        first += rows;
+        Piece { file: file.path.clone(), version: file.version.clone(), first: first - rows, rows: *rows, of }
+    };
+    file.groups.iter().map(piece).filter(|piece| piece.rows > 0).collect()
+}
+
+/// How much longer than asked for a chunk may become, so that a row group stays whole.
+const SLACK: f64 = 1.25;
+
+/// Puts row groups together to chunks of about `most` rows; only those that are longer are cut.
+fn cut(groups: impl Iterator<Item = Piece>, most: u64) -> Vec<Chunk> {
+    let longest = (most as f64 * SLACK) as u64;
     let mut chunks = Vec::new();
     let mut chunk = Chunk::default();
-    for mut piece in pieces {
-        while piece.rows > 0 {
-            let room = most - chunk.rows();
-            let rows = piece.rows.min(room);
-            chunk.pieces.push(Piece { rows, ..piece.clone() });
-            piece.first += rows;
-            piece.rows -= rows;
-            if chunk.rows() == most {
-                chunks.push(std::mem::take(&mut chunk));
-            }
+    for group in groups {
+        if chunk.rows() + group.rows > longest && !chunk.pieces.is_empty() {
+            chunks.push(std::mem::take(&mut chunk));
         }
+        if group.rows <= longest {
+            chunk.pieces.push(group);
+            continue;
+        }
+        let parts = group.rows.div_ceil(most);
+        let border = |part: u64| group.rows * part / parts;
+        let part = |part: u64| Piece { first: group.first + border(part), rows: border(part + 1) - border(part), ..group.clone() };
+        chunks.extend((0..parts).map(|number| Chunk { pieces: vec![part(number)] }));
     }
     if !chunk.pieces.is_empty() {
         chunks.push(chunk);
@@ -154,22 +176,22 @@ fn cut(pieces: impl Iterator<Item = Piece>, most: u64) -> Vec<Chunk> {
 mod tests {
     use super::*;
 
-    fn piece(name: &str, rows: u64) -> Piece {
-        Piece { file: name.into(), version: String::new(), first: 0, rows, of: rows }
+    fn file(name: &str, groups: &[u64]) -> FileRows {
+        FileRows { path: name.into(), version: String::new(), groups: groups.to_vec() }
     }
 
-    fn told(chunks: &[Chunk]) -> Vec<Vec<(String, u64, u64)>> {
-        chunks.iter().map(|chunk| chunk.pieces.iter().map(|piece| (piece.file.to_string(), piece.first, piece.rows)).collect()).collect()
+    fn told(chunks: &[Chunk]) -> Vec<String> {
+        let piece = |piece: &Piece| format!("{} {}+{}", piece.file, piece.first, piece.rows);
+        chunks.iter().map(|chunk| chunk.pieces.iter().map(piece).collect::<Vec<_>>().join(", ")).collect()
     }
 
     #[test]
-    fn files_are_cut_and_small_ones_are_put_together() {
-        let chunks = cut([piece("a", 7), piece("b", 0), piece("c", 1), piece("d", 5)].into_iter(), 4);
-        let part = |file: &str, first, rows| (file.to_string(), first, rows);
-        assert_eq!(
-            told(&chunks),
-            [vec![part("a", 0, 4)], vec![part("a", 4, 3), part("c", 0, 1)], vec![part("d", 0, 4)], vec![part("d", 4, 1)]]
-        );
-        assert_eq!(told(&chunks[1].split(2)), [vec![part("a", 4, 2)], vec![part("a", 6, 1), part("c", 0, 1)]]);
+    fn long_row_groups_are_cut_and_short_ones_put_together() {
+        let files = [file("a", &[7, 0]), file("b", &[1, 3]), file("c", &[1]), file("d", &[5, 2, 2, 1])];
+        let chunks = cut(files.iter().flat_map(row_groups), 4);
+        assert_eq!(told(&chunks), ["a 0+3", "a 3+4", "b 0+1, b 1+3, c 0+1", "d 0+5", "d 5+2, d 7+2, d 9+1"]);
+        assert_eq!(told(&chunks[2].split(2)), ["b 0+1", "b 1+3", "c 0+1"]);
+        assert_eq!(told(&chunks[4].split(3)), ["d 5+2", "d 7+2", "d 9+1"]);
+        assert_eq!(told(&chunks[4].split(1)), ["d 5+2, d 7+2, d 9+1"]);
     }
 }
