@@ -42,6 +42,39 @@ pub(super) fn refused() -> Outcome {
     ensure(found == "100o'clock; --", || found)
 }
 
+/// What is written for systemd is what systemd understands; times that it has no words for are refused.
+pub(super) fn exported() -> Outcome {
+    let place = Place::new(100)?;
+    let (job, folder) = (place.path("scores.toml").to_string_lossy().into_owned(), place.path("units").to_string_lossy().into_owned());
+    let export = |target: &str| place.command("export", &[target, &job, "--to", &folder]).output();
+    for (cron, message) in [("30 5 1,15 * 1-5", None), ("*/20 8-18/2 * jan-mar *", None), ("0 2 L * *", Some("systemd has no such times"))]
+    {
+        place.write(&format!("{JOB}schedule = {{ cron = '{cron}', time_zone = 'Europe/Berlin', catch_up = 'none' }}\n"), QUERY)?;
+        let done = export("systemd")?;
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        ensure(message.map_or(done.status.success(), |message| said.contains(message)), || format!("{cron}: {said}"))?;
+        let units = [place.path("units/sensorium-scores.service"), place.path("units/sensorium-scores.timer")];
+        match std::process::Command::new("systemd-analyze").arg("verify").args(&units).output() {
+            Ok(checked) => {
+                // Units of the machine itself may be warned about, too.
+                let warnings = String::from_utf8_lossy(&checked.stderr).into_owned();
+                ensure(!warnings.contains("sensorium-scores"), || format!("{cron}: {warnings}"))?;
+            }
+            Err(_) => eprintln!("systemd-analyze: SKIPPED, it is not there"),
+        }
+        for (target, file, line) in [
+            ("cron", "scores.crontab", format!("CRON_TZ=Europe/Berlin\n{cron} ")),
+            ("kubernetes", "scores.yaml", format!("schedule: \"{cron}\"\n  timeZone: \"Europe/Berlin\"")),
+            ("airflow", "scores.py", format!("CronTriggerTimetable(\"{cron}\", timezone=\"Europe/Berlin\")")),
+        ] {
+            ensure(export(target)?.status.success(), || format!("{target}: {cron}"))?;
+            let text = std::fs::read_to_string(place.path("units").join(file))?;
+            ensure(text.contains(&line), || text.clone())?;
+        }
+    }
+    Ok(())
+}
+
 /// The jobs of `sql/jobs` are read, and have a next time.
 pub(super) fn shipped() -> Outcome {
     let done = command().args(["job", "list", "sql/jobs"]).output()?;

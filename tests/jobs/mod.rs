@@ -4,6 +4,7 @@ mod files;
 mod killed;
 mod place;
 mod runs;
+mod served;
 
 use crate::Test;
 
@@ -11,11 +12,13 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_date_is_done_once", runs::once),
     ("checks_stop_a_run", runs::checks),
     ("chunks_do_not_change_the_rows", runs::chunks),
+    ("exported", files::exported),
     ("failed_rows_are_listed_by_their_key", runs::failures),
     ("files_that_make_no_sense", files::refused),
     ("joins_and_aggregates", runs::shapes),
     ("killed_and_gone_on_with", killed::killed),
     ("one_run_at_a_time", runs::locked),
+    ("scheduled", served::served),
     ("sinks_that_go_away", runs::sinks),
     ("what_ships", files::shipped),
 ];

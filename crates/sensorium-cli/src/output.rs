@@ -33,6 +33,12 @@ pub(crate) async fn print(mut stream: SendableRecordBatchStream, format: Format)
     Ok(rows)
 }
 
+/// Prints a text.
+pub(crate) fn print_text(text: &str) -> Result {
+    let mut stdout = io::stdout();
+    writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(|error| cannot_print(&error))
+}
+
 /// Prints the rows of a batch as a table.
 pub(crate) fn print_batch(batch: &RecordBatch) -> Result {
     let mut printer = Printer::new(Format::Table, batch.schema());

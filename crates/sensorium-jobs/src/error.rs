@@ -10,6 +10,7 @@ use sensorium_engine::root_message;
 pub struct JobError {
     message: String,
     hint: Option<String>,
+    is_busy: bool,
 }
 
 /// What jobs return.
@@ -18,7 +19,7 @@ pub type Result<T, E = JobError> = std::result::Result<T, E>;
 impl JobError {
     /// An error that says `message`.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None }
+        Self { message: message.into(), hint: None, is_busy: false }
     }
 
     /// With what to do about it.
@@ -26,6 +27,16 @@ impl JobError {
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// An error that says that somebody else is at it.
+    pub(crate) fn busy(message: impl Into<String>) -> Self {
+        Self { is_busy: true, ..Self::new(message) }
+    }
+
+    /// Whether somebody else is at it, and nothing is wrong.
+    pub fn is_busy(&self) -> bool {
+        self.is_busy
     }
 
     /// The same, and before it what was being done.

@@ -1,28 +1,35 @@
 //! Queries that run again and again: a job file beside a SQL file, chunks that are committed one by one, output that appears at once, and a
 //! ledger of what was done.
 
+mod calendar;
 mod checks;
 mod chunks;
 mod commit;
+mod due;
 mod error;
+mod export;
 mod job_file;
 mod ledger;
 mod lock;
 mod parameters;
 mod run;
 mod schedule;
+mod serve;
 mod setting_up;
 mod sink;
 mod splice;
 mod stage;
 
 pub use chunks::{Chunk, ChunkPlan};
+pub use due::due;
 pub use error::{JobError, Result};
+pub use export::{Start, Target, export};
 pub use job_file::{Check, Job, JobFile, Limits, OnError, Otherwise, Retries, Sink};
 pub use ledger::{CheckOutcome, ChunkRecord, FailureRecord, Ledger, ModelRecord, Outcome, RunRecord, RunState};
 pub use parameters::Parameters;
 pub use run::{Finished, RunRequest, Step, run};
 pub use schedule::{CatchUp, Schedule};
+pub use serve::{Event, job_files, serve};
 pub use setting_up::{Ready, set_up};
 
 /// Bytes as hexadecimal digits.

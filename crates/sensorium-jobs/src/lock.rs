@@ -22,7 +22,7 @@ pub(crate) fn lock(ledger: &Path, job: &str) -> Result<JobLock> {
     match file.try_lock() {
         Ok(()) => Ok(JobLock { _file: file }),
         Err(TryLockError::WouldBlock) => {
-            Err(JobError::new(format!("job {job} is running")).with_hint("`sensorium job status` says how far it is"))
+            Err(JobError::busy(format!("job {job} is running")).with_hint("`sensorium job status` says how far it is"))
         }
         Err(TryLockError::Error(error)) => Err(failed(&error)),
     }

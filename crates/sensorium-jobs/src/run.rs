@@ -3,6 +3,7 @@
 //! What is done stands in the ledger before the next step begins, so that a run that was killed goes on where it stopped. Staging is
 //! repeatable: the same chunk gives the same file; the output is written from the staged files, as often as it takes.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
@@ -37,6 +38,8 @@ pub struct RunRequest<'r> {
     pub force: bool,
     /// Folder or URL of the models, instead of that of the job.
     pub models: Option<&'r str>,
+    /// Set to have it stop behind the chunk that is worked on.
+    pub stop: Option<&'r AtomicBool>,
 }
 
 /// What a run has come to.
@@ -108,7 +111,7 @@ pub async fn run(ledger: &Ledger, request: &RunRequest<'_>, observe: &(dyn Fn(St
         error: None,
     };
     ledger.begin(&record)?;
-    let attempt = Attempt { ledger, job, record: &record, ready: &ready, sink: Sink::open(&ready.sink)?, observe };
+    let attempt = Attempt { ledger, job, record: &record, ready: &ready, sink: Sink::open(&ready.sink)?, observe, stop: request.stop };
     let done = match job.file.limits.seconds {
         Some(seconds) => tokio::time::timeout(Duration::from_secs(seconds), attempt.work()).await.unwrap_or_else(|_| {
             Err(JobError::new(format!("{} took more than {seconds} seconds", record.run))
@@ -116,10 +119,16 @@ pub async fn run(ledger: &Ledger, request: &RunRequest<'_>, observe: &(dyn Fn(St
         }),
         None => attempt.work().await,
     };
-    if let Err(error) = &done {
-        ledger.fail(&record.run, &error.to_string())?;
+    match &done {
+        Err(error) if is_told_to_stop(request.stop) => ledger.log(&record.run, &error.to_string())?,
+        Err(error) => ledger.fail(&record.run, &error.to_string())?,
+        Ok(_) => {}
     }
     done
+}
+
+fn is_told_to_stop(stop: Option<&AtomicBool>) -> bool {
+    stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
 }
 
 fn finished(run: &str, outcome: &Outcome, was_done: bool, kept_chunks: u64) -> Finished {
@@ -142,6 +151,7 @@ struct Attempt<'a> {
     ready: &'a Ready,
     sink: Sink,
     observe: &'a (dyn Fn(Step) + Sync),
+    stop: Option<&'a AtomicBool>,
 }
 
 impl Attempt<'_> {
@@ -187,6 +197,11 @@ impl Attempt<'_> {
         let known = self.ledger.chunks(&self.record.run)?;
         let (mut chunks, mut kept): (Vec<ChunkRecord>, u64) = (Vec::new(), 0);
         for number in 0..self.ready.chunks.len() {
+            if is_told_to_stop(self.stop) {
+                return Err(
+                    JobError::new(format!("{} was stopped", self.record.run)).with_hint("the next run goes on where this one stopped")
+                );
+            }
             let digest = self.ready.chunks.digest(number, &self.ready.fingerprint);
             let before = known.iter().find(|chunk| chunk.number == number as u64 && chunk.digest == digest);
             let chunk = match before {
@@ -228,9 +243,9 @@ impl Attempt<'_> {
             .with_max_delay(Duration::from_secs_f64(retries.most_delay_s))
             .with_max_times(retries.attempts as usize)
             .with_jitter();
-        let attempts = std::sync::atomic::AtomicU64::new(0);
+        let attempts = AtomicU64::new(0);
         let work = || async {
-            let attempt = attempts.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+            let attempt = attempts.fetch_add(1, Ordering::Relaxed) + 1;
             self.stage_one(number, &digest, attempt).await
         };
         let tell = |error: &JobError, delay: Duration| {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use chrono::NaiveDate;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum JobCommand {
@@ -22,6 +22,10 @@ pub(crate) enum JobCommand {
     Run(Run),
     /// Run a job for each date of a span
     Backfill(Backfill),
+    /// Run what is due of the jobs in a folder, until SIGTERM or Ctrl-C
+    Serve(Serve),
+    /// Write a job for the scheduler that is there already
+    Export(Export),
     /// Jobs in a folder, with their next time and last run
     List {
         /// Folder of job files
@@ -92,6 +96,46 @@ pub(crate) struct Backfill {
     pub(super) force: bool,
     #[command(flatten)]
     pub(super) common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Folder of job files
+    #[arg(default_value = ".")]
+    pub(super) folder: PathBuf,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// Who starts the job
+    #[arg(value_enum)]
+    pub(super) target: Scheduler,
+    /// The job's TOML file
+    pub(super) job: PathBuf,
+    /// Folder to write the files to; they are printed where it is left out
+    #[arg(long, value_name = "DIR")]
+    pub(super) to: Option<PathBuf>,
+    /// Image of a container with the command, for kubernetes
+    #[arg(long, default_value = "sensorium:latest")]
+    pub(super) image: String,
+    /// File of the ledger
+    #[arg(long, value_name = "FILE", default_value = "jobs.sqlite", env = "SENSORIUM_LEDGER")]
+    pub(super) ledger: PathBuf,
+}
+
+/// Schedulers that jobs are written for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scheduler {
+    /// A service and a timer
+    Systemd,
+    /// A line of a crontab
+    Cron,
+    /// A CronJob
+    Kubernetes,
+    /// A DAG
+    Airflow,
 }
 
 /// What all runs take.

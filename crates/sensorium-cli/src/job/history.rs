@@ -1,25 +1,19 @@
 //! What the ledger knows, as tables.
 
-use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use chrono::Utc;
-use sensorium_jobs::{Job, RunRecord};
+use sensorium_jobs::{Job, RunRecord, job_files};
 
 use super::known_ledger;
 use crate::output::print_batch;
 use crate::run::{Failure, Result, failed};
 
 pub(super) fn list(folder: &Path, ledger: &Path) -> Result<ExitCode> {
-    let entries = fs::read_dir(folder).map_err(|error| failed(format!("cannot read {}", folder.display()))(&error))?;
-    let mut files: Vec<_> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|ending| ending == "toml"))
-        .collect();
-    files.sort();
+    let files = job_files(folder)?;
     let ledger = ledger.exists().then(|| known_ledger(ledger)).transpose()?;
     let mut rows: [Vec<Option<String>>; 5] = Default::default();
     for file in files {

@@ -1,7 +1,9 @@
 //! `sensorium job`: queries that run again and again.
 
 mod arguments;
+mod exporting;
 mod history;
+mod serving;
 mod validate;
 
 use std::io::{self, IsTerminal};
@@ -25,6 +27,8 @@ pub(crate) async fn execute(command: JobCommand) -> Result<ExitCode> {
         JobCommand::Validate { job, date, models } => validate::validate(&job, date, models.as_deref()).await,
         JobCommand::Run(options) => run_one(&options).await,
         JobCommand::Backfill(options) => backfill(&options).await,
+        JobCommand::Export(options) => exporting::exporting(&options),
+        JobCommand::Serve(options) => serving::serving(&options).await,
         JobCommand::List { folder, ledger } => history::list(&folder, &ledger),
         JobCommand::Status { job, last, ledger } => history::status(job.as_deref(), last, &ledger),
         JobCommand::Logs { run, ledger } => history::logs(&run, &ledger),
@@ -39,7 +43,7 @@ async fn run_one(options: &Run) -> Result<ExitCode> {
         Some(date) => date,
         None => today(&job)?,
     };
-    let request = RunRequest { job: &job, date, force: options.force, models: options.common.models.as_deref() };
+    let request = RunRequest { job: &job, date, force: options.force, models: options.common.models.as_deref(), stop: None };
     let done = watched(&ledger, &request, options.common.quiet).await?;
     Ok(exit_code(done.rejected))
 }
@@ -52,7 +56,7 @@ async fn backfill(options: &Backfill) -> Result<ExitCode> {
     }
     let (mut date, mut rejected) = (options.from, 0);
     loop {
-        let request = RunRequest { job: &job, date, force: options.force, models: options.common.models.as_deref() };
+        let request = RunRequest { job: &job, date, force: options.force, models: options.common.models.as_deref(), stop: None };
         rejected += watched(&ledger, &request, options.common.quiet).await?.rejected;
         match date.checked_add_days(Days::new(1)) {
             Some(next) if next <= options.to => date = next,
@@ -93,7 +97,7 @@ async fn watched(ledger: &Ledger, request: &RunRequest<'_>, quiet: bool) -> Resu
     Ok(done)
 }
 
-fn told(done: &Finished) -> String {
+pub(super) fn told(done: &Finished) -> String {
     let Finished { run, output, rows, rejected, chunks, kept_chunks, was_done } = done;
     if *was_done {
         return format!("{run} was done already: {rows} rows in {output}\nhint: --force does it again");
