@@ -90,9 +90,10 @@ pub(super) fn failures() -> Outcome {
     place.sql("CREATE MODEL vit FROM 'tests/fixtures/vit'")?;
     let pictures = std::env::current_dir()?.join("tests/fixtures/vit_pictures");
     let picture = fs::read_dir(&pictures)?.next().ok_or("no picture")??.path();
+    let gone = place.path("");
     let query = &format!(
         "SELECT id, mm_predict('vit', CASE WHEN id IN (1000, 1999) THEN 'file://{}/gone' || id ELSE 'file://{}' END).label AS total FROM numbers",
-        pictures.display(),
+        gone.display(),
         picture.display()
     );
     place.write(JOB, query)?;
@@ -103,6 +104,27 @@ pub(super) fn failures() -> Outcome {
     let listed = place.command("failures", &["scores-2026-11-25-1"]).output()?;
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
     ensure(listed.contains("[\"1000\"]") && listed.contains("[\"1999\"]") && listed.contains("mm_predict"), || listed)?;
+    // One of the pictures is there now: that row is made again, the others are left alone, and one failure stays.
+    let job = place.path("scores.toml").to_string_lossy().into_owned();
+    let retry = || place.command("retry", &[&job, "scores-2026-11-25-1"]).output();
+    fs::copy(&picture, gone.join("gone1999"))?;
+    let done = retry()?;
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    ensure(done.status.code() == Some(3) && said.contains("2 rows tried again, 1 failures left"), || said)?;
+    let output = place.output("2026-11-25").display().to_string();
+    let nulls =
+        place.count(&format!("SELECT count(*) || ' ' || count(total) || ' ' || min(id) FILTER (WHERE total IS NULL) FROM '{output}'"))?;
+    ensure(nulls == "2000 1999 1000", || nulls)?;
+    let ordered = place.count(&format!("SELECT count(*) FROM (SELECT id, lag(id) OVER () AS before FROM '{output}') WHERE before > id"))?;
+    ensure(ordered == "0", || format!("{ordered} rows are out of order"))?;
+    fs::copy(&picture, gone.join("gone1000"))?;
+    ensure(retry()?.status.success() && retry()?.status.success(), || "rows fail that cannot".into())?;
+    fs::remove_file(gone.join("gone1999"))?;
+    fs::remove_file(gone.join("gone1000"))?;
+    // Another query would give other rows.
+    place.write(JOB, &query.replace("SELECT id,", "SELECT id, a,"))?;
+    let said = String::from_utf8_lossy(&retry()?.stderr).into_owned();
+    ensure(said.contains("0 rows tried again"), || said)?;
     place.write(&JOB.replace("chunk_rows = 700", "chunk_rows = 700, error_share = 0.0001"), query)?;
     let said = place.run_to(1, "2026-11-26", &[])?;
     ensure(said.contains("more than a share of 0.0001") && !place.output("2026-11-26").exists(), || said)?;

@@ -275,18 +275,7 @@ impl Attempt<'_> {
             attempts,
             seconds: start.elapsed().as_secs_f64(),
         };
-        let record = |row: sensorium_engine::FailedRow| FailureRecord {
-            chunk: number as u64,
-            row_key: row.key.and_then(|key| serde_json::to_string(&key).ok()),
-            uri: row.uri,
-            function: row.function,
-            model: row.model,
-            step: row.step,
-            code: row.code,
-            message: row.message,
-            attempts,
-        };
-        let failures: Vec<FailureRecord> = failed.into_iter().map(record).collect();
+        let failures: Vec<FailureRecord> = failed.into_iter().map(|row| FailureRecord::of(row, number as u64, attempts)).collect();
         self.ledger.commit_chunk(&self.record.run, &chunk, &failures)?;
         Ok(chunk)
     }

@@ -61,9 +61,13 @@ async fn encode_all(plan: Arc<dyn ExecutionPlan>, context: &SessionContext) -> R
 /// As DataFusion writes files.
 const ZSTD_LEVEL: i32 = 3;
 
+/// How files are written.
+pub(crate) fn properties() -> Result<WriterProperties> {
+    Ok(WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?)).build())
+}
+
 async fn encode(mut batches: SendableRecordBatchStream, schema: SchemaRef) -> Result<Part> {
-    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?)).build();
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties))?;
+    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties()?))?;
     let mut rows = 0;
     while let Some(batch) = batches.next().await {
         let batch = batch?;

@@ -24,6 +24,15 @@ pub(crate) enum JobCommand {
     Backfill(Backfill),
     /// Run what is due of the jobs in a folder, until SIGTERM or Ctrl-C
     Serve(Serve),
+    /// Run the rows of a finished run that failed once more, and put what they give in their places
+    Retry {
+        /// The job's TOML file
+        job: PathBuf,
+        /// Name of the run
+        run: String,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Write a job for the scheduler that is there already
     Export(Export),
     /// Jobs in a folder, with their next time and last run

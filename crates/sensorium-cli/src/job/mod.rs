@@ -12,10 +12,10 @@ use std::process::ExitCode;
 
 use chrono::{Days, NaiveDate, Utc};
 use indicatif::{ProgressBar, ProgressStyle};
-use sensorium_jobs::{Finished, Job, Ledger, RunRequest, Step, run};
+use sensorium_jobs::{Finished, Job, Ledger, RunRequest, Step, retry, run};
 
 pub(crate) use arguments::JobCommand;
-use arguments::{Backfill, Run};
+use arguments::{Backfill, Common, Run};
 
 use crate::run::{Failure, Result};
 
@@ -27,6 +27,7 @@ pub(crate) async fn execute(command: JobCommand) -> Result<ExitCode> {
         JobCommand::Validate { job, date, models } => validate::validate(&job, date, models.as_deref()).await,
         JobCommand::Run(options) => run_one(&options).await,
         JobCommand::Backfill(options) => backfill(&options).await,
+        JobCommand::Retry { job, run, common } => again(&job, &run, &common).await,
         JobCommand::Export(options) => exporting::exporting(&options),
         JobCommand::Serve(options) => serving::serving(&options).await,
         JobCommand::List { folder, ledger } => history::list(&folder, &ledger),
@@ -63,6 +64,14 @@ async fn backfill(options: &Backfill) -> Result<ExitCode> {
             _ => return Ok(exit_code(rejected)),
         }
     }
+}
+
+async fn again(job: &Path, run: &str, common: &Common) -> Result<ExitCode> {
+    let done = retry(&known_ledger(&common.ledger)?, &Job::read(job)?, run, common.models.as_deref()).await?;
+    if !common.quiet {
+        eprintln!("{run}: {} rows tried again, {} failures left", done.rows, done.rejected);
+    }
+    Ok(exit_code(done.rejected))
 }
 
 fn exit_code(rejected: u64) -> ExitCode {

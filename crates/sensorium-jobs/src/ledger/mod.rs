@@ -165,6 +165,18 @@ impl Ledger {
         self.write(&[(replaced, vec![run.job.as_str().into(), run.run_date.to_string().into(), run.generation.into()]), (done, values)])
     }
 
+    /// Rows of a finished run were tried again; these failures are left.
+    pub(crate) fn retried(&self, run: &RunRecord, outcome: &Outcome, left: &[FailureRecord]) -> Result<()> {
+        let name = run.run.as_str();
+        let figures = vec![outcome.output_sha256.as_str().into(), outcome.output_bytes.into(), outcome.rejected.into(), name.into()];
+        let mut statements = vec![
+            ("DELETE FROM failures WHERE run = $1", vec![name.into()]),
+            ("UPDATE runs SET output_sha256 = $1, output_bytes = $2, rejected = $3 WHERE run = $4", figures),
+        ];
+        statements.extend(left.iter().map(|failure| failure.insert(name)));
+        self.write(&statements)
+    }
+
     /// A run has stopped.
     pub(crate) fn fail(&self, run: &str, error: &str) -> Result<()> {
         self.write(&[("UPDATE runs SET state = 'failed', error = $1 WHERE run = $2", vec![error.into(), run.into()])])

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::NaiveDate;
+use sensorium_engine::FailedRow;
 use serde::{Deserialize, Serialize};
 
 use super::database::{Columns, Statement, Value};
@@ -252,6 +253,20 @@ pub struct FailureRecord {
 pub(super) const FAILURE_COLUMNS: &str = "chunk, row_key, uri, function, model, step, code, message, attempts";
 
 impl FailureRecord {
+    pub(crate) fn of(row: FailedRow, chunk: u64, attempts: u64) -> Self {
+        Self {
+            chunk,
+            row_key: row.key.and_then(|key| serde_json::to_string(&key).ok()),
+            uri: row.uri,
+            function: row.function,
+            model: row.model,
+            step: row.step,
+            code: row.code,
+            message: row.message,
+            attempts,
+        }
+    }
+
     pub(super) fn read(mut columns: Columns) -> Result<Self> {
         Ok(Self {
             chunk: columns.number()?,
