@@ -63,7 +63,7 @@ pub(super) fn exported() -> Outcome {
             Err(_) => eprintln!("systemd-analyze: SKIPPED, it is not there"),
         }
         for (target, file, line) in [
-            ("cron", "scores.crontab", format!("CRON_TZ=Europe/Berlin\n{cron} ")),
+            ("cron", "scores.crontab", format!("{cron} Europe/Berlin, which")),
             ("kubernetes", "scores.yaml", format!("schedule: \"{cron}\"\n  timeZone: \"Europe/Berlin\"")),
             ("airflow", "scores.py", format!("CronTriggerTimetable(\"{cron}\", timezone=\"Europe/Berlin\")")),
         ] {

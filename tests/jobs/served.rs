@@ -17,6 +17,10 @@ pub(super) fn served() -> Outcome {
     let yesterday = place.count("SELECT arrow_cast(now(), 'Date32') - INTERVAL '1 day'")?.replace("T00:00:00", "");
     let schedule = "schedule = { cron = '0 0 * * *' }\n";
     place.write(&format!("{schedule}{}", JOB.replace("700", "200")), QUERY)?;
+    let job = place.path("scores.toml").to_string_lossy().into_owned();
+    let if_due = || place.command("run", &[&job, "--if-due"]).output();
+    let said = if_due()?;
+    ensure(said.status.success() && said.stderr.is_empty(), || "a job without a run is made up for".into())?;
     place.run_to(0, &yesterday, &["--quiet"])?;
     let mut first = place.serve()?;
     let staged = place.path(&format!("out/_staging/scores-{today}-1/000001.staged"));
@@ -32,6 +36,8 @@ pub(super) fn served() -> Outcome {
         ensure(scheduler.wait()?.success(), || "a scheduler has failed".into())?;
     }
     place.ensure_output(&today, QUERY)?;
+    let said = if_due()?;
+    ensure(said.status.success() && said.stderr.is_empty(), || "a date that is done is due".into())?;
     let log = place.command("logs", &[&format!("scores-{today}-1")]).output()?;
     let log = String::from_utf8_lossy(&log.stdout).into_owned();
     ensure(log.matches("rows in ").count() == 1 && log.contains("was stopped"), || log)

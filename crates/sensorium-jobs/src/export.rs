@@ -12,7 +12,7 @@ use crate::schedule::{CatchUp, Schedule};
 pub enum Target {
     /// A service and a timer.
     Systemd,
-    /// A line of a crontab.
+    /// A line of a crontab, by which the command looks each minute whether it is time.
     Cron,
     /// A `CronJob`.
     Kubernetes,
@@ -83,7 +83,13 @@ fn systemd(job: &Job, schedule: &Schedule, command: &str) -> Result<Vec<(String,
 }
 
 fn cron(job: &Job, schedule: &Schedule, command: &str) -> String {
-    format!("# {}\nCRON_TZ={}\n{} {command}\n", described(job), schedule.time_zone, schedule.cron)
+    // Not every cron knows time zones, and one that does not would start the job at another hour without a word.
+    format!(
+        "# {}: {} {}, which the command looks at each minute\n* * * * * {command} --if-due\n",
+        described(job),
+        schedule.cron,
+        schedule.time_zone
+    )
 }
 
 fn kubernetes(job: &Job, schedule: &Schedule, command: &str, image: &str) -> String {

@@ -10,15 +10,17 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 
-use chrono::{Days, NaiveDate, Utc};
+use chrono::{Days, NaiveDate, TimeDelta, Utc};
 use indicatif::{ProgressBar, ProgressStyle};
-use sensorium_jobs::{Finished, Job, Ledger, RunRequest, Step, retry, run};
+use sensorium_jobs::{Finished, Job, Ledger, RunRequest, Step, due, retry, run};
 
 pub(crate) use arguments::JobCommand;
 use arguments::{Backfill, Common, Run};
 
 use crate::run::{Failure, Result};
 
+/// How far `--if-due` looks back: crons start it once a minute.
+const LOOKED_BACK: TimeDelta = TimeDelta::seconds(60);
 /// Done, with rows that failed.
 const REJECTED: u8 = 3;
 
@@ -40,13 +42,22 @@ pub(crate) async fn execute(command: JobCommand) -> Result<ExitCode> {
 async fn run_one(options: &Run) -> Result<ExitCode> {
     let job = Job::read(&options.job)?;
     let ledger = Ledger::open(&options.common.ledger)?;
-    let date = match options.date {
-        Some(date) => date,
-        None => today(&job)?,
+    let dates = match options.date {
+        Some(date) => vec![date],
+        None if options.if_due => due(&job, &ledger, Utc::now() - LOOKED_BACK, Utc::now())?,
+        None => vec![today(&job)?],
     };
-    let request = RunRequest { job: &job, date, force: options.force, models: options.common.models.as_deref(), stop: None };
-    let done = watched(&ledger, &request, options.common.quiet).await?;
-    Ok(exit_code(done.rejected))
+    let mut rejected = 0;
+    for date in dates {
+        let request = RunRequest { job: &job, date, force: options.force, models: options.common.models.as_deref(), stop: None };
+        match run_watched(&ledger, &request, options.common.quiet).await {
+            Ok(done) => rejected += done.rejected,
+            // It is looked at again in a minute.
+            Err(error) if error.is_busy() && options.if_due => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(exit_code(rejected))
 }
 
 async fn backfill(options: &Backfill) -> Result<ExitCode> {
@@ -58,7 +69,7 @@ async fn backfill(options: &Backfill) -> Result<ExitCode> {
     let (mut date, mut rejected) = (options.from, 0);
     loop {
         let request = RunRequest { job: &job, date, force: options.force, models: options.common.models.as_deref(), stop: None };
-        rejected += watched(&ledger, &request, options.common.quiet).await?.rejected;
+        rejected += run_watched(&ledger, &request, options.common.quiet).await?.rejected;
         match date.checked_add_days(Days::new(1)) {
             Some(next) if next <= options.to => date = next,
             _ => return Ok(exit_code(rejected)),
@@ -88,7 +99,7 @@ fn today(job: &Job) -> Result<NaiveDate> {
 }
 
 /// A run with a bar in a terminal, and a line at its end.
-async fn watched(ledger: &Ledger, request: &RunRequest<'_>, quiet: bool) -> Result<Finished> {
+async fn run_watched(ledger: &Ledger, request: &RunRequest<'_>, quiet: bool) -> sensorium_jobs::Result<Finished> {
     let bar = if quiet || !io::stderr().is_terminal() { ProgressBar::hidden() } else { ProgressBar::new(1) };
     let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} chunks, {eta} left");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
