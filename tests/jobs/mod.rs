@@ -5,6 +5,7 @@ mod killed;
 mod place;
 mod runs;
 mod served;
+mod verified;
 
 use crate::Test;
 
@@ -20,5 +21,6 @@ pub(crate) const TESTS: &[Test] = &[
     ("one_run_at_a_time", runs::locked),
     ("scheduled", served::served),
     ("sinks_that_go_away", runs::sinks),
+    ("verified", verified::verified),
     ("what_ships", files::shipped),
 ];

@@ -39,6 +39,13 @@ impl Engine {
         Self { catalog, models: Models::default(), ledger: Ledger::default(), learned: Learned::default(), activity: Activity::default() }
     }
 
+    /// Has `reference` mean the version `pinned` within [`one_statement`].
+    pub(crate) fn pin(&self, reference: &str, pinned: &str) -> Result<()> {
+        let version = self.resolve(pinned)?;
+        let _ = RESOLVED.try_with(|resolved| resolved.borrow_mut().insert(reference.to_string(), version));
+        Ok(())
+    }
+
     /// The version behind `reference`, the same for all calls of [`one_statement`].
     pub(crate) fn resolve(&self, reference: &str) -> Result<Arc<ModelVersion>> {
         let known = RESOLVED.try_with(|resolved| resolved.borrow().get(reference).map(Arc::clone)).ok().flatten();

@@ -26,7 +26,7 @@ mod train;
 pub use errors::{CallError, root_message};
 pub use infer::PlanCodec;
 pub use ledger::FailedRow;
-pub use prepared::Prepared;
+pub use prepared::{Prepared, UsedModel};
 pub use reference::{errors_page, functions_page, settings_page};
 pub use session::Session;
 pub use settings::{MmSettings, OnError};

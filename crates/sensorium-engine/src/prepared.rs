@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement;
@@ -25,16 +25,31 @@ use crate::session::Session;
 pub struct Prepared {
     /// The plan as it was written, before any optimisation.
     pub plan: LogicalPlan,
-    /// The versions that it runs, in the order of their names.
-    pub models: Vec<Arc<ModelVersion>>,
+    /// What it runs, in the order of the names that the query has for them.
+    pub models: Vec<UsedModel>,
+}
+
+/// A model of a query.
+#[derive(Debug, Clone)]
+pub struct UsedModel {
+    /// As the query names it: `credit`, `credit@3`, `credit@champion`.
+    pub reference: String,
+    /// What that was when the query was planned.
+    pub version: Arc<ModelVersion>,
 }
 
 impl Session {
-    /// Plans a query without running it; `$name` in it stands for the value of that name.
+    /// Plans a query without running it; `$name` in it stands for the value of that name. Models that `pins` knows are taken as the
+    /// versions that it says, such as `credit@3`, whatever they would mean now.
     ///
     /// # Errors
     /// As [`Session::sql`] for anything wrong that can be known before a row is read; for anything but one query.
-    pub async fn prepare(&self, sql: &str, parameters: &BTreeMap<String, ScalarValue>) -> Result<Prepared> {
+    pub async fn prepare(
+        &self,
+        sql: &str,
+        parameters: &BTreeMap<String, ScalarValue>,
+        pins: &BTreeMap<String, String>,
+    ) -> Result<Prepared> {
         self.engine().ledger.next_query();
         if ddl::parse(sql)?.is_some() {
             return Err(to_datafusion(Error::new(Kind::Argument, "a statement about models, and not a query").with_hint("SELECT ..")));
@@ -42,10 +57,26 @@ impl Session {
         let state = self.context().state();
         let mut statement = state.sql_to_statement(sql, &state.config_options().sql_parser.dialect)?;
         bind_parameters(&mut statement, parameters)?;
-        let plan = one_statement(self.plan_of(statement)).await?;
+        let plan = one_statement(async {
+            for (reference, pinned) in pins {
+                self.engine().pin(reference, pinned)?;
+            }
+            self.plan_of(statement).await
+        })
+        .await?;
         SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false).verify_plan(&plan)?;
         let models = models_of(&plan)?;
         Ok(Prepared { plan, models })
+    }
+
+    /// The files of a model that the catalog does not hold as they were created; all of them are read.
+    ///
+    /// # Errors
+    /// Where the catalog cannot be read.
+    pub async fn damaged_files(&self, version: &Arc<ModelVersion>) -> Result<Vec<String>> {
+        let (engine, version) = (Arc::clone(self.engine()), Arc::clone(version));
+        let read = tokio::task::spawn_blocking(move || engine.catalog.damaged_files(&version)).await;
+        read.map_err(|error| DataFusionError::External(Box::new(error)))?.map_err(to_datafusion)
     }
 
     /// The rows that have failed since the last call, and how many more did beyond `mm.max_errors`.
@@ -105,7 +136,7 @@ fn literal(value: &ScalarValue) -> Option<SqlExpr> {
 }
 
 /// The versions that the calls of a plan are bound to.
-fn models_of(plan: &LogicalPlan) -> Result<Vec<Arc<ModelVersion>>> {
+fn models_of(plan: &LogicalPlan) -> Result<Vec<UsedModel>> {
     let mut found = BTreeMap::new();
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
@@ -113,11 +144,11 @@ fn models_of(plan: &LogicalPlan) -> Result<Vec<Arc<ModelVersion>>> {
                 if let Expr::ScalarFunction(call) = expr
                     && let Some(bound) = call.func.inner().downcast_ref::<ModelFunction>().and_then(ModelFunction::bound)
                 {
-                    found.insert(bound.whole.pinned(), Arc::clone(&bound.whole));
+                    found.insert(bound.reference().to_string(), Arc::clone(&bound.whole));
                 }
                 Ok(TreeNodeRecursion::Continue)
             })
         })
     })?;
-    Ok(found.into_values().collect())
+    Ok(found.into_iter().map(|(reference, version)| UsedModel { reference, version }).collect())
 }

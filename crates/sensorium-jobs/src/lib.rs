@@ -20,6 +20,7 @@ mod setting_up;
 mod sink;
 mod splice;
 mod stage;
+mod verify;
 
 pub use chunks::{Chunk, ChunkPlan};
 pub use due::due;
@@ -33,6 +34,7 @@ pub use run::{Finished, RunRequest, Step, run};
 pub use schedule::{CatchUp, Schedule};
 pub use serve::{Event, job_files, serve};
 pub use setting_up::{Ready, set_up};
+pub use verify::{Verified, verify};
 
 /// Bytes as hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {

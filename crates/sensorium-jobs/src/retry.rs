@@ -48,7 +48,7 @@ pub async fn retry(ledger: &Ledger, job: &Job, run: &str, models: Option<&str>) 
     if keys.is_empty() {
         return Ok(Retried { rows: 0, rejected: 0 });
     }
-    let ready = set_up(job, record.run_date, models).await?;
+    let ready = set_up(job, record.run_date, models, &record.pins()).await?;
     if ready.fingerprint != record.fingerprint {
         return Err(JobError::new(format!("{run}: query, models or settings are others than they were"))
             .with_hint(format!("`sensorium job run --date {} --force` makes all rows with those of now", record.run_date)));
@@ -78,7 +78,7 @@ pub async fn retry(ledger: &Ledger, job: &Job, run: &str, models: Option<&str>) 
 /// Number of the chunk of rows that were tried again.
 const RETRIED: u64 = 0;
 
-type Key = Vec<String>;
+pub(crate) type Key = Vec<String>;
 
 fn keys(failures: &[FailureRecord]) -> Result<BTreeSet<Key>> {
     let key = |failure: &FailureRecord| {
@@ -92,7 +92,7 @@ fn keys(failures: &[FailureRecord]) -> Result<BTreeSet<Key>> {
 }
 
 /// The query's rows with these keys, and with some others where a key has several columns.
-async fn again(ready: &Ready, job: &Job, keys: &BTreeSet<Key>) -> Result<RecordBatch> {
+pub(crate) async fn again(ready: &Ready, job: &Job, keys: &BTreeSet<Key>) -> Result<RecordBatch> {
     let plan = with_keys(ready.prepared.plan.clone(), &job.file.key, keys)?;
     let frame = DataFrame::new(ready.session.context().state(), plan);
     let schema = SchemaRef::clone(frame.schema().inner());
@@ -110,7 +110,7 @@ fn with_keys(plan: LogicalPlan, columns: &[String], keys: &BTreeSet<Key>) -> Res
     Ok(builder.build()?)
 }
 
-fn key_of(batch: &RecordBatch, columns: &[String], row: usize) -> Result<Key> {
+pub(crate) fn key_of(batch: &RecordBatch, columns: &[String], row: usize) -> Result<Key> {
     let value = |name: &String| -> Result<String> {
         let column = batch.column_by_name(name).ok_or_else(|| JobError::new(format!("the output has no column '{name}'")))?;
         array_value_to_string(column, row).map_err(|error| JobError::new(error.to_string()))

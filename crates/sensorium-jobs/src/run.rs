@@ -3,6 +3,7 @@
 //! What is done stands in the ledger before the next step begins, so that a run that was killed goes on where it stopped. Staging is
 //! repeatable: the same chunk gives the same file; the output is written from the staged files, as often as it takes.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -91,7 +92,7 @@ pub async fn run(ledger: &Ledger, request: &RunRequest<'_>, observe: &(dyn Fn(St
         Some(open) => open.generation,
         None => 1,
     };
-    let mut ready = set_up(job, request.date, request.models).await?;
+    let mut ready = set_up(job, request.date, request.models, &BTreeMap::new()).await?;
     if ready.chunks.is_empty() {
         ready.chunks = ChunkPlan::Whole { why: "the table has no rows".into() };
     }
@@ -269,6 +270,7 @@ impl Attempt<'_> {
             file: file.to_string(),
             bytes: staged.written.bytes,
             sha256: staged.written.sha256,
+            inputs: self.ready.chunks.inputs(number),
             rows_in: self.ready.chunks.rows(number),
             rows_out: staged.rows,
             rejected: failed.len() as u64 + more,

@@ -1,10 +1,13 @@
 //! A session as a job wants it, and its query planned in it.
 
+use std::collections::BTreeMap;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use chrono::NaiveDate;
-use sensorium_engine::{Prepared, Session};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use sensorium_engine::{Prepared, Session, UsedModel};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -46,11 +49,11 @@ pub struct Ready {
     pub(crate) partitions: usize,
 }
 
-/// Opens a session and plans the query; nothing is run and no medium is read.
+/// Opens a session and plans the query; nothing is run and no medium is read. Models that `pins` knows are the versions that it says.
 ///
 /// # Errors
 /// For anything wrong that can be known by then, with a hint.
-pub async fn set_up(job: &Job, date: NaiveDate, models: Option<&str>) -> Result<Ready> {
+pub async fn set_up(job: &Job, date: NaiveDate, models: Option<&str>, pins: &BTreeMap<String, String>) -> Result<Ready> {
     let parameters = Parameters::of(job, date)?;
     let models = models.map(str::to_string).or_else(|| job.file.models.as_deref().map(|path| job.place(path)));
     let session = Session::open(models.as_deref().unwrap_or(MODELS))?;
@@ -66,7 +69,7 @@ pub async fn set_up(job: &Job, date: NaiveDate, models: Option<&str>) -> Result<
         session.register(name, &path).await.map_err(|error| JobError::from(error).during(format!("inputs.{name} ({path})")))?;
     }
     let sql = with_placeholders(&job.sql)?;
-    let prepared = session.prepare(&sql, parameters.values()).await?;
+    let prepared = session.prepare(&sql, parameters.values(), pins).await?;
     for column in &job.file.key {
         if prepared.plan.schema().fields().iter().all(|field| field.name() != column) {
             let names: Vec<&str> = prepared.plan.schema().fields().iter().map(|field| field.name().as_str()).collect();
@@ -82,12 +85,12 @@ pub async fn set_up(job: &Job, date: NaiveDate, models: Option<&str>) -> Result<
     let parameters_text = parameters_text.map_err(|error| JobError::new(error.to_string()))?;
     let mut digest = Sha256::new();
     digest.update(format!("{FORMAT} {sql} {parameters_text} {settings:?}"));
-    prepared.models.iter().for_each(|model| digest.update(format!(" {}", model.sha256)));
+    prepared.models.iter().for_each(|model| digest.update(format!(" {}", model.version.sha256)));
     let environment = json!({
         "sensorium": env!("CARGO_PKG_VERSION"),
         "system": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         "cores": available_parallelism().map_or(1, usize::from),
-        "settings": settings.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+        "settings": settings.iter().cloned().collect::<BTreeMap<_, _>>(),
     });
     let sink = job.place(&parameters.in_path(&job.file.sink.path)?);
     Ok(Ready {
@@ -105,7 +108,7 @@ pub async fn set_up(job: &Job, date: NaiveDate, models: Option<&str>) -> Result<
 
 /// Rows that are committed together: a core's work of some seconds by what the models' sizes say, which is the same each time.
 fn chunk_rows(prepared: &Prepared) -> usize {
-    let row: Duration = prepared.models.iter().map(|model| model.manifest.estimated_row_time()).sum();
+    let row: Duration = prepared.models.iter().map(|model| model.version.manifest.estimated_row_time()).sum();
     let rows = CHUNK_TIME.as_secs_f64() / row.as_secs_f64().max(f64::MIN_POSITIVE);
     (rows as usize).clamp(CHUNK_ROWS.0, CHUNK_ROWS.1)
 }
@@ -113,26 +116,25 @@ fn chunk_rows(prepared: &Prepared) -> usize {
 /// Whether more partitions would give the rows in another order each time.
 fn has_one_partition(prepared: &Prepared, chunks: &ChunkPlan) -> bool {
     let mut joins = matches!(chunks, ChunkPlan::Whole { .. });
-    let _ = datafusion::common::tree_node::TreeNode::apply(&prepared.plan, |node| {
-        joins |= matches!(node, datafusion::logical_expr::LogicalPlan::Join(_)) || node.expressions().iter().any(has_subquery);
-        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+    let _ = prepared.plan.apply(|node| {
+        joins |= matches!(node, LogicalPlan::Join(_)) || node.expressions().iter().any(has_subquery);
+        Ok(TreeNodeRecursion::Continue)
     });
     joins
 }
 
-fn has_subquery(expr: &datafusion::logical_expr::Expr) -> bool {
-    use datafusion::common::tree_node::TreeNode;
-    use datafusion::logical_expr::Expr;
+fn has_subquery(expr: &Expr) -> bool {
     expr.exists(|expr| Ok(matches!(expr, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_)))).unwrap_or(true)
 }
 
 impl Ready {
     /// The models that it runs.
     pub fn models(&self) -> Vec<ModelRecord> {
-        let record = |model: &std::sync::Arc<sensorium_inference::ModelVersion>| ModelRecord {
-            name: model.name.clone(),
-            version: model.version,
-            sha256: model.sha256.clone(),
+        let record = |model: &UsedModel| ModelRecord {
+            reference: model.reference.clone(),
+            name: model.version.name.clone(),
+            version: model.version.version,
+            sha256: model.version.sha256.clone(),
         };
         self.prepared.models.iter().map(record).collect()
     }

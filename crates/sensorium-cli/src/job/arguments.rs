@@ -33,6 +33,18 @@ pub(crate) enum JobCommand {
         #[command(flatten)]
         common: Common,
     },
+    /// Make rows of a finished run again with the versions of its models, and compare them and its files with what was written down
+    Verify {
+        /// The job's TOML file
+        job: PathBuf,
+        /// Name of the run
+        run: String,
+        /// Rows that are made again
+        #[arg(long, default_value_t = 1_000)]
+        sample: u64,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Write a job for the scheduler that is there already
     Export(Export),
     /// Jobs in a folder, with their next time and last run

@@ -12,11 +12,12 @@ use std::process::ExitCode;
 
 use chrono::{Days, NaiveDate, TimeDelta, Utc};
 use indicatif::{ProgressBar, ProgressStyle};
-use sensorium_jobs::{Finished, Job, Ledger, RunRequest, Step, due, retry, run};
+use sensorium_jobs::{Finished, Job, Ledger, RunRequest, Step, due, retry, run, verify};
 
 pub(crate) use arguments::JobCommand;
 use arguments::{Backfill, Common, Run};
 
+use crate::output::print_text;
 use crate::run::{Failure, Result};
 
 /// How far `--if-due` looks back: crons start it once a minute.
@@ -30,6 +31,7 @@ pub(crate) async fn execute(command: JobCommand) -> Result<ExitCode> {
         JobCommand::Run(options) => run_one(&options).await,
         JobCommand::Backfill(options) => backfill(&options).await,
         JobCommand::Retry { job, run, common } => again(&job, &run, &common).await,
+        JobCommand::Verify { job, run, sample, common } => verified(&job, &run, sample, &common).await,
         JobCommand::Export(options) => exporting::exporting(&options),
         JobCommand::Serve(options) => serving::serving(&options).await,
         JobCommand::List { folder, ledger } => history::list(&folder, &ledger),
@@ -83,6 +85,15 @@ async fn again(job: &Path, run: &str, common: &Common) -> Result<ExitCode> {
         eprintln!("{run}: {} rows tried again, {} failures left", done.rows, done.rejected);
     }
     Ok(exit_code(done.rejected))
+}
+
+async fn verified(job: &Path, run: &str, sample: u64, common: &Common) -> Result<ExitCode> {
+    let found = verify(&known_ledger(&common.ledger)?, &Job::read(job)?, run, sample, common.models.as_deref()).await?;
+    let mut lines = found.changed.clone();
+    lines.push(format!("{run}: {} rows made again, {} differ, by {} at most", found.rows, found.different, found.largest));
+    lines.extend(found.examples.iter().map(|key| format!("differs: {key}")));
+    print_text(&lines.join("\n"))?;
+    Ok(if found.is_equal() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn exit_code(rejected: u64) -> ExitCode {

@@ -1,5 +1,6 @@
 //! `sensorium job validate`: everything that can be known before a row is read.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -18,7 +19,7 @@ pub(super) async fn validate(path: &Path, date: Option<NaiveDate>, models: Optio
         Some(date) => date,
         None => today(&job)?,
     };
-    let ready = set_up(&job, date, models).await?;
+    let ready = set_up(&job, date, models, &BTreeMap::new()).await?;
     let mut lines = vec![format!("job {} for {date}", job.name)];
     if let Some(schedule) = &job.file.schedule {
         let mut moment = Utc::now();

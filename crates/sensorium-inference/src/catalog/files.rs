@@ -71,6 +71,17 @@ async fn is_stored(catalog: &Catalog, record: &FileRecord) -> bool {
     hex(&hash.finalize()) == record.sha256
 }
 
+/// The files of a version that are not stored with the content that their names promise.
+pub(super) async fn damaged(catalog: &Catalog, version: &ModelVersion) -> Vec<String> {
+    let mut damaged = Vec::new();
+    for (file, record) in &version.manifest.files {
+        if !is_stored(catalog, record).await {
+            damaged.push(file.clone());
+        }
+    }
+    damaged
+}
+
 /// The folder with the version's files; made at first use, verified at every use.
 pub(super) async fn materialise(catalog: &Catalog, version: &ModelVersion) -> Result<PathBuf> {
     let parent = cache_dir()?.join("loaded");

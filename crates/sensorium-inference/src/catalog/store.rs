@@ -219,6 +219,15 @@ impl Catalog {
         io::wait(async move { files::materialise(&catalog, &version).await })
     }
 
+    /// The files of a version that the catalog does not hold as they were created; all of them are read.
+    ///
+    /// # Errors
+    /// Where the work cannot be done; a file that cannot be read is damaged.
+    pub fn damaged_files(&self, version: &ModelVersion) -> Result<Vec<String>> {
+        let (catalog, version) = (self.clone(), version.clone());
+        io::wait(async move { Ok(files::damaged(&catalog, &version).await) })
+    }
+
     async fn load(&self, name: &str, number: u64) -> Result<ModelVersion> {
         let record: VersionRecord = log::read(&self.store, &self.model(name, "versions"), number).await?;
         if record.manifest.format != MANIFEST_FORMAT {

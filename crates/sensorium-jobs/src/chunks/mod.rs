@@ -6,6 +6,7 @@ mod slice;
 
 use datafusion::logical_expr::LogicalPlan;
 use sensorium_engine::Session;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use self::driving::{Driving, driving_scan, replace_scan};
@@ -40,8 +41,9 @@ pub struct Chunk {
 }
 
 /// Rows of one file that follow each other.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Piece {
+    #[serde(with = "path")]
     pub(crate) file: object_store::path::Path,
     /// What tells the file's content from an earlier one.
     pub(crate) version: String,
@@ -49,6 +51,20 @@ pub(crate) struct Piece {
     pub(crate) rows: u64,
     /// Rows of the whole file.
     pub(crate) of: u64,
+}
+
+/// A path as a text.
+mod path {
+    use object_store::path::Path;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(path.as_ref())
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Path, D::Error> {
+        String::deserialize(deserializer).map(Path::from)
+    }
 }
 
 impl Chunk {
@@ -118,6 +134,14 @@ impl ChunkPlan {
         match self {
             Self::Whole { .. } => None,
             Self::Parts { chunks, .. } => Some(chunks[number].rows()),
+        }
+    }
+
+    /// Files, their versions and rows that chunk `number` is made of, as JSON.
+    pub(crate) fn inputs(&self, number: usize) -> Option<String> {
+        match self {
+            Self::Whole { .. } => None,
+            Self::Parts { chunks, .. } => serde_json::to_string(&chunks[number].pieces).ok(),
         }
     }
 

@@ -14,7 +14,7 @@ const STEPS: [&str; 1] = ["
     CREATE UNIQUE INDEX runs_of_a_date ON runs (job, run_date, generation);
     CREATE TABLE chunks (
         run TEXT NOT NULL REFERENCES runs (run), number BIGINT NOT NULL, digest TEXT NOT NULL, file TEXT NOT NULL, bytes BIGINT NOT NULL,
-        sha256 TEXT NOT NULL, rows_in BIGINT, rows_out BIGINT NOT NULL, rejected BIGINT NOT NULL, attempts BIGINT NOT NULL, seconds DOUBLE PRECISION NOT NULL,
+        sha256 TEXT NOT NULL, inputs TEXT, rows_in BIGINT, rows_out BIGINT NOT NULL, rejected BIGINT NOT NULL, attempts BIGINT NOT NULL, seconds DOUBLE PRECISION NOT NULL,
         finished_at TEXT NOT NULL, PRIMARY KEY (run, number));
     CREATE TABLE failures (
         run TEXT NOT NULL REFERENCES runs (run), chunk BIGINT NOT NULL, row_key TEXT, uri TEXT, function TEXT NOT NULL, model TEXT, step TEXT NOT NULL,

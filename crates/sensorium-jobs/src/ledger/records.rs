@@ -1,5 +1,6 @@
 //! The rows of the ledger.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -45,6 +46,8 @@ impl FromStr for RunState {
 /// A version of a model that a run has used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelRecord {
+    /// As the query names it.
+    pub reference: String,
     /// Name in the catalog.
     pub name: String,
     /// Its number.
@@ -108,6 +111,11 @@ pub struct Outcome {
 }
 
 impl RunRecord {
+    /// The version of each model by the name that the query has for it.
+    pub fn pins(&self) -> BTreeMap<String, String> {
+        self.models.iter().map(|model| (model.reference.clone(), format!("{}@{}", model.name, model.version))).collect()
+    }
+
     pub(super) fn read(mut columns: Columns) -> Result<Self> {
         let damaged = |what: &str| JobError::new(format!("ledger: {what} cannot be read"));
         let (run, job) = (columns.text()?, columns.text()?);
@@ -175,6 +183,8 @@ pub struct ChunkRecord {
     pub bytes: u64,
     /// SHA-256 of the file.
     pub sha256: String,
+    /// Files, their versions and the rows of them that it was made of, as JSON; none where the query was run as a whole.
+    pub inputs: Option<String>,
     /// Rows of the input, where they are counted.
     pub rows_in: Option<u64>,
     /// Rows of the output.
@@ -187,7 +197,7 @@ pub struct ChunkRecord {
     pub seconds: f64,
 }
 
-pub(super) const CHUNK_COLUMNS: &str = "number, digest, file, bytes, sha256, rows_in, rows_out, rejected, attempts, seconds";
+pub(super) const CHUNK_COLUMNS: &str = "number, digest, file, bytes, sha256, inputs, rows_in, rows_out, rejected, attempts, seconds";
 
 impl ChunkRecord {
     pub(super) fn read(mut columns: Columns) -> Result<Self> {
@@ -197,6 +207,7 @@ impl ChunkRecord {
             file: columns.text()?,
             bytes: columns.number()?,
             sha256: columns.text()?,
+            inputs: columns.optional_text(),
             rows_in: columns.optional_number(),
             rows_out: columns.number()?,
             rejected: columns.number()?,
@@ -207,8 +218,8 @@ impl ChunkRecord {
 
     pub(super) fn insert(&self, run: &str, finished_at: String) -> Statement<'static> {
         let sql =
-            "INSERT INTO chunks (run, number, digest, file, bytes, sha256, rows_in, rows_out, rejected, attempts, seconds, finished_at)
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+            "INSERT INTO chunks (run, number, digest, file, bytes, sha256, inputs, rows_in, rows_out, rejected, attempts, seconds, finished_at)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
         let values = vec![
             run.into(),
             self.number.into(),
@@ -216,6 +227,7 @@ impl ChunkRecord {
             self.file.as_str().into(),
             self.bytes.into(),
             self.sha256.as_str().into(),
+            self.inputs.clone().into(),
             self.rows_in.into(),
             self.rows_out.into(),
             self.rejected.into(),
