@@ -20,6 +20,8 @@ pub(super) fn refused() -> Outcome {
         (JOB.to_string(), "SELECT id FROM numbers WHERE a > {{ leest }}", "{{ leest }}: no such parameter"),
         (JOB.to_string(), "SELECT id FROM numbers WHERE a > '{{ run_date }}'", "a parameter in quotes"),
         (JOB.to_string(), "SELECT id FROM numbers WHERE a > {{ run_date", "braces that are not closed"),
+        (JOB.to_string(), "SELECT id, now() AS at FROM numbers", "now() gives something else each time"),
+        (JOB.to_string(), "SELECT id FROM numbers WHERE a > (SELECT random())", "random() gives something else each time"),
         (JOB.to_string(), "DROP MODEL add", "and not a query"),
         (JOB.to_string(), "INSERT INTO numbers SELECT * FROM numbers", "DML not supported"),
         (JOB.to_string(), "SELECT id, mm_predict('ad', a, b) FROM numbers", "did you mean 'add'?"),

@@ -181,7 +181,7 @@ impl Attempt<'_> {
                     };
                     self.ledger.finish(self.record, &outcome)?;
                     self.ledger.log(run, &format!("{} rows in {}", outcome.rows_out, outcome.output))?;
-                    self.sink.clean(run).await?;
+                    self.sink.clean(run, &path).await?;
                     return Ok(finished(run, &outcome, false, kept.unwrap_or_default()));
                 }
                 Err(Damaged(number)) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::NaiveDate;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use sensorium_engine::{Prepared, Session, UsedModel};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -70,6 +70,7 @@ pub async fn set_up(job: &Job, date: NaiveDate, models: Option<&str>, pins: &BTr
     }
     let sql = with_placeholders(&job.sql)?;
     let prepared = session.prepare(&sql, parameters.values(), pins).await?;
+    repeatable(&prepared.plan)?;
     for column in &job.file.key {
         if prepared.plan.schema().fields().iter().all(|field| field.name() != column) {
             let names: Vec<&str> = prepared.plan.schema().fields().iter().map(|field| field.name().as_str()).collect();
@@ -111,6 +112,35 @@ fn chunk_rows(prepared: &Prepared) -> usize {
     let row: Duration = prepared.models.iter().map(|model| model.version.manifest.estimated_row_time()).sum();
     let rows = CHUNK_TIME.as_secs_f64() / row.as_secs_f64().max(f64::MIN_POSITIVE);
     (rows as usize).clamp(CHUNK_ROWS.0, CHUNK_ROWS.1)
+}
+
+/// Functions that say what time it is.
+const CLOCKS: [&str; 4] = ["now", "current_date", "current_time", "current_timestamp"];
+
+/// Refuses what gives other rows each time, chunk by chunk.
+fn repeatable(plan: &LogicalPlan) -> Result<()> {
+    let mut found = None;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::ScalarFunction(call) = expr {
+                    let is_clock =
+                        CLOCKS.contains(&call.name()) || call.func.aliases().iter().any(|alias| CLOCKS.contains(&alias.as_str()));
+                    if is_clock || call.func.signature().volatility == Volatility::Volatile {
+                        found.get_or_insert(call.name().to_string());
+                    }
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    match found {
+        None => Ok(()),
+        Some(name) => Err(JobError::new(format!(
+            "{name}() gives something else each time, and a run must give the same rows whenever it is gone on with"
+        ))
+        .with_hint("{{ run_date }} is the date that a run is for; other values are parameters")),
+    }
 }
 
 /// Whether more partitions would give the rows in another order each time.

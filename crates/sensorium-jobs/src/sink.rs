@@ -99,16 +99,20 @@ impl Sink {
         synced.map_err(|error| JobError::new(format!("sink {}: {error}", self.name(path))))
     }
 
-    /// Removes the staged files of a run.
-    pub(crate) async fn clean(&self, run: &str) -> Result<()> {
+    /// Removes the staged files of a run, and what attempts that were killed have left beside its output.
+    pub(crate) async fn clean(&self, run: &str, output: &Path) -> Result<()> {
         let prefix = Path::from(format!("_staging/{run}"));
+        if let Some(folder) = &self.folder {
+            remove_unfinished(&folder.join(output.to_string()));
+            let failed = |error: std::io::Error| JobError::new(format!("sink {}: {error}", self.name(&prefix)));
+            std::fs::remove_dir_all(folder.join(prefix.to_string())).map_err(failed)?;
+            // Where it is empty; others belong to other runs.
+            let _ = std::fs::remove_dir(folder.join("_staging"));
+            return Ok(());
+        }
         let files: Vec<_> = self.store.list(Some(&prefix)).map_ok(|file| file.location).try_collect().await?;
         for file in files {
             self.store.delete(&file).await?;
-        }
-        if let Some(folder) = &self.folder {
-            // Those that are empty; others belong to other runs.
-            let _ = std::fs::remove_dir(folder.join(prefix.to_string())).and_then(|()| std::fs::remove_dir(folder.join("_staging")));
         }
         Ok(())
     }
@@ -116,6 +120,17 @@ impl Sink {
     /// The store and a URL by which a session can read it.
     pub(crate) fn readable(&self) -> Result<(ObjectStoreUrl, Arc<dyn ObjectStore>)> {
         Ok((ObjectStoreUrl::parse("sink://staged")?, Arc::clone(&self.store)))
+    }
+}
+
+/// Files that were on their way when their process ended: object_store calls them `name#1`, `name#2`, ..
+fn remove_unfinished(file: &std::path::Path) {
+    let (Some(folder), Some(name)) = (file.parent(), file.file_name().and_then(|name| name.to_str())) else { return };
+    let is_unfinished =
+        |other: &std::ffi::OsStr| other.to_str().and_then(|other| other.strip_prefix(name)).is_some_and(|rest| rest.starts_with('#'));
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| is_unfinished(&entry.file_name())) {
+        // The next run of the date tries again.
+        let _ = std::fs::remove_file(entry.path());
     }
 }
 

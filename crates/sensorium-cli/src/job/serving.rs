@@ -25,11 +25,11 @@ pub(super) async fn serving(options: &Serve) -> Result<ExitCode> {
         say("stops behind the chunk that is worked on");
     });
     say(&format!("jobs of {}", options.folder.display()));
-    serve(&options.folder, &ledger, options.common.models.as_deref(), &stop, &tell).await?;
+    serve(&options.folder, &ledger, options.common.models.as_deref(), &stop, &|event| tell(&event)).await?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn tell(event: Event<'_>) {
+fn tell(event: &Event<'_>) {
     match event {
         Event::Step { job, date, step } => say(&format!("{job} for {date}: {} of {} chunks", step.chunks, step.of)),
         Event::Refused { file, error } => say(&format!("{} is left out: {error}", file.display())),
