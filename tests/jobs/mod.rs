@@ -18,6 +18,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("files_that_make_no_sense", files::refused),
     ("joins_and_aggregates", runs::shapes),
     ("killed_and_gone_on_with", killed::killed),
+    ("mended", runs::mended),
     ("one_run_at_a_time", runs::locked),
     ("scheduled", served::served),
     ("sinks_that_go_away", runs::sinks),

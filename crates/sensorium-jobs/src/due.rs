@@ -1,6 +1,7 @@
 //! Which runs are due: a function of schedules, of what the ledger knows, and of the time.
 
 use chrono::{DateTime, NaiveDate, Utc};
+use chrono_tz::Tz;
 use croner::errors::CronError;
 
 use crate::error::{JobError, Result};
@@ -42,9 +43,11 @@ pub fn due(job: &Job, ledger: &Ledger, since: DateTime<Utc>, now: DateTime<Utc>)
 fn start(schedule: &Schedule, last: Option<NaiveDate>, since: DateTime<Utc>) -> Result<DateTime<Utc>> {
     let Some(last) = last else { return Ok(since) };
     let zone = schedule.pattern()?.1;
-    let midnight =
-        last.succ_opt().and_then(|next| next.and_hms_opt(0, 0, 0)).and_then(|midnight| midnight.and_local_timezone(zone).earliest());
-    Ok(midnight.map_or(since, |midnight| midnight.to_utc().min(since)))
+    Ok(midnight_after(last, zone).map_or(since, |midnight| midnight.to_utc().min(since)))
+}
+
+fn midnight_after(date: NaiveDate, zone: Tz) -> Option<DateTime<Tz>> {
+    date.succ_opt()?.and_hms_opt(0, 0, 0)?.and_local_timezone(zone).earliest()
 }
 
 impl Schedule {
@@ -61,7 +64,9 @@ impl Schedule {
                     if times.len() > MOST_DATES {
                         times.pop_front();
                     }
-                    (moment, is_inclusive) = (next, false);
+                    // A date has one run.
+                    let tomorrow = midnight_after(next.date_naive(), zone).filter(|midnight| *midnight > next);
+                    (moment, is_inclusive) = tomorrow.map_or((next, false), |midnight| (midnight, true));
                 }
                 Ok(_) | Err(CronError::TimeSearchLimitExceeded) => return Ok(times.into()),
                 Err(error) => return Err(JobError::new(format!("schedule.cron: '{}': {error}", self.cron))),
@@ -140,6 +145,13 @@ mod tests {
         assert_eq!(of("all"), ["2026-11-21", "2026-11-22", "2026-11-23", "2026-11-24", "2026-11-25"]);
         assert_eq!(of("last"), ["2026-11-24", "2026-11-25"]);
         assert_eq!(of("none"), ["2026-11-25"]);
+    }
+
+    #[test]
+    fn a_date_is_due_once_however_often_its_time_comes() {
+        let often = "cron = '*/5 * * * *', catch_up = 'all'";
+        let dates = found(often, &[("2026-11-20", RunState::Done)], "2026-11-24T12:00:00Z", "2026-11-24T12:10:00Z");
+        assert_eq!(dates, ["2026-11-21", "2026-11-22", "2026-11-23", "2026-11-24"]);
     }
 
     #[test]

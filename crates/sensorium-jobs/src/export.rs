@@ -55,9 +55,9 @@ pub fn export(job: &Job, target: Target, start: &Start<'_>) -> Result<Vec<(Strin
     let arguments = format!("job run \"{}\" --ledger \"{}\" --quiet", start.job.display(), start.ledger.display());
     let command = format!("\"{}\" {arguments}", start.command.display());
     Ok(match target {
-        Target::Systemd => systemd(job, schedule, &command)?,
+        Target::Systemd => systemd(job, schedule, &format!("{command} --if-due"))?,
         Target::Cron => vec![(format!("{}.crontab", job.name), cron(job, schedule, &command))],
-        Target::Kubernetes => vec![(format!("{}.yaml", job.name), kubernetes(job, schedule, &command, start.image))],
+        Target::Kubernetes => vec![(format!("{}.yaml", job.name), kubernetes(job, schedule, &format!("{command} --if-due"), start.image))],
         Target::Airflow => vec![(format!("{}.py", job.name), airflow(job, schedule, &command))],
     })
 }
@@ -77,7 +77,7 @@ fn systemd(job: &Job, schedule: &Schedule, command: &str) -> Result<Vec<(String,
     let service =
         format!("[Unit]\nDescription={description}\n\n[Service]\nType=oneshot\nExecStart={command}\nSuccessExitStatus={REJECTED}\n");
     let timer = format!(
-        "[Unit]\nDescription={description}\n\n[Timer]\n{events}Persistent={persistent}\nUnit={name}.service\n\n[Install]\nWantedBy=timers.target\n"
+        "[Unit]\nDescription={description}\n\n[Timer]\n{events}Persistent={persistent}\nAccuracySec=1s\nUnit={name}.service\n\n[Install]\nWantedBy=timers.target\n"
     );
     Ok(vec![(format!("{name}.service"), service), (format!("{name}.timer"), timer)])
 }

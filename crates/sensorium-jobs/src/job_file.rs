@@ -196,7 +196,9 @@ impl Job {
         let file: JobFile = toml::from_str(&read(path)?).map_err(|error| JobError::new(format!("{}: {error}", path.display())))?;
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let name = file.name.clone().unwrap_or_else(|| stem.to_string());
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // What the ledger says is read from other folders, too.
+        let folder = std::path::absolute(folder).map_err(|error| JobError::new(format!("{}: {error}", folder.display())))?;
         let query = folder.join(file.query.clone().unwrap_or_else(|| PathBuf::from(format!("{stem}.sql"))));
         let job = Self { name, sql: read(&query)?, folder, file };
         job.check().map_err(|error| error.during(path.display()))?;

@@ -29,6 +29,8 @@ pub struct Retried {
     pub rows: u64,
     /// Failures that are left.
     pub rejected: u64,
+    /// Of these rows, such as could not be put into their places.
+    pub unplaced: u64,
 }
 
 /// Runs the query again for the rows of `run` that failed, and puts what it gives in their places.
@@ -46,7 +48,7 @@ pub async fn retry(ledger: &Ledger, job: &Job, run: &str, models: Option<&str>) 
     let failures = ledger.failures(run, u64::try_from(i64::MAX).unwrap_or_default())?;
     let keys = keys(&failures)?;
     if keys.is_empty() {
-        return Ok(Retried { rows: 0, rejected: 0 });
+        return Ok(Retried { rows: 0, rejected: 0, unplaced: 0 });
     }
     let ready = set_up(job, record.run_date, models, &record.pins()).await?;
     if ready.fingerprint != record.fingerprint {
@@ -60,9 +62,25 @@ pub async fn retry(ledger: &Ledger, job: &Job, run: &str, models: Option<&str>) 
     let rows = again(&ready, job, &keys).await?;
     let (failed, _) = ready.session.take_failures();
     let attempts = failures.iter().map(|failure| failure.attempts).max().unwrap_or_default() + 1;
-    let left: Vec<FailureRecord> = failed.into_iter().map(|row| FailureRecord::of(row, RETRIED, attempts)).collect();
+    let mut places = HashMap::new();
+    for row in 0..rows.num_rows() {
+        let key = key_of(&rows, &job.file.key, row)?;
+        // Where keys have several columns, rows with others may have come along.
+        if keys.contains(&key) && places.insert(key.clone(), row).is_some() {
+            return Err(
+                JobError::new(format!("{}: two rows have this key", key.join(", "))).with_hint("the columns of `key` must tell rows apart")
+            );
+        }
+    }
     let sink = Sink::open(&ready.sink)?;
-    let written = replace(&ready, job, &record, &sink, &rows).await?;
+    let (written, placed) = replace(&ready, job, &record, &sink, &rows, &places).await?;
+    let is_placed = |failure: &FailureRecord| {
+        let key: Option<Key> = failure.row_key.as_deref().and_then(|key| serde_json::from_str(key).ok());
+        key.is_some_and(|key| placed.contains(&key))
+    };
+    // A row that is in its place has failed again or not at all; of others nothing new is known.
+    let again = failed.into_iter().map(|row| FailureRecord::of(row, RETRIED, attempts)).filter(is_placed);
+    let left: Vec<FailureRecord> = again.chain(failures.iter().filter(|failure| !is_placed(failure)).cloned()).collect();
     let outcome = Outcome {
         finished_at: now(),
         output_sha256: written.sha256,
@@ -72,7 +90,7 @@ pub async fn retry(ledger: &Ledger, job: &Job, run: &str, models: Option<&str>) 
     };
     ledger.retried(&record, &outcome, &left)?;
     ledger.log(run, &format!("{} rows tried again, {} failures left", keys.len(), left.len()))?;
-    Ok(Retried { rows: keys.len() as u64, rejected: left.len() as u64 })
+    Ok(Retried { rows: keys.len() as u64, rejected: left.len() as u64, unplaced: (keys.len() - placed.len()) as u64 })
 }
 
 /// Number of the chunk of rows that were tried again.
@@ -118,8 +136,15 @@ pub(crate) fn key_of(batch: &RecordBatch, columns: &[String], row: usize) -> Res
     columns.iter().map(value).collect()
 }
 
-/// Writes the output anew, with `rows` in the places of those with their keys.
-async fn replace(ready: &Ready, job: &Job, record: &RunRecord, sink: &Sink, rows: &RecordBatch) -> Result<Written> {
+/// Writes the output anew, with those of `rows` that `places` names in the places of the rows with their keys; says which were there.
+async fn replace(
+    ready: &Ready,
+    job: &Job,
+    record: &RunRecord,
+    sink: &Sink,
+    rows: &RecordBatch,
+    places: &HashMap<Key, usize>,
+) -> Result<(Written, BTreeSet<Key>)> {
     let path = Sink::output(record.run_date, &job.name);
     let (url, store) = sink.readable()?;
     let context = ready.session.context();
@@ -127,18 +152,14 @@ async fn replace(ready: &Ready, job: &Job, record: &RunRecord, sink: &Sink, rows
     let before = context.read_parquet(format!("{}{path}", url.as_str()), ParquetReadOptions::default()).await?;
     // One partition, so that the rows stay in their order.
     let before = before.repartition(datafusion::logical_expr::Partitioning::RoundRobinBatch(1))?.execute_stream().await?;
-    let mut places = HashMap::new();
-    for row in 0..rows.num_rows() {
-        places.insert(key_of(rows, &job.file.key, row)?, row);
-    }
     let failed = |error: &dyn std::fmt::Display| JobError::new(format!("{}: {error}", sink.name(&path)));
     let mut writer = AsyncArrowWriter::try_new(sink.upload(&path), before.schema(), Some(properties()?)).map_err(|error| failed(&error))?;
-    match copy(before, &mut writer, rows, &places, &job.file.key).await {
-        Ok(()) => {
+    match copy(before, &mut writer, rows, places, &job.file.key).await {
+        Ok(placed) => {
             writer.finish().await.map_err(|error| failed(&error))?;
             let written = writer.into_inner().written();
             sink.sync(&path)?;
-            Ok(written)
+            Ok((written, placed))
         }
         Err(error) => {
             writer.into_inner().abort().await;
@@ -153,7 +174,8 @@ async fn copy(
     rows: &RecordBatch,
     places: &HashMap<Key, usize>,
     key: &[String],
-) -> Result<()> {
+) -> Result<BTreeSet<Key>> {
+    let mut placed = BTreeSet::new();
     let arrow = |error: arrow::error::ArrowError| JobError::new(error.to_string());
     let schema = before.schema();
     let new: Vec<ArrayRef> = rows
@@ -166,7 +188,12 @@ async fn copy(
         let batch = batch?;
         let mut from = Vec::with_capacity(batch.num_rows());
         for row in 0..batch.num_rows() {
-            from.push(places.get(&key_of(&batch, key, row)?).map_or((0, row), |place| (1, *place)));
+            let key = key_of(&batch, key, row)?;
+            from.push(places.get(&key).map_or((0, row), |place| (1, *place)));
+            if places.contains_key(&key) && !placed.insert(key.clone()) {
+                return Err(JobError::new(format!("{}: two rows have this key", key.join(", ")))
+                    .with_hint("the columns of `key` must tell rows apart"));
+            }
         }
         if from.iter().all(|(source, _)| *source == 0) {
             writer.write(&batch).await?;
@@ -176,5 +203,5 @@ async fn copy(
         let columns = batch.columns().iter().zip(&new).map(column).collect::<Result<_>>()?;
         writer.write(&RecordBatch::try_new(SchemaRef::clone(&schema), columns).map_err(arrow)?).await?;
     }
-    Ok(())
+    Ok(placed)
 }

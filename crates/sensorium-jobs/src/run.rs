@@ -19,6 +19,7 @@ use crate::error::{JobError, Result};
 use crate::job_file::Job;
 use crate::ledger::{ChunkRecord, FailureRecord, Ledger, Outcome, RunRecord, RunState, now};
 use crate::lock::lock;
+use crate::parameters::Parameters;
 use crate::setting_up::{Ready, set_up};
 use crate::sink::Sink;
 use crate::stage::stage;
@@ -84,11 +85,13 @@ pub async fn run(ledger: &Ledger, request: &RunRequest<'_>, observe: &(dyn Fn(St
     let generation = match &before {
         Some(done) if done.state == RunState::Done && !request.force => {
             if let Some(outcome) = &done.outcome {
+                clean_up(job, done).await;
                 return Ok(finished(&done.run, outcome, true, outcome.chunks));
             }
             done.generation
         }
-        Some(done) if done.state == RunState::Done => done.generation + 1,
+        // Chunks of what is forced are made anew.
+        Some(before) if request.force || before.state == RunState::Done => before.generation + 1,
         Some(open) => open.generation,
         None => 1,
     };
@@ -97,7 +100,7 @@ pub async fn run(ledger: &Ledger, request: &RunRequest<'_>, observe: &(dyn Fn(St
         ready.chunks = ChunkPlan::Whole { why: "the table has no rows".into() };
     }
     let record = RunRecord {
-        run: format!("{}-{}-{generation}", job.name, request.date),
+        run: name(job, request.date, generation),
         job: job.name.clone(),
         run_date: request.date,
         generation,
@@ -112,7 +115,9 @@ pub async fn run(ledger: &Ledger, request: &RunRequest<'_>, observe: &(dyn Fn(St
         error: None,
     };
     ledger.begin(&record)?;
-    let attempt = Attempt { ledger, job, record: &record, ready: &ready, sink: Sink::open(&ready.sink)?, observe, stop: request.stop };
+    let keeps_failures = before.is_none_or(|before| before.state != RunState::Failed);
+    let sink = Sink::open(&ready.sink)?;
+    let attempt = Attempt { ledger, job, record: &record, ready: &ready, sink, observe, stop: request.stop, keeps_failures };
     let done = match job.file.limits.seconds {
         Some(seconds) => tokio::time::timeout(Duration::from_secs(seconds), attempt.work()).await.unwrap_or_else(|_| {
             Err(JobError::new(format!("{} took more than {seconds} seconds", record.run))
@@ -126,6 +131,19 @@ pub async fn run(ledger: &Ledger, request: &RunRequest<'_>, observe: &(dyn Fn(St
         Ok(_) => {}
     }
     done
+}
+
+/// Removes what the run and earlier ones of its date have staged. What cannot be removed now is removed the next time.
+async fn clean_up(job: &Job, run: &RunRecord) {
+    let sink = Parameters::of(job, run.run_date).and_then(|parameters| parameters.in_path(&job.file.sink.path));
+    let Ok(sink) = sink.and_then(|place| Sink::open(&job.place(&place))) else { return };
+    for generation in 1..=run.generation {
+        let _ = sink.clean(&name(job, run.run_date, generation), &Sink::output(run.run_date, &job.name)).await;
+    }
+}
+
+fn name(job: &Job, date: NaiveDate, generation: u64) -> String {
+    format!("{}-{date}-{generation}", job.name)
 }
 
 fn is_told_to_stop(stop: Option<&AtomicBool>) -> bool {
@@ -153,6 +171,8 @@ struct Attempt<'a> {
     sink: Sink,
     observe: &'a (dyn Fn(Step) + Sync),
     stop: Option<&'a AtomicBool>,
+    /// Whether chunks with rows that failed are kept: not where an attempt has failed, for which these may have been the reason.
+    keeps_failures: bool,
 }
 
 impl Attempt<'_> {
@@ -180,8 +200,9 @@ impl Attempt<'_> {
                         rejected: chunks.iter().map(|chunk| chunk.rejected).sum(),
                     };
                     self.ledger.finish(self.record, &outcome)?;
-                    self.ledger.log(run, &format!("{} rows in {}", outcome.rows_out, outcome.output))?;
-                    self.sink.clean(run, &path).await?;
+                    // From here on the run is done, whatever else goes wrong.
+                    let _ = self.ledger.log(run, &format!("{} rows in {}", outcome.rows_out, outcome.output));
+                    clean_up(self.job, self.record).await;
                     return Ok(finished(run, &outcome, false, kept.unwrap_or_default()));
                 }
                 Err(Damaged(number)) => {
@@ -204,7 +225,10 @@ impl Attempt<'_> {
                 );
             }
             let digest = self.ready.chunks.digest(number, &self.ready.fingerprint);
-            let before = known.iter().find(|chunk| chunk.number == number as u64 && chunk.digest == digest);
+            let is_kept = |chunk: &&ChunkRecord| {
+                chunk.number == number as u64 && chunk.digest == digest && (self.keeps_failures || chunk.rejected == 0)
+            };
+            let before = known.iter().find(is_kept);
             let chunk = match before {
                 Some(chunk) if self.sink.has(&Path::from(chunk.file.as_str()), chunk.bytes).await => {
                     kept += 1;

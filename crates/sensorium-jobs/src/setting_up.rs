@@ -21,6 +21,8 @@ use crate::parameters::{Parameters, with_placeholders};
 const CHUNK_TIME: Duration = Duration::from_secs(20);
 /// Rows of a chunk, whatever they cost: at least, so that it is worth writing down, and at most, as its rows are in memory.
 const CHUNK_ROWS: (usize, usize) = (1_000, 1_000_000);
+/// A file of Parquet has at most 32,767 row groups, and a chunk may have several.
+const MOST_CHUNKS: usize = 10_000;
 /// Folder of models where neither the command nor the job names one.
 const MODELS: &str = "models";
 /// What the rows of a chunk depend on besides its inputs; raised when a release writes other files.
@@ -79,13 +81,17 @@ pub async fn set_up(job: &Job, date: NaiveDate, models: Option<&str>, pins: &BTr
         }
     }
     let chunks = ChunkPlan::of(&session, &prepared.plan, job.file.limits.chunk_rows.unwrap_or_else(|| chunk_rows(&prepared))).await?;
+    if chunks.len() > MOST_CHUNKS {
+        return Err(JobError::new(format!("{} chunks, {MOST_CHUNKS} are possible", chunks.len())).with_hint("a larger limits.chunk_rows"));
+    }
+    let shared = chunks.shared_inputs(&session, &prepared.plan).await?;
     let partitions = if has_one_partition(&prepared, &chunks) { 1 } else { available_parallelism().map_or(1, usize::from) };
     session.set("datafusion.execution.target_partitions", &partitions.to_string()).await?;
     let parameters_text =
         serde_json::to_string(&parameters.values().iter().map(|(name, value)| (name, value.to_string())).collect::<Vec<_>>());
     let parameters_text = parameters_text.map_err(|error| JobError::new(error.to_string()))?;
     let mut digest = Sha256::new();
-    digest.update(format!("{FORMAT} {sql} {parameters_text} {settings:?}"));
+    digest.update(format!("{FORMAT} {sql} {parameters_text} {settings:?} {shared:?}"));
     prepared.models.iter().for_each(|model| digest.update(format!(" {}", model.version.sha256)));
     let environment = json!({
         "sensorium": env!("CARGO_PKG_VERSION"),

@@ -89,6 +89,16 @@ impl Sink {
         Ok(self.store.get(path).await?.bytes().await?)
     }
 
+    /// The SHA-256 of a file.
+    pub(crate) async fn sha256(&self, path: &Path) -> Result<String> {
+        let mut digest = Sha256::new();
+        let mut parts = self.store.get(path).await?.into_stream();
+        while let Some(part) = parts.try_next().await? {
+            digest.update(&part);
+        }
+        Ok(crate::hex(&digest.finalize()))
+    }
+
     /// Sees to it that a file outlives a loss of power.
     pub(crate) fn sync(&self, path: &Path) -> Result<()> {
         let Some(folder) = &self.folder else { return Ok(()) };
@@ -105,7 +115,10 @@ impl Sink {
         if let Some(folder) = &self.folder {
             remove_unfinished(&folder.join(output.to_string()));
             let failed = |error: std::io::Error| JobError::new(format!("sink {}: {error}", self.name(&prefix)));
-            std::fs::remove_dir_all(folder.join(prefix.to_string())).map_err(failed)?;
+            let staged = folder.join(prefix.to_string());
+            if staged.exists() {
+                std::fs::remove_dir_all(staged).map_err(failed)?;
+            }
             // Where it is empty; others belong to other runs.
             let _ = std::fs::remove_dir(folder.join("_staging"));
             return Ok(());

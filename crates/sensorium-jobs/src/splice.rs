@@ -38,20 +38,14 @@ impl Write for Pending {
 /// Writes the files that `next` gives, one behind the other, as the file `path`, which appears when it is complete, or not at all.
 pub(crate) async fn splice(sink: &Sink, path: &Path, next: impl AsyncFnMut() -> Result<Option<Bytes>>) -> Result<Written> {
     let mut upload = sink.upload(path);
-    let done = match copy(&mut upload, next).await {
-        Ok(()) => upload.complete().await.map_err(JobError::from),
-        Err(error) => Err(error),
-    };
-    match done {
-        Ok(()) => {
-            sink.sync(path)?;
-            Ok(upload.written())
-        }
-        Err(error) => {
-            upload.abort().await;
-            Err(error.during(sink.name(path)))
-        }
+    if let Err(error) = copy(&mut upload, next).await {
+        upload.abort().await;
+        return Err(error.during(sink.name(path)));
     }
+    // What fails here cannot be aborted any more.
+    upload.complete().await.map_err(|error| JobError::from(error).during(sink.name(path)))?;
+    sink.sync(path)?;
+    Ok(upload.written())
 }
 
 async fn copy(upload: &mut Upload, mut next: impl AsyncFnMut() -> Result<Option<Bytes>>) -> Result<()> {

@@ -7,7 +7,6 @@ use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Float64Type, SchemaRef};
 use datafusion::prelude::ParquetReadOptions;
 use object_store::path::Path;
-use sha2::{Digest, Sha256};
 
 use crate::chunks::{ChunkPlan, Piece};
 use crate::error::{JobError, Result};
@@ -71,11 +70,10 @@ pub async fn verify(ledger: &Ledger, job: &Job, run: &str, sample: u64, models: 
     verified.changed.extend(inputs(ledger, run, &ready.chunks)?);
     let sink = Sink::open(&ready.sink)?;
     let path = Sink::output(record.run_date, &job.name);
-    let output = sink.read(&path).await.map_err(|error| error.during(sink.name(&path)))?;
-    if crate::hex(&Sha256::digest(&output)) != outcome.output_sha256 {
+    let sha256 = sink.sha256(&path).await.map_err(|error| error.during(sink.name(&path)))?;
+    if sha256 != outcome.output_sha256 {
         verified.changed.push(format!("output: {} has another SHA-256", sink.name(&path)));
     }
-    drop(output);
     compare(&ready, job, &record, &sink, &path, sample, &mut verified).await?;
     Ok(verified)
 }

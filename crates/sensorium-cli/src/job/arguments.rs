@@ -98,7 +98,7 @@ pub(crate) struct Run {
     /// Do a date again that is done, and replace its output
     #[arg(long)]
     pub(super) force: bool,
-    /// Run the dates whose time has come in the last minute, and those that the job makes up for; nothing otherwise
+    /// Run the dates whose time has come in the last hour, and those that the job makes up for; nothing otherwise
     #[arg(long, conflicts_with_all = ["date", "force"])]
     pub(super) if_due: bool,
     #[command(flatten)]

@@ -20,8 +20,8 @@ use arguments::{Backfill, Common, Run};
 use crate::output::print_text;
 use crate::run::{Failure, Result};
 
-/// How far `--if-due` looks back: crons start it once a minute.
-const LOOKED_BACK: TimeDelta = TimeDelta::seconds(60);
+/// How far `--if-due` looks back: schedulers may be late. A date that is done is not due again.
+const LOOKED_BACK: TimeDelta = TimeDelta::hours(1);
 /// Done, with rows that failed.
 const REJECTED: u8 = 3;
 
@@ -49,17 +49,18 @@ async fn run_one(options: &Run) -> Result<ExitCode> {
         None if options.if_due => due(&job, &ledger, Utc::now() - LOOKED_BACK, Utc::now())?,
         None => vec![today(&job)?],
     };
-    let mut rejected = 0;
+    let (mut rejected, mut failed) = (0, None);
     for date in dates {
         let request = RunRequest { job: &job, date, force: options.force, models: options.common.models.as_deref(), stop: None };
         match run_watched(&ledger, &request, options.common.quiet).await {
             Ok(done) => rejected += done.rejected,
             // It is looked at again in a minute.
             Err(error) if error.is_busy() && options.if_due => {}
-            Err(error) => return Err(error.into()),
+            // The other dates do not wait for this one.
+            Err(error) => failed = Some(error),
         }
     }
-    Ok(exit_code(rejected))
+    failed.map_or_else(|| Ok(exit_code(rejected)), |error| Err(error.into()))
 }
 
 async fn backfill(options: &Backfill) -> Result<ExitCode> {
@@ -82,9 +83,18 @@ async fn backfill(options: &Backfill) -> Result<ExitCode> {
 async fn again(job: &Path, run: &str, common: &Common) -> Result<ExitCode> {
     let done = retry(&known_ledger(&common.ledger)?, &Job::read(job)?, run, common.models.as_deref()).await?;
     if !common.quiet {
-        eprintln!("{run}: {} rows tried again, {} failures left", done.rows, done.rejected);
+        eprintln!("{run}: {} rows tried again, {} failures left{}", done.rows, done.rejected, unplaced(done.unplaced));
     }
     Ok(exit_code(done.rejected))
+}
+
+fn unplaced(rows: u64) -> String {
+    if rows == 0 {
+        return String::new();
+    }
+    format!(
+        "\n{rows} rows are not in the output or not in what was made again, as by a filter on what a model says: `sensorium job run --force` makes all anew"
+    )
 }
 
 async fn verified(job: &Path, run: &str, sample: u64, common: &Common) -> Result<ExitCode> {

@@ -145,7 +145,15 @@ impl RowNames for WindowNames<'_> {
             place -= if is_in { 0 } else { batch.num_rows() };
             is_in
         })?;
-        let value = |name: &String| array_value_to_string(batch.column_by_name(name)?, place).ok();
+        let value = |name: &String| {
+            let schema = batch.schema();
+            let mut columns = schema.fields().iter().enumerate().filter(|(_, field)| field.name() == name);
+            // Of two that are called so, either could be meant.
+            match (columns.next(), columns.next()) {
+                (Some((column, _)), None) => array_value_to_string(batch.column(column), place).ok(),
+                _ => None,
+            }
+        };
         if self.key.is_empty() { None } else { self.key.iter().map(value).collect() }
     }
 }

@@ -4,39 +4,38 @@ use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::default_table_source::{provider_as_source, source_as_provider};
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::datasource::listing::ListingTable;
 use datafusion::error::Result;
 use datafusion::logical_expr::{JoinType, LogicalPlan, TableScan};
 
-/// Where the rows of a query come from.
-pub(super) enum Driving {
-    /// A table of files at a place of the plan.
-    Scan { place: Vec<usize>, scan: TableScan },
-    /// No table decides rows one by one.
-    None { why: String },
-}
+/// Where a table stands in a plan, child by child.
+pub(super) type Place = Vec<usize>;
 
-/// Each row of the output belongs to one row of this table, in its order: there are only projections, filters and joins that keep its
-/// side above it. Of two that could be, the larger one.
-pub(super) fn driving_scan(plan: &LogicalPlan) -> Driving {
+/// The tables of files whose rows decide those of the output one by one, in their order: there are only projections, filters and joins that
+/// keep their side above them. Why there is none, where that is so.
+pub(super) fn driving_scans(plan: &LogicalPlan) -> std::result::Result<Vec<(Place, TableScan)>, String> {
     let mut found = Vec::new();
-    match candidates(plan, &mut Vec::new(), &mut found) {
-        Err(why) => Driving::None { why },
-        Ok(()) => match found.into_iter().max_by_key(|(_, scan)| bytes(scan)) {
-            Some((place, scan)) => Driving::Scan { place, scan },
-            None => Driving::None { why: "no table of files".into() },
-        },
-    }
+    candidates(plan, &mut Vec::new(), &mut found)?;
+    Ok(found)
 }
 
-/// About how large the files of a table are.
-fn bytes(scan: &TableScan) -> u64 {
-    let size = |url: &datafusion::datasource::listing::ListingTableUrl| {
-        let path = url.as_str().strip_prefix("file://")?;
-        std::fs::metadata(path).ok().map(|facts| facts.len())
-    };
-    listing(scan).map_or(0, |table| table.table_paths().iter().filter_map(size).sum())
+/// All tables of a plan but the one at `place`, those of subqueries included.
+pub(super) fn scans_besides(plan: &LogicalPlan, place: Option<&[usize]>) -> Result<Vec<TableScan>> {
+    let mut driving = place.and_then(|place| place.iter().try_fold(plan, |node, child| node.inputs().get(*child).copied()));
+    let mut scans = Vec::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            if driving == Some(node) {
+                // Once: the same table may stand elsewhere, too.
+                driving = None;
+            } else {
+                scans.push(scan.clone());
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(scans)
 }
 
 fn listing(scan: &TableScan) -> Option<ListingTable> {
@@ -89,7 +88,7 @@ pub(super) fn replace_scan(
         ([], other) => Ok(other),
         ([first, rest @ ..], plan) => {
             let mut child = 0;
-            let replaced = datafusion::common::tree_node::TreeNode::map_children(plan, |input| {
+            let replaced = plan.map_children(|input| {
                 let is_on_the_way = child == *first;
                 child += 1;
                 if is_on_the_way { replace_scan(input, rest, with).map(Transformed::yes) } else { Ok(Transformed::no(input)) }

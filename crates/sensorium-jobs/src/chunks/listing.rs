@@ -14,7 +14,7 @@ use datafusion::prelude::SessionContext;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use parquet::arrow::async_reader::MetadataFetch;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaDataReader;
@@ -53,6 +53,19 @@ pub(super) fn file_scan(plan: &dyn ExecutionPlan) -> Option<&FileScanConfig> {
     plan.downcast_ref::<DataSourceExec>()?.data_source().downcast_ref::<FileScanConfig>()
 }
 
+/// What tells a file's content from an earlier one.
+fn version(file: &ObjectMeta) -> String {
+    file.e_tag.clone().unwrap_or_else(|| format!("{} {}", file.size, file.last_modified.to_rfc3339()))
+}
+
+/// The files of a table and their versions; none of one that does not lie in files.
+pub(super) async fn versions_of(context: &SessionContext, scan: &TableScan) -> Result<Vec<(String, String)>> {
+    let plan = source_as_provider(&scan.source)?.scan(&context.state(), None, &[], None).await?;
+    let Some(config) = file_scan(plan.as_ref()) else { return Ok(Vec::new()) };
+    let files = config.file_groups.iter().flat_map(|group| group.iter());
+    Ok(files.map(|file| (file.object_meta.location.to_string(), version(&file.object_meta))).collect())
+}
+
 /// The files of a table; why they cannot be parted where that is so.
 pub(super) async fn files_of(context: &SessionContext, scan: &TableScan) -> Result<Result<Vec<FileRows>, String>> {
     let provider = source_as_provider(&scan.source)?;
@@ -76,8 +89,7 @@ pub(super) async fn files_of(context: &SessionContext, scan: &TableScan) -> Resu
             let footer = reader.load_and_finish(source, file.size).await;
             let footer = footer.map_err(|error| DataFusionError::Execution(format!("{}: {error}", file.location)))?;
             let groups = footer.row_groups().iter().map(|group| u64::try_from(group.num_rows()).unwrap_or_default()).collect();
-            let version = file.e_tag.unwrap_or_else(|| format!("{} {}", file.size, file.last_modified.to_rfc3339()));
-            Ok::<_, DataFusionError>(FileRows { path: file.location, version, groups })
+            Ok::<_, DataFusionError>(FileRows { version: version(&file), path: file.location, groups })
         }
     });
     Ok(Ok(rows.buffered(AT_ONCE).try_collect().await?))

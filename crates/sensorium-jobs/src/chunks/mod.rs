@@ -9,8 +9,8 @@ use sensorium_engine::Session;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use self::driving::{Driving, driving_scan, replace_scan};
-use self::listing::{FileRows, files_of};
+use self::driving::{driving_scans, replace_scan, scans_besides};
+use self::listing::{FileRows, files_of, versions_of};
 use self::slice::Slice;
 use crate::error::Result;
 
@@ -63,7 +63,7 @@ mod path {
     }
 
     pub(super) fn deserialize<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Path, D::Error> {
-        String::deserialize(deserializer).map(Path::from)
+        Path::parse(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 
@@ -93,16 +93,40 @@ impl ChunkPlan {
     /// # Errors
     /// Where the files of the table cannot be read.
     pub async fn of(session: &Session, plan: &LogicalPlan, rows: usize) -> Result<Self> {
-        let (place, scan) = match driving_scan(plan) {
-            Driving::None { why } => return Ok(Self::Whole { why }),
-            Driving::Scan { place, scan } => (place, scan),
-        };
-        let files = match files_of(session.context(), &scan).await? {
-            Ok(files) => files,
+        let candidates = match driving_scans(plan) {
             Err(why) => return Ok(Self::Whole { why }),
+            Ok(candidates) => candidates,
         };
+        // Of two that could be, the one with more rows.
+        let (mut best, mut most, mut reason) = (None, 0, String::from("no table of files"));
+        for (place, scan) in candidates {
+            match files_of(session.context(), &scan).await? {
+                Ok(files) => {
+                    let rows: u64 = files.iter().flat_map(|file| &file.groups).sum();
+                    if best.is_none() || rows > most {
+                        (best, most) = (Some((place, scan, files)), rows);
+                    }
+                }
+                Err(why) => reason = why,
+            }
+        }
+        let Some((place, scan, files)) = best else { return Ok(Self::Whole { why: reason }) };
         let chunks = cut(files.iter().flat_map(row_groups), rows as u64);
         Ok(Self::Parts { table: scan.table_name.to_string(), place, chunks })
+    }
+
+    /// The files of the tables that all chunks read, with what tells their contents from earlier ones.
+    pub(crate) async fn shared_inputs(&self, session: &Session, plan: &LogicalPlan) -> Result<Vec<(String, String)>> {
+        let place = match self {
+            Self::Whole { .. } => None,
+            Self::Parts { place, .. } => Some(place.as_slice()),
+        };
+        let mut files = Vec::new();
+        for scan in scans_besides(plan, place)? {
+            files.extend(versions_of(session.context(), &scan).await?);
+        }
+        files.sort();
+        Ok(files)
     }
 
     /// Number of chunks.

@@ -162,7 +162,14 @@ impl Ledger {
         let replaced = "UPDATE runs SET state = 'replaced' WHERE job = $1 AND run_date = $2 AND generation < $3";
         let done = "UPDATE runs SET state = 'done', error = NULL, finished_at = $1, seconds = $2, output = $3, output_sha256 = $4, output_bytes = $5,
                     chunks = $6, rows_in = $7, rows_out = $8, rejected = $9 WHERE run = $10";
-        self.write(&[(replaced, vec![run.job.as_str().into(), run.run_date.to_string().into(), run.generation.into()]), (done, values)])
+        let beyond = || vec![run.run.as_str().into(), outcome.chunks.into()];
+        self.write(&[
+            (replaced, vec![run.job.as_str().into(), run.run_date.to_string().into(), run.generation.into()]),
+            (done, values),
+            // Of an attempt that had other inputs, and so more chunks.
+            ("DELETE FROM failures WHERE run = $1 AND chunk >= $2", beyond()),
+            ("DELETE FROM chunks WHERE run = $1 AND number >= $2", beyond()),
+        ])
     }
 
     /// Rows of a finished run were tried again; these failures are left.
@@ -179,7 +186,7 @@ impl Ledger {
 
     /// A run has stopped.
     pub(crate) fn fail(&self, run: &str, error: &str) -> Result<()> {
-        self.write(&[("UPDATE runs SET state = 'failed', error = $1 WHERE run = $2", vec![error.into(), run.into()])])
+        self.write(&[("UPDATE runs SET state = 'failed', error = $1 WHERE run = $2 AND state = 'running'", vec![error.into(), run.into()])])
     }
 
     /// Adds a line to the log of a run.
