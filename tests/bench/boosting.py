@@ -7,7 +7,6 @@ columns, and a label that follows from some of them. Every contestant starts fro
 may grow 1,000 trees of 15 leaves with a rate of 0.05 and two threads, and is then fitted to all rows; each run is a process of its own, and they take turns.
 """
 
-import argparse
 import json
 import resource
 import statistics
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from arguments import asked
 
 COLUMNS = 30
 
@@ -81,24 +81,19 @@ def sensorium(command: str, train: Path, test: Path) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sensorium")
-    parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--one", nargs=3)
-    asked = parser.parse_args()
-    if asked.one:
-        print(json.dumps(contestant(*asked.one)))
+    given = asked(__doc__, 100_000)
+    if given.one:
+        print(json.dumps(contestant(*given.one)))
         return
     found: dict = {}
     with tempfile.TemporaryDirectory() as scratch:
         train, test = Path(scratch) / "train.parquet", Path(scratch) / "test.parquet"
-        pq.write_table(make(asked.rows, 1), train)
-        pq.write_table(make(asked.rows // 2, 2), test)
-        for _ in range(asked.rounds):
-            found.setdefault("sensorium", []).append(sensorium(asked.sensorium, train, test))
+        pq.write_table(make(given.rows, 1), train)
+        pq.write_table(make(given.rows // 2, 2), test)
+        for _ in range(given.rounds):
+            found.setdefault("sensorium", []).append(sensorium(given.sensorium, train, test))
             for name in ("lightgbm", "sklearn"):
-                call = [sys.executable, __file__, asked.sensorium, "--one", name, str(train), str(test)]
+                call = [sys.executable, __file__, given.sensorium, "--one", name, str(train), str(test)]
                 found.setdefault(name, []).append(json.loads(subprocess.run(call, check=True, capture_output=True, text=True).stdout.splitlines()[-1]))
     print("| | seconds, median | each | peak MB | AUC |\n|---|---|---|---|---|")
     for name, runs in found.items():

@@ -7,7 +7,6 @@ need all scores in their order, the Brier score and accuracy only sums. Each run
 agree within 1e-9.
 """
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from arguments import asked
 
 DUCKDB = {
     "auc": """WITH steps AS (SELECT score, sum((NOT label)::INT) AS negative, sum(label::INT) AS positive FROM '{path}' GROUP BY score),
@@ -73,27 +73,22 @@ def sensorium(command: str, figure: str, path: Path) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sensorium")
-    parser.add_argument("--rows", type=int, default=10_000_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--one", nargs=3)
-    asked = parser.parse_args()
-    if asked.one:
-        print(json.dumps(one(*asked.one)))
+    given = asked(__doc__, 10_000_000)
+    if given.one:
+        print(json.dumps(one(*given.one)))
         return
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "scores.parquet"
         random = np.random.default_rng(1)
-        score = random.random(asked.rows)
-        pq.write_table(pa.table({"score": score, "label": random.random(asked.rows) < score}), path)
+        score = random.random(given.rows)
+        pq.write_table(pa.table({"score": score, "label": random.random(given.rows) < score}), path)
         print("| | Sensorium, s | DuckDB, s | Polars, s | largest difference |\n|---|---|---|---|---|")
         for figure in OWN:
             found: dict = {}
-            for _ in range(asked.rounds):
-                found.setdefault("sensorium", []).append(sensorium(asked.sensorium, figure, path))
+            for _ in range(given.rounds):
+                found.setdefault("sensorium", []).append(sensorium(given.sensorium, figure, path))
                 for engine in ("duckdb", "polars"):
-                    call = [sys.executable, __file__, asked.sensorium, "--one", engine, figure, str(path)]
+                    call = [sys.executable, __file__, given.sensorium, "--one", engine, figure, str(path)]
                     found.setdefault(engine, []).append(json.loads(subprocess.run(call, check=True, capture_output=True, text=True).stdout))
             median = {name: statistics.median(run["seconds"] for run in runs) for name, runs in found.items()}
             values = [runs[0]["value"] for runs in found.values()]

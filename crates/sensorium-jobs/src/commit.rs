@@ -21,7 +21,7 @@ pub(crate) async fn commit(sink: &Sink, chunks: &[ChunkRecord], path: &Path) -> 
     let written = splice(sink, path, async || {
         let Some(chunk) = rest.next() else { return Ok(None) };
         let staged = sink.read(&Path::from(chunk.file.as_str())).await;
-        match staged.ok().filter(|file| crate::hex(&Sha256::digest(file)) == chunk.sha256) {
+        match staged.ok().filter(|file| sensorium_inference::hex(&Sha256::digest(file)) == chunk.sha256) {
             Some(file) => Ok(Some(file)),
             None => {
                 damaged = Some(Damaged(chunk.number));

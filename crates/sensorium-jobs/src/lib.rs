@@ -35,8 +35,3 @@ pub use schedule::{CatchUp, Schedule};
 pub use serve::{Event, job_files, serve};
 pub use setting_up::{Ready, set_up};
 pub use verify::{Verified, verify};
-
-/// Bytes as hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}

@@ -67,20 +67,15 @@ pub async fn retry(ledger: &Ledger, job: &Job, run: &str, models: Option<&str>) 
         let key = key_of(&rows, &job.file.key, row)?;
         // Where keys have several columns, rows with others may have come along.
         if keys.contains(&key) && places.insert(key.clone(), row).is_some() {
-            return Err(
-                JobError::new(format!("{}: two rows have this key", key.join(", "))).with_hint("the columns of `key` must tell rows apart")
-            );
+            return Err(two_rows(&key));
         }
     }
     let sink = Sink::open(&ready.sink)?;
     let (written, placed) = replace(&ready, job, &record, &sink, &rows, &places).await?;
-    let is_placed = |failure: &FailureRecord| {
-        let key: Option<Key> = failure.row_key.as_deref().and_then(|key| serde_json::from_str(key).ok());
-        key.is_some_and(|key| placed.contains(&key))
-    };
+    let is_placed = |failure: &FailureRecord| failure.key().is_some_and(|key| placed.contains(&key));
     // A row that is in its place has failed again or not at all; of others nothing new is known.
-    let again = failed.into_iter().map(|row| FailureRecord::of(row, RETRIED, attempts)).filter(is_placed);
-    let left: Vec<FailureRecord> = again.chain(failures.iter().filter(|failure| !is_placed(failure)).cloned()).collect();
+    let failed_again = failed.into_iter().map(|row| FailureRecord::of(row, RETRIED, attempts)).filter(is_placed);
+    let left: Vec<FailureRecord> = failed_again.chain(failures.iter().filter(|failure| !is_placed(failure)).cloned()).collect();
     let outcome = Outcome {
         finished_at: now(),
         output_sha256: written.sha256,
@@ -93,6 +88,10 @@ pub async fn retry(ledger: &Ledger, job: &Job, run: &str, models: Option<&str>) 
     Ok(Retried { rows: keys.len() as u64, rejected: left.len() as u64, unplaced: (keys.len() - placed.len()) as u64 })
 }
 
+fn two_rows(key: &Key) -> JobError {
+    JobError::new(format!("{}: two rows have this key", key.join(", "))).with_hint("the columns of `key` must tell rows apart")
+}
+
 /// Number of the chunk of rows that were tried again.
 const RETRIED: u64 = 0;
 
@@ -100,8 +99,7 @@ pub(crate) type Key = Vec<String>;
 
 fn keys(failures: &[FailureRecord]) -> Result<BTreeSet<Key>> {
     let key = |failure: &FailureRecord| {
-        let key = failure.row_key.as_deref().and_then(|key| serde_json::from_str(key).ok());
-        key.ok_or_else(|| {
+        failure.key().ok_or_else(|| {
             JobError::new("a row failed whose key is not known: the columns of the key do not reach the call under their names")
                 .with_hint("have the query pass them on as they are, or run it again with --force")
         })
@@ -191,8 +189,7 @@ async fn copy(
             let key = key_of(&batch, key, row)?;
             from.push(places.get(&key).map_or((0, row), |place| (1, *place)));
             if places.contains_key(&key) && !placed.insert(key.clone()) {
-                return Err(JobError::new(format!("{}: two rows have this key", key.join(", ")))
-                    .with_hint("the columns of `key` must tell rows apart"));
+                return Err(two_rows(&key));
             }
         }
         if from.iter().all(|(source, _)| *source == 0) {

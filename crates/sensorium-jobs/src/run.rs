@@ -114,9 +114,9 @@ pub async fn run(ledger: &Ledger, request: &RunRequest<'_>, observe: &(dyn Fn(St
         outcome: None,
         error: None,
     };
+    let sink = Sink::open(&ready.sink)?;
     ledger.begin(&record)?;
     let keeps_failures = before.is_none_or(|before| before.state != RunState::Failed);
-    let sink = Sink::open(&ready.sink)?;
     let attempt = Attempt { ledger, job, record: &record, ready: &ready, sink, observe, stop: request.stop, keeps_failures };
     let done = match job.file.limits.seconds {
         Some(seconds) => tokio::time::timeout(Duration::from_secs(seconds), attempt.work()).await.unwrap_or_else(|_| {

@@ -106,7 +106,7 @@ pub async fn set_up(job: &Job, date: NaiveDate, models: Option<&str>, pins: &BTr
         chunks,
         sql,
         parameters: parameters_text,
-        fingerprint: crate::hex(&digest.finalize()),
+        fingerprint: sensorium_inference::hex(&digest.finalize()),
         environment: environment.to_string(),
         sink,
         partitions,

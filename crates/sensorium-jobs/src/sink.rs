@@ -96,7 +96,7 @@ impl Sink {
         while let Some(part) = parts.try_next().await? {
             digest.update(&part);
         }
-        Ok(crate::hex(&digest.finalize()))
+        Ok(sensorium_inference::hex(&digest.finalize()))
     }
 
     /// Sees to it that a file outlives a loss of power.
@@ -157,7 +157,7 @@ pub(crate) struct Upload {
 impl Upload {
     /// What was written, once it is complete.
     pub(crate) fn written(self) -> Written {
-        Written { bytes: self.bytes, sha256: crate::hex(&self.digest.finalize()) }
+        Written { bytes: self.bytes, sha256: sensorium_inference::hex(&self.digest.finalize()) }
     }
 
     /// Leaves nothing of a file that is not complete.

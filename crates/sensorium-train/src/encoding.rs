@@ -261,14 +261,7 @@ impl Encoding {
                 let centred = graph.node("Sub", &[&input.value, &means_value], vec![]);
                 let scaled = graph.node("Mul", &[&centred, &scale], vec![]);
                 match &input.present {
-                    Some(present) if *optional => {
-                        let zero = graph.floats(&[1, 1], &[0.0]);
-                        let is_there = is_positive(graph, present);
-                        let kept = graph.node("Where", &[&is_there, &scaled, &zero], vec![]);
-                        let absent = graph.node("Not", &[&is_there], vec![]);
-                        let flag = as_float(graph, &absent);
-                        graph.concat(&[kept, flag])
-                    }
+                    Some(present) if *optional => write_masked(graph, &scaled, present),
                     _ => scaled,
                 }
             }
@@ -354,6 +347,16 @@ pub(crate) fn write_inputs(graph: &mut GraphBuilder, dataset: &Dataset, optional
 
 pub(crate) fn as_float(graph: &mut GraphBuilder, value: &str) -> String {
     graph.node("Cast", &[value], vec![Attribute::integer("to", Element::Float as i64)])
+}
+
+/// A value, zero where it is absent, and beside it whether it is.
+pub(crate) fn write_masked(graph: &mut GraphBuilder, value: &str, present: &str) -> String {
+    let zero = graph.floats(&[1, 1], &[0.0]);
+    let is_there = is_positive(graph, present);
+    let kept = graph.node("Where", &[&is_there, value, &zero], vec![]);
+    let absent = graph.node("Not", &[&is_there], vec![]);
+    let flag = as_float(graph, &absent);
+    graph.concat(&[kept, flag])
 }
 
 pub(crate) fn is_positive(graph: &mut GraphBuilder, value: &str) -> String {

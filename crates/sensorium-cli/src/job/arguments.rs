@@ -52,9 +52,8 @@ pub(crate) enum JobCommand {
         /// Folder of job files
         #[arg(default_value = ".")]
         folder: PathBuf,
-        /// File of the ledger
-        #[arg(long, value_name = "FILE", default_value = "jobs.sqlite", env = "SENSORIUM_LEDGER")]
-        ledger: PathBuf,
+        #[command(flatten)]
+        ledger: LedgerFile,
     },
     /// The last runs
     Status {
@@ -63,17 +62,15 @@ pub(crate) enum JobCommand {
         /// So many runs
         #[arg(long, default_value_t = 20)]
         last: u64,
-        /// File of the ledger
-        #[arg(long, value_name = "FILE", default_value = "jobs.sqlite", env = "SENSORIUM_LEDGER")]
-        ledger: PathBuf,
+        #[command(flatten)]
+        ledger: LedgerFile,
     },
     /// What a run has said
     Logs {
         /// Name of the run
         run: String,
-        /// File of the ledger
-        #[arg(long, value_name = "FILE", default_value = "jobs.sqlite", env = "SENSORIUM_LEDGER")]
-        ledger: PathBuf,
+        #[command(flatten)]
+        ledger: LedgerFile,
     },
     /// The rows of a run that failed
     Failures {
@@ -82,9 +79,8 @@ pub(crate) enum JobCommand {
         /// So many rows
         #[arg(long, default_value_t = 100)]
         last: u64,
-        /// File of the ledger
-        #[arg(long, value_name = "FILE", default_value = "jobs.sqlite", env = "SENSORIUM_LEDGER")]
-        ledger: PathBuf,
+        #[command(flatten)]
+        ledger: LedgerFile,
     },
 }
 
@@ -144,9 +140,8 @@ pub(crate) struct Export {
     /// Image of a container with the command, for kubernetes
     #[arg(long, default_value = "sensorium:latest")]
     pub(super) image: String,
-    /// File of the ledger
-    #[arg(long, value_name = "FILE", default_value = "jobs.sqlite", env = "SENSORIUM_LEDGER")]
-    pub(super) ledger: PathBuf,
+    #[command(flatten)]
+    pub(super) ledger: LedgerFile,
 }
 
 /// Schedulers that jobs are written for.
@@ -165,13 +160,20 @@ pub(crate) enum Scheduler {
 /// What all runs take.
 #[derive(Debug, Args)]
 pub(crate) struct Common {
-    /// File of the ledger
-    #[arg(long, value_name = "FILE", default_value = "jobs.sqlite", env = "SENSORIUM_LEDGER")]
-    pub(super) ledger: PathBuf,
+    #[command(flatten)]
+    pub(super) ledger: LedgerFile,
     /// Folder or URL of the model catalog
     #[arg(long, value_name = "DIR", env = "SENSORIUM_MODELS")]
     pub(super) models: Option<String>,
     /// No progress bar and no last line
     #[arg(long, short)]
     pub(super) quiet: bool,
+}
+
+/// Where the ledger is.
+#[derive(Debug, Args)]
+pub(crate) struct LedgerFile {
+    /// File of the ledger
+    #[arg(id = "ledger", long = "ledger", value_name = "FILE", default_value = "jobs.sqlite", env = "SENSORIUM_LEDGER")]
+    pub(super) path: PathBuf,
 }

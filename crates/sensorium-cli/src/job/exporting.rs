@@ -14,7 +14,7 @@ pub(super) fn exporting(options: &Export) -> Result<ExitCode> {
     let job = Job::read(&options.job)?;
     let whole = |path: &Path| -> Result<PathBuf> { absolute(path).map_err(|error| failed(path.display())(&error)) };
     let command = std::env::current_exe().map_err(|error| failed("where is this command?")(&error))?;
-    let start = Start { command: &command, job: &whole(&options.job)?, ledger: &whole(&options.ledger)?, image: &options.image };
+    let start = Start { command: &command, job: &whole(&options.job)?, ledger: &whole(&options.ledger.path)?, image: &options.image };
     let target = match options.target {
         Scheduler::Systemd => Target::Systemd,
         Scheduler::Cron => Target::Cron,

@@ -34,16 +34,16 @@ pub(crate) async fn execute(command: JobCommand) -> Result<ExitCode> {
         JobCommand::Verify { job, run, sample, common } => verified(&job, &run, sample, &common).await,
         JobCommand::Export(options) => exporting::exporting(&options),
         JobCommand::Serve(options) => serving::serving(&options).await,
-        JobCommand::List { folder, ledger } => history::list(&folder, &ledger),
-        JobCommand::Status { job, last, ledger } => history::status(job.as_deref(), last, &ledger),
-        JobCommand::Logs { run, ledger } => history::logs(&run, &ledger),
-        JobCommand::Failures { run, last, ledger } => history::failures(&run, last, &ledger),
+        JobCommand::List { folder, ledger } => history::list(&folder, &ledger.path),
+        JobCommand::Status { job, last, ledger } => history::status(job.as_deref(), last, &ledger.path),
+        JobCommand::Logs { run, ledger } => history::logs(&run, &ledger.path),
+        JobCommand::Failures { run, last, ledger } => history::failures(&run, last, &ledger.path),
     }
 }
 
 async fn run_one(options: &Run) -> Result<ExitCode> {
     let job = Job::read(&options.job)?;
-    let ledger = Ledger::open(&options.common.ledger)?;
+    let ledger = Ledger::open(&options.common.ledger.path)?;
     let dates = match options.date {
         Some(date) => vec![date],
         None if options.if_due => due(&job, &ledger, Utc::now() - LOOKED_BACK, Utc::now())?,
@@ -65,7 +65,7 @@ async fn run_one(options: &Run) -> Result<ExitCode> {
 
 async fn backfill(options: &Backfill) -> Result<ExitCode> {
     let job = Job::read(&options.job)?;
-    let ledger = Ledger::open(&options.common.ledger)?;
+    let ledger = Ledger::open(&options.common.ledger.path)?;
     if options.from > options.to {
         return Err(Failure(format!("--from {} is after --to {}", options.from, options.to)));
     }
@@ -81,7 +81,7 @@ async fn backfill(options: &Backfill) -> Result<ExitCode> {
 }
 
 async fn again(job: &Path, run: &str, common: &Common) -> Result<ExitCode> {
-    let done = retry(&known_ledger(&common.ledger)?, &Job::read(job)?, run, common.models.as_deref()).await?;
+    let done = retry(&known_ledger(&common.ledger.path)?, &Job::read(job)?, run, common.models.as_deref()).await?;
     if !common.quiet {
         eprintln!("{run}: {} rows tried again, {} failures left{}", done.rows, done.rejected, unplaced(done.unplaced));
     }
@@ -98,7 +98,7 @@ fn unplaced(rows: u64) -> String {
 }
 
 async fn verified(job: &Path, run: &str, sample: u64, common: &Common) -> Result<ExitCode> {
-    let found = verify(&known_ledger(&common.ledger)?, &Job::read(job)?, run, sample, common.models.as_deref()).await?;
+    let found = verify(&known_ledger(&common.ledger.path)?, &Job::read(job)?, run, sample, common.models.as_deref()).await?;
     let mut lines = found.changed.clone();
     lines.push(format!("{run}: {} rows made again, {} differ, by {} at most", found.rows, found.different, found.largest));
     lines.extend(found.examples.iter().map(|key| format!("differs: {key}")));

@@ -42,7 +42,7 @@ pub use image_spec::{Filter, ImageSpec, Layout, Resize, Size};
 pub(crate) use import::digest;
 pub use import::{Draft, ImportOptions, file_sha256, import};
 pub use joint::Matching;
-pub(crate) use manifest::hex;
+pub use manifest::hex;
 pub use manifest::{
     Activation, ClassNames, Feed, FileRecord, Input, MANIFEST_FORMAT, Manifest, Missing, Modality, OutputRef, Pooling, Prediction, Source,
     Stage, TokenPart,

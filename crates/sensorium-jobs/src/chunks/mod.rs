@@ -178,7 +178,7 @@ impl ChunkPlan {
                 digest.update(format!("\n{} {} {} {}", piece.file, piece.version, piece.first, piece.rows));
             }
         }
-        crate::hex(&digest.finalize())
+        sensorium_inference::hex(&digest.finalize())
     }
 }
 

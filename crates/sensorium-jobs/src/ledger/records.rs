@@ -265,6 +265,11 @@ pub struct FailureRecord {
 pub(super) const FAILURE_COLUMNS: &str = "chunk, row_key, uri, function, model, step, code, message, attempts";
 
 impl FailureRecord {
+    /// The values of the job's key, where they are known.
+    pub fn key(&self) -> Option<Vec<String>> {
+        serde_json::from_str(self.row_key.as_deref()?).ok()
+    }
+
     pub(crate) fn of(row: FailedRow, chunk: u64, attempts: u64) -> Self {
         Self {
             chunk,

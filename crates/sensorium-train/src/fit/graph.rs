@@ -3,7 +3,7 @@
 use sensorium_inference::{ColumnsOf, TreeColumns};
 
 use super::{Base, Model, Task};
-use crate::encoding::{Encoding, Inputs, as_float, columns_name, is_positive, scores_name, write_inputs};
+use crate::encoding::{Encoding, Inputs, columns_name, scores_name, write_inputs, write_masked};
 use crate::learners::Learner;
 use crate::onnx::GraphBuilder;
 use crate::package::COLUMNS;
@@ -19,7 +19,7 @@ impl Task<'_> {
                 let mut features: Vec<String> = tabular.iter().map(|encoding| encoding.write(&mut graph, &inputs)).collect();
                 for (group, base) in bases {
                     let raw = write_base(&mut graph, base, &inputs);
-                    features.push(self.write_masked(&mut graph, *group, raw, &inputs));
+                    features.push(self.write_group(&mut graph, *group, raw, &inputs));
                 }
                 let features = graph.concat(&features);
                 top.write(&mut graph, &features)
@@ -43,7 +43,7 @@ impl Task<'_> {
                 let mut values: Vec<String> = tabular.iter().map(|encoding| encoding.write(&mut graph, &inputs)).collect();
                 for (group, base) in bases {
                     let raw = write_base(&mut graph, base, &inputs);
-                    values.push(self.write_masked(&mut graph, *group, raw, &inputs));
+                    values.push(self.write_group(&mut graph, *group, raw, &inputs));
                     let input = self.dataset.features[self.groups[*group].features[0]].name.clone();
                     let count = self.dataset.target.outputs() + usize::from(self.can_be_absent(*group));
                     columns.push(ColumnsOf { input, count });
@@ -62,15 +62,12 @@ impl Task<'_> {
         Some((graph.finish("columns"), TreeColumns { graph: COLUMNS.into(), columns, weights }))
     }
 
-    fn write_masked(&self, graph: &mut GraphBuilder, group: usize, raw: String, inputs: &Inputs) -> String {
+    fn write_group(&self, graph: &mut GraphBuilder, group: usize, raw: String, inputs: &Inputs) -> String {
         let present = self.groups[group].features.iter().find_map(|feature| inputs.features[*feature].present.as_ref());
-        let Some(present) = present.filter(|_| self.can_be_absent(group)) else { return raw };
-        let zero = graph.floats(&[1, 1], &[0.0]);
-        let is_there = is_positive(graph, present);
-        let kept = graph.node("Where", &[&is_there, &raw, &zero], vec![]);
-        let absent = graph.node("Not", &[&is_there], vec![]);
-        let flag = as_float(graph, &absent);
-        graph.concat(&[kept, flag])
+        match present.filter(|_| self.can_be_absent(group)) {
+            Some(present) => write_masked(graph, &raw, present),
+            None => raw,
+        }
     }
 }
 
