@@ -1,6 +1,7 @@
 //! Jobs as their users run them: through the command, with crashes, disks and inputs as they come.
 
 mod files;
+mod incremental;
 mod killed;
 mod place;
 mod runs;
@@ -16,12 +17,17 @@ pub(crate) const TESTS: &[Test] = &[
     ("exported", files::exported),
     ("failed_rows_are_listed_by_their_key", runs::failures),
     ("files_that_make_no_sense", files::refused),
+    ("incremental", incremental::incremental),
     ("joins_and_aggregates", runs::shapes),
-    ("killed_and_gone_on_with", killed::killed),
+    ("killed_and_gone_on_with", killed::parquet),
+    ("killed_and_gone_on_with_in_a_delta_table", killed::delta),
+    ("killed_and_gone_on_with_in_a_delta_table_on_s3", killed::delta_on_s3),
+    ("killed_and_gone_on_with_on_s3", killed::parquet_on_s3),
     ("mended", runs::mended),
     ("one_run_at_a_time", runs::locked),
     ("scheduled", served::served),
     ("sinks_that_go_away", runs::sinks),
     ("verified", verified::verified),
+    ("verified_to_the_picture", verified::a_picture),
     ("what_ships", files::shipped),
 ];

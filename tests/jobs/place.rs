@@ -15,8 +15,7 @@ pub(super) struct Place {
 }
 
 /// What is in the job file unless a test says otherwise.
-pub(super) const JOB: &str =
-    "models = 'models'\nkey = ['id']\ninputs = { numbers = 'numbers/' }\nsink = { path = 'out' }\nlimits = { chunk_rows = 700 }\n";
+pub(super) const JOB: &str = "models = 'models'\ncache = ''\nkey = ['id']\ninputs = { numbers = 'numbers/' }\nsink = { path = 'out' }\nlimits = { chunk_rows = 700 }\n";
 pub(super) const QUERY: &str = "SELECT id, a, mm_predict('add', a, b).sum AS total, {{ run_date }} AS day FROM numbers";
 
 impl Place {
@@ -93,15 +92,21 @@ impl Place {
         let by_hand = query
             .replace("{{ run_date }}", &format!("DATE '{date}'"))
             .replace("numbers", &format!("'{}/'", self.path("numbers").display()));
-        let output = self.output(date).display().to_string();
+        self.ensure_rows(&self.output(date).display().to_string(), &by_hand)
+            .map_err(|failed| format!("{date}: {}", failed.message().unwrap_or_default()).into())
+    }
+
+    /// Whether a file has the rows of a query, and perhaps receipts besides.
+    pub(super) fn ensure_rows(&self, output: &str, by_hand: &str) -> Result<(), Failed> {
+        let columns = self.sql(&format!("SELECT * FROM ({by_hand}) LIMIT 1"))?.lines().next().unwrap_or_default().to_string();
         let found = self.sql(&format!(
             "SELECT (SELECT count(*) FROM ({by_hand})) AS expected, (SELECT count(*) FROM '{output}') AS found,
-             (SELECT count(*) FROM (SELECT * FROM ({by_hand}) EXCEPT SELECT * FROM '{output}')) AS missing,
-             (SELECT count(*) FROM (SELECT * FROM '{output}' EXCEPT SELECT * FROM ({by_hand}))) AS more"
+             (SELECT count(*) FROM (SELECT * FROM ({by_hand}) EXCEPT SELECT {columns} FROM '{output}')) AS missing,
+             (SELECT count(*) FROM (SELECT {columns} FROM '{output}' EXCEPT SELECT * FROM ({by_hand}))) AS more"
         ))?;
         let figures: Vec<&str> = found.lines().nth(1).unwrap_or_default().split(',').collect();
         ensure(figures.len() == 4 && figures[0] == figures[1] && figures[2..] == ["0", "0"] && figures[0] != "0", || {
-            format!("{date}: {found}")
+            format!("expected, found, missing, more: {found}")
         })
     }
 

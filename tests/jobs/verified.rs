@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use libtest_mimic::Failed;
 
-use super::place::Place;
+use super::place::{JOB, Place};
 use crate::Outcome;
 use crate::support::ensure;
 
@@ -60,6 +60,35 @@ pub(super) fn verified() -> Outcome {
     fs::write(&model, graph)?;
     let (code, said) = verify("10")?;
     ensure(code == Some(1) && said.contains("model add@1: add.onnx has another SHA-256"), || said)
+}
+
+/// One byte of one picture, in the middle of its data or behind its end, where no decoder looks: the row and the picture are named.
+pub(super) fn a_picture() -> Outcome {
+    let place = Place::new(40)?;
+    place.sql("CREATE MODEL vit FROM 'tests/fixtures/vit'")?;
+    let from = fs::read_dir("tests/fixtures/vit_pictures")?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    fs::create_dir(place.path("pictures"))?;
+    for id in 1..=40 {
+        fs::copy(&from[id % from.len()], place.path(&format!("pictures/{id}.png")))?;
+    }
+    let query =
+        format!("SELECT id, mm_predict('vit', 'file://{}/' || id || '.png').score AS score FROM numbers", place.path("pictures").display());
+    place.write(JOB, &query)?;
+    place.run_to(0, "2026-11-25", &[])?;
+    let (code, said) = place.verify("1000")?;
+    ensure(code == Some(0) && said.contains("40 rows made again, 0 differ"), || said)?;
+    let picture = place.path("pictures/17.png");
+    let mut bytes = fs::read(&picture)?;
+    bytes.push(0);
+    fs::write(&picture, &bytes)?;
+    let (code, said) = place.verify("1000")?;
+    ensure(
+        code == Some(1)
+            && said.contains("input: row 17 is made of other values or media than it was; its media are now: ")
+            && said.contains("pictures/17.png")
+            && said.contains("40 rows made again, 1 differ, by 0 at most"),
+        || said,
+    )
 }
 
 /// The file below a folder that has these bytes.

@@ -1,5 +1,7 @@
 //! What tests share: the set-up, sessions, rows of queries.
 
+mod bucket;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
@@ -11,6 +13,8 @@ use sensorium_engine::{Session, root_message};
 use sensorium_inference::cache_dir;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+
+pub(crate) use bucket::Bucket;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 

@@ -30,6 +30,8 @@ pub struct MmSettings {
     pub allowed_roots: Vec<String>,
     /// `mm.row_key`.
     pub row_key: Vec<String>,
+    /// `mm.run_id`.
+    pub run_id: String,
     /// `mm.max_errors`.
     pub max_errors: usize,
     /// `mm.max_training_bytes`.
@@ -51,6 +53,7 @@ impl Default for MmSettings {
             on_error: OnError::Fail,
             allowed_roots: Vec::new(),
             row_key: Vec::new(),
+            run_id: String::new(),
             max_errors: 10_000,
             max_training_bytes: 4 * GIB,
             max_metric_bytes: GIB,
@@ -98,7 +101,7 @@ fn truth(value: &str) -> Result<bool, Error> {
 const GIB: usize = 1 << 30;
 
 /// All settings, by name.
-pub(crate) const SETTINGS: [Setting; 32] = [
+pub(crate) const SETTINGS: [Setting; 33] = [
     Setting {
         name: "allowed_roots",
         description: "Folders and URL prefixes, separated by commas, that media may be read from besides the table's own folder and the current one",
@@ -307,6 +310,15 @@ pub(crate) const SETTINGS: [Setting; 32] = [
         get: |settings| settings.row_key.join(","),
         set: |settings, value| {
             settings.row_key = parts(value);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "run_id",
+        description: "What receipts say as their run_id; jobs set it to the name of the run",
+        get: |settings| settings.run_id.clone(),
+        set: |settings, value| {
+            settings.run_id = value.trim().to_string();
             Ok(())
         },
     },

@@ -19,8 +19,8 @@ pub use catalog::{Catalog, CreateMode, ModelReference, ModelSummary, ModelVersio
 pub use error::{Error, Kind, Result};
 pub use execute::{
     Answer, Cancel, Count, Distinct, Failure, LabelSet, Limits, ModelProgress, Models, Request, Stats, Step, Values, Wanted, Windows,
-    batch_plan, explanation_plan, explanation_rows, input_accepts, on_workers, reasons, reasons_type, result_bytes, result_type, try_out,
-    windows, zero_shot, zero_shot_type,
+    batch_plan, explanation_plan, explanation_rows, input_accepts, media_type, on_workers, reasons, reasons_type, receipt_type,
+    result_bytes, result_type, try_out, windows, zero_shot, zero_shot_type,
 };
 pub use media::MediaAccess;
 pub use modality::{picture_to_tensor, sound_to_tensor};

@@ -3,7 +3,9 @@
 use object_store::path::Path;
 use sha2::{Digest, Sha256};
 
+use crate::delta::{Publication, is_published, publish};
 use crate::error::{JobError, Result};
+use crate::job_file::Format;
 use crate::ledger::ChunkRecord;
 use crate::sink::{Sink, Written};
 use crate::splice::splice;
@@ -12,10 +14,21 @@ use crate::splice::splice;
 #[derive(Debug)]
 pub(crate) struct Damaged(pub(crate) u64);
 
-/// Makes the file `path` of the staged files.
+/// Makes one file of the staged files, which then is the output of its date.
 ///
-/// A staged file that is gone or has changed is told, and nothing appears.
-pub(crate) async fn commit(sink: &Sink, chunks: &[ChunkRecord], path: &Path) -> Result<Result<Written, Damaged>> {
+/// A staged file that is gone or has changed is told, and nothing appears. What an earlier attempt has made appear is left as it is.
+pub(crate) async fn commit(sink: &Sink, chunks: &[ChunkRecord], publication: &Publication<'_>) -> Result<Result<Written, Damaged>> {
+    if sink.format() == Format::Delta && is_published(sink, publication).await? {
+        return sink.written(publication.path).await.map(Ok);
+    }
+    let written = assemble(sink, chunks, publication.path).await?;
+    if let (Format::Delta, Ok(written)) = (sink.format(), &written) {
+        publish(sink, publication, written).await?;
+    }
+    Ok(written)
+}
+
+async fn assemble(sink: &Sink, chunks: &[ChunkRecord], path: &Path) -> Result<Result<Written, Damaged>> {
     let mut damaged = None;
     let mut rest = chunks.iter();
     let written = splice(sink, path, async || {

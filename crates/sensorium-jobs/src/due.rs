@@ -89,7 +89,7 @@ mod tests {
 
     fn ledger(runs: &[(&str, RunState)]) -> (tempfile::TempDir, Ledger) {
         let folder = tempfile::tempdir().expect("a folder");
-        let ledger = Ledger::open(&folder.path().join("l.sqlite")).expect("a ledger");
+        let ledger = Ledger::open(&folder.path().join("l.sqlite").to_string_lossy()).expect("a ledger");
         for (date, state) in runs {
             let record = RunRecord {
                 run: format!("j-{date}"),

@@ -49,6 +49,16 @@ pub struct JobFile {
     /// What becomes of a row that fails.
     #[serde(default)]
     pub on_error: OnError,
+    /// Whether each row has a column more for each model call that it has passed, with what `mm_receipt` gives for it.
+    #[serde(default = "yes")]
+    pub receipts: bool,
+    /// Folder in which results are kept for later runs, so that only rows that have changed are run again; empty for none. Where nothing
+    /// is said, that of the machine. `settings."mm.cache_disk_bytes"` bounds it.
+    pub cache: Option<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Where the rows of a run go.
@@ -57,6 +67,20 @@ pub struct JobFile {
 pub struct Sink {
     /// Folder or URL; each run date has a folder `run_date=2026-11-25` below it.
     pub path: String,
+    /// What lies there.
+    #[serde(default)]
+    pub format: Format,
+}
+
+/// What a sink is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// A folder with one file for each run date.
+    #[default]
+    Parquet,
+    /// A Delta Lake table, partitioned by run date.
+    Delta,
 }
 
 /// Bounds of a run.
@@ -230,6 +254,11 @@ impl Job {
             known.value(&name)?;
         }
         Ok(())
+    }
+
+    /// Where rows go, as the session takes it.
+    pub(crate) fn sink(&self, parameters: &Parameters) -> Result<Sink> {
+        Ok(Sink { path: self.place(&parameters.in_path(&self.file.sink.path)?), format: self.file.sink.format })
     }
 
     /// A path or URL of the file as the session takes it.

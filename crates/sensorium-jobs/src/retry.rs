@@ -11,13 +11,15 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast as ca
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::prelude::{DataFrame, ParquetReadOptions};
 use futures::StreamExt;
+use object_store::path::Path;
 use parquet::arrow::AsyncArrowWriter;
 
 use crate::chunks::ChunkPlan;
+use crate::delta::{Publication, publish};
 use crate::error::{JobError, Result};
-use crate::job_file::Job;
-use crate::ledger::{FailureRecord, Ledger, Outcome, RunRecord, RunState, now};
-use crate::lock::lock;
+use crate::job_file::{Format, Job};
+use crate::ledger::{FailureRecord, Ledger, Outcome, RunState, now};
+use crate::run::revision;
 use crate::setting_up::{Ready, set_up};
 use crate::sink::{Sink, Written};
 use crate::stage::properties;
@@ -38,7 +40,7 @@ pub struct Retried {
 /// # Errors
 /// For a run that is not done; where the job has become another one since; for a query that cannot be run for some rows alone.
 pub async fn retry(ledger: &Ledger, job: &Job, run: &str, models: Option<&str>) -> Result<Retried> {
-    let _lock = lock(ledger.path(), &job.name)?;
+    let _lock = ledger.lock(&job.name)?;
     let record =
         ledger.run(run)?.ok_or_else(|| JobError::new(format!("no such run: {run}")).with_hint("`sensorium job status` lists runs"))?;
     let (RunState::Done, Some(outcome)) = (record.state, &record.outcome) else {
@@ -59,7 +61,8 @@ pub async fn retry(ledger: &Ledger, job: &Job, run: &str, models: Option<&str>) 
         return Err(JobError::new(format!("{run}: the query cannot be run for some rows alone, because of {why}"))
             .with_hint("--force runs it as a whole"));
     }
-    let rows = again(&ready, job, &keys).await?;
+    ready.session.set("mm.run_id", run).await?;
+    let rows = again(&ready, job, &keys, false).await?;
     let (failed, _) = ready.session.take_failures();
     let attempts = failures.iter().map(|failure| failure.attempts).max().unwrap_or_default() + 1;
     let mut places = HashMap::new();
@@ -71,13 +74,23 @@ pub async fn retry(ledger: &Ledger, job: &Job, run: &str, models: Option<&str>) 
         }
     }
     let sink = Sink::open(&ready.sink)?;
-    let (written, placed) = replace(&ready, job, &record, &sink, &rows, &places).await?;
+    let before = sink.path_of(&outcome.output)?;
+    let revision = revision(record.generation, attempts);
+    let path = sink.output(record.run_date, &job.name, revision);
+    let (written, placed) = replace(&ready, job, &sink, (&before, &path), &rows, &places).await?;
+    if sink.format() == Format::Delta {
+        let (schema, _) = ready.output()?;
+        let (job, date) = (job.name.as_str(), record.run_date);
+        let publication = Publication { job, date, revision, path: &path, rows: outcome.rows_out, schema: &schema };
+        publish(&sink, &publication, &written).await?;
+    }
     let is_placed = |failure: &FailureRecord| failure.key().is_some_and(|key| placed.contains(&key));
     // A row that is in its place has failed again or not at all; of others nothing new is known.
     let failed_again = failed.into_iter().map(|row| FailureRecord::of(row, RETRIED, attempts)).filter(is_placed);
     let left: Vec<FailureRecord> = failed_again.chain(failures.iter().filter(|failure| !is_placed(failure)).cloned()).collect();
     let outcome = Outcome {
         finished_at: now(),
+        output: sink.name(&path),
         output_sha256: written.sha256,
         output_bytes: written.bytes,
         rejected: left.len() as u64,
@@ -107,9 +120,10 @@ fn keys(failures: &[FailureRecord]) -> Result<BTreeSet<Key>> {
     failures.iter().map(key).collect()
 }
 
-/// The query's rows with these keys, and with some others where a key has several columns.
-pub(crate) async fn again(ready: &Ready, job: &Job, keys: &BTreeSet<Key>) -> Result<RecordBatch> {
+/// The query's rows with these keys, on demand with what their media are, and with some others where a key has several columns.
+pub(crate) async fn again(ready: &Ready, job: &Job, keys: &BTreeSet<Key>, media: bool) -> Result<RecordBatch> {
     let plan = with_keys(ready.prepared.plan.clone(), &job.file.key, keys)?;
+    let plan = if media { ready.with_media(plan)? } else { ready.receipted(plan)? };
     let frame = DataFrame::new(ready.session.context().state(), plan);
     let schema = SchemaRef::clone(frame.schema().inner());
     concat_batches(&schema, &frame.collect().await?).map_err(|error| JobError::new(error.to_string()))
@@ -138,30 +152,30 @@ pub(crate) fn key_of(batch: &RecordBatch, columns: &[String], row: usize) -> Res
 async fn replace(
     ready: &Ready,
     job: &Job,
-    record: &RunRecord,
     sink: &Sink,
+    (output, path): (&Path, &Path),
     rows: &RecordBatch,
     places: &HashMap<Key, usize>,
 ) -> Result<(Written, BTreeSet<Key>)> {
-    let path = Sink::output(record.run_date, &job.name);
     let (url, store) = sink.readable()?;
     let context = ready.session.context();
     context.register_object_store(url.as_ref(), store);
-    let before = context.read_parquet(format!("{}{path}", url.as_str()), ParquetReadOptions::default()).await?;
+    let before = context.read_parquet(format!("{}{output}", url.as_str()), ParquetReadOptions::default()).await?;
     // One partition, so that the rows stay in their order.
     let before = before.repartition(datafusion::logical_expr::Partitioning::RoundRobinBatch(1))?.execute_stream().await?;
-    let failed = |error: &dyn std::fmt::Display| JobError::new(format!("{}: {error}", sink.name(&path)));
-    let mut writer = AsyncArrowWriter::try_new(sink.upload(&path), before.schema(), Some(properties()?)).map_err(|error| failed(&error))?;
+    let failed = |error: &dyn std::fmt::Display| JobError::new(format!("{}: {error}", sink.name(path)));
+    let mut writer = AsyncArrowWriter::try_new(sink.upload(path), before.schema(), Some(properties(&before.schema())?))
+        .map_err(|error| failed(&error))?;
     match copy(before, &mut writer, rows, places, &job.file.key).await {
         Ok(placed) => {
             writer.finish().await.map_err(|error| failed(&error))?;
             let written = writer.into_inner().written();
-            sink.sync(&path)?;
+            sink.sync(path)?;
             Ok((written, placed))
         }
         Err(error) => {
             writer.into_inner().abort().await;
-            Err(error.during(sink.name(&path)))
+            Err(error.during(sink.name(path)))
         }
     }
 }

@@ -10,15 +10,16 @@ use std::time::{Duration, Instant};
 use backon::{ExponentialBuilder, Retryable};
 use chrono::NaiveDate;
 use object_store::path::Path;
+use sensorium_engine::Session;
 use serde::Serialize;
 
 use crate::checks::check;
 use crate::chunks::ChunkPlan;
 use crate::commit::{Damaged, commit};
+use crate::delta::Publication;
 use crate::error::{JobError, Result};
 use crate::job_file::Job;
 use crate::ledger::{ChunkRecord, FailureRecord, Ledger, Outcome, RunRecord, RunState, now};
-use crate::lock::lock;
 use crate::parameters::Parameters;
 use crate::setting_up::{Ready, set_up};
 use crate::sink::Sink;
@@ -80,7 +81,7 @@ pub struct Step {
 /// For a job that is running, and anything that goes wrong; the run is then `failed` in the ledger, and the next one goes on with it.
 pub async fn run(ledger: &Ledger, request: &RunRequest<'_>, observe: &(dyn Fn(Step) + Sync)) -> Result<Finished> {
     let job = request.job;
-    let _lock = lock(ledger.path(), &job.name)?;
+    let _lock = ledger.lock(&job.name)?;
     let before = ledger.run_of(&job.name, request.date)?;
     let generation = match &before {
         Some(done) if done.state == RunState::Done && !request.force => {
@@ -114,6 +115,8 @@ pub async fn run(ledger: &Ledger, request: &RunRequest<'_>, observe: &(dyn Fn(St
         outcome: None,
         error: None,
     };
+    ready.output()?;
+    ready.session.set("mm.run_id", &record.run).await?;
     let sink = Sink::open(&ready.sink)?;
     ledger.begin(&record)?;
     let keeps_failures = before.is_none_or(|before| before.state != RunState::Failed);
@@ -135,15 +138,24 @@ pub async fn run(ledger: &Ledger, request: &RunRequest<'_>, observe: &(dyn Fn(St
 
 /// Removes what the run and earlier ones of its date have staged. What cannot be removed now is removed the next time.
 async fn clean_up(job: &Job, run: &RunRecord) {
-    let sink = Parameters::of(job, run.run_date).and_then(|parameters| parameters.in_path(&job.file.sink.path));
-    let Ok(sink) = sink.and_then(|place| Sink::open(&job.place(&place))) else { return };
+    let sink = Parameters::of(job, run.run_date).and_then(|parameters| job.sink(&parameters));
+    let Ok(sink) = sink.and_then(|sink| Sink::open(&sink)) else { return };
     for generation in 1..=run.generation {
-        let _ = sink.clean(&name(job, run.run_date, generation), &Sink::output(run.run_date, &job.name)).await;
+        let output = sink.output(run.run_date, &job.name, revision(generation, 0));
+        let _ = sink.clean(&name(job, run.run_date, generation), &output).await;
     }
 }
 
 fn name(job: &Job, date: NaiveDate, generation: u64) -> String {
     format!("{}-{date}-{generation}", job.name)
+}
+
+/// Outputs of one generation: the first, and those in which rows were tried again.
+const REVISIONS: u64 = 1_000;
+
+/// Number of an output of a date, which grows.
+pub(crate) fn revision(generation: u64, retries: u64) -> u64 {
+    generation * REVISIONS + retries.min(REVISIONS - 1)
 }
 
 fn is_told_to_stop(stop: Option<&AtomicBool>) -> bool {
@@ -160,6 +172,22 @@ fn finished(run: &str, outcome: &Outcome, was_done: bool, kept_chunks: u64) -> F
         chunks: outcome.chunks,
         kept_chunks,
     }
+}
+
+/// Rows for which results were found that an earlier run or the same one had kept.
+fn cached(session: &Session) -> u64 {
+    let is_hit = |figure: &&(&str, u64)| matches!(figure.0, "cache_hits" | "disk_cache_hits");
+    session.progress().iter().flat_map(|model| model.figures.iter().filter(is_hit).map(|(_, count)| count).collect::<Vec<_>>()).sum()
+}
+
+/// What the models of a session have done, as JSON.
+fn figures(session: &Session) -> Option<String> {
+    let models: BTreeMap<String, BTreeMap<&str, u64>> = session
+        .progress()
+        .into_iter()
+        .map(|model| (model.model, model.figures.into_iter().filter(|(_, figure)| *figure > 0).collect()))
+        .collect();
+    serde_json::to_string(&models).ok()
 }
 
 /// One attempt at a run.
@@ -179,14 +207,19 @@ impl Attempt<'_> {
     async fn work(&self) -> Result<Finished> {
         let start = Instant::now();
         let run = &self.record.run;
-        self.ledger.log(run, &format!("{} chunks to {}", self.ready.chunks.len(), self.ready.sink))?;
-        let path = Sink::output(self.record.run_date, &self.job.name);
+        self.ledger.log(run, &format!("{} chunks to {}", self.ready.chunks.len(), self.ready.sink.path))?;
+        let revision = revision(self.record.generation, 0);
+        let path = self.sink.output(self.record.run_date, &self.job.name, revision);
+        let schema = self.ready.output()?.0;
         let mut kept = None;
         for _ in 0..=REPAIRS {
             let (chunks, found) = self.stage_all().await?;
             kept.get_or_insert(found);
             self.check(&chunks).await?;
-            match commit(&self.sink, &chunks, &path).await? {
+            let rows = chunks.iter().map(|chunk| chunk.rows_out).sum();
+            let (job, date) = (self.job.name.as_str(), self.record.run_date);
+            let publication = Publication { job, date, revision, path: &path, rows, schema: &schema };
+            match commit(&self.sink, &chunks, &publication).await? {
                 Ok(written) => {
                     let outcome = Outcome {
                         finished_at: now(),
@@ -196,8 +229,10 @@ impl Attempt<'_> {
                         output_bytes: written.bytes,
                         chunks: chunks.len() as u64,
                         rows_in: chunks.iter().map(|chunk| chunk.rows_in).sum(),
-                        rows_out: chunks.iter().map(|chunk| chunk.rows_out).sum(),
+                        rows_out: rows,
                         rejected: chunks.iter().map(|chunk| chunk.rejected).sum(),
+                        cached: chunks.iter().map(|chunk| chunk.cached).sum(),
+                        figures: figures(&self.ready.session),
                     };
                     self.ledger.finish(self.record, &outcome)?;
                     // From here on the run is done, whatever else goes wrong.
@@ -211,7 +246,7 @@ impl Attempt<'_> {
                 }
             }
         }
-        Err(JobError::new(format!("sink {}: staged files go away while the run is going on", self.ready.sink)))
+        Err(JobError::new(format!("sink {}: staged files go away while the run is going on", self.ready.sink.path)))
     }
 
     /// Stages all chunks that are not; returns them in their order, and how many were.
@@ -284,8 +319,9 @@ impl Attempt<'_> {
         let start = Instant::now();
         // What an attempt that was given up has left.
         drop(self.ready.session.take_failures());
+        let cached_before = cached(&self.ready.session);
         let file = Sink::staged(&self.record.run, number as u64);
-        let plan = self.ready.chunks.plan(&self.ready.prepared.plan, number, self.ready.partitions)?;
+        let plan = self.ready.chunk(number)?;
         let staged = stage(self.ready.session.context(), &plan, &self.sink, &file).await?;
         let (failed, more) = self.ready.session.take_failures();
         let chunk = ChunkRecord {
@@ -300,6 +336,7 @@ impl Attempt<'_> {
             rejected: failed.len() as u64 + more,
             attempts,
             seconds: start.elapsed().as_secs_f64(),
+            cached: cached(&self.ready.session).saturating_sub(cached_before),
         };
         let failures: Vec<FailureRecord> = failed.into_iter().map(|row| FailureRecord::of(row, number as u64, attempts)).collect();
         self.ledger.commit_chunk(&self.record.run, &chunk, &failures)?;

@@ -1,19 +1,23 @@
 //! A session as a job wants it, and its query planned in it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use arrow::datatypes::SchemaRef;
 use chrono::NaiveDate;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::common::{Column, ExprSchema};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Volatility, cast};
 use sensorium_engine::{Prepared, Session, UsedModel};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::chunks::ChunkPlan;
+use crate::delta::plain_type;
 use crate::error::{JobError, Result};
-use crate::job_file::{Job, OnError};
+use crate::job_file::{Format, Job, OnError, Sink};
 use crate::ledger::ModelRecord;
 use crate::parameters::{Parameters, with_placeholders};
 
@@ -26,7 +30,7 @@ const MOST_CHUNKS: usize = 10_000;
 /// Folder of models where neither the command nor the job names one.
 const MODELS: &str = "models";
 /// What the rows of a chunk depend on besides its inputs; raised when a release writes other files.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// A job that is ready to run for a date.
 #[derive(Debug)]
@@ -46,9 +50,11 @@ pub struct Ready {
     /// Release, machine and settings, as JSON.
     pub(crate) environment: String,
     /// Where the rows go.
-    pub(crate) sink: String,
+    pub(crate) sink: Sink,
     /// Partitions in which a chunk is run.
     pub(crate) partitions: usize,
+    /// Whether rows have receipts.
+    receipts: bool,
 }
 
 /// Opens a session and plans the query; nothing is run and no medium is read. Models that `pins` knows are the versions that it says.
@@ -63,6 +69,8 @@ pub async fn set_up(job: &Job, date: NaiveDate, models: Option<&str>, pins: &BTr
     for (key, value) in &settings {
         session.set(key, value).await.map_err(|error| JobError::from(error).during(format!("settings.\"{key}\"")))?;
     }
+    // Where results are kept says nothing about them.
+    session.set("mm.cache_path", &cache(job)?).await?;
     if let Some(bytes) = job.file.limits.memory_bytes {
         session.context().sql(&format!("SET datafusion.runtime.memory_limit = '{}K'", bytes / 1024)).await?;
     }
@@ -91,7 +99,7 @@ pub async fn set_up(job: &Job, date: NaiveDate, models: Option<&str>, pins: &BTr
         serde_json::to_string(&parameters.values().iter().map(|(name, value)| (name, value.to_string())).collect::<Vec<_>>());
     let parameters_text = parameters_text.map_err(|error| JobError::new(error.to_string()))?;
     let mut digest = Sha256::new();
-    digest.update(format!("{FORMAT} {sql} {parameters_text} {settings:?} {shared:?}"));
+    digest.update(format!("{FORMAT} {sql} {parameters_text} {settings:?} {shared:?} {}", job.file.receipts));
     prepared.models.iter().for_each(|model| digest.update(format!(" {}", model.version.sha256)));
     let environment = json!({
         "sensorium": env!("CARGO_PKG_VERSION"),
@@ -99,7 +107,7 @@ pub async fn set_up(job: &Job, date: NaiveDate, models: Option<&str>, pins: &BTr
         "cores": available_parallelism().map_or(1, usize::from),
         "settings": settings.iter().cloned().collect::<BTreeMap<_, _>>(),
     });
-    let sink = job.place(&parameters.in_path(&job.file.sink.path)?);
+    let sink = job.sink(&parameters)?;
     Ok(Ready {
         session,
         prepared,
@@ -110,6 +118,7 @@ pub async fn set_up(job: &Job, date: NaiveDate, models: Option<&str>, pins: &BTr
         environment: environment.to_string(),
         sink,
         partitions,
+        receipts: job.file.receipts,
     })
 }
 
@@ -163,7 +172,60 @@ fn has_subquery(expr: &Expr) -> bool {
     expr.exists(|expr| Ok(matches!(expr, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_)))).unwrap_or(true)
 }
 
+/// Folder of the results that later runs find.
+fn cache(job: &Job) -> Result<String> {
+    match &job.file.cache {
+        Some(none) if none.is_empty() => Ok(String::new()),
+        Some(path) => Ok(job.place(path)),
+        None => {
+            let folder = sensorium_inference::cache_dir().map_err(|error| JobError::new(error.to_string()).with_hint("or cache = \"\""))?;
+            Ok(folder.join("results").to_string_lossy().into_owned())
+        }
+    }
+}
+
 impl Ready {
+    /// The plan of chunk `number`, with receipts.
+    pub(crate) fn chunk(&self, number: usize) -> Result<LogicalPlan> {
+        self.receipted(self.chunks.plan(&self.prepared.plan, number, self.partitions)?)
+    }
+
+    /// A plan of the query's rows, with receipts where the job wants them.
+    pub(crate) fn receipted(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        if self.receipts { self.shaped(self.session.with_receipts(plan, false)?.plan) } else { self.shaped(plan) }
+    }
+
+    /// The same with the media of each row.
+    pub(crate) fn with_media(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        if self.receipts { self.shaped(self.session.with_receipts(plan, true)?.plan) } else { self.shaped(plan) }
+    }
+
+    /// A plan whose columns have types that the sink knows.
+    fn shaped(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        if self.sink.format == Format::Parquet {
+            return Ok(plan);
+        }
+        let column = |column: Column| {
+            let field = plan.schema().field_from_column(&column)?;
+            let (own, plain) = (field.data_type(), plain_type(field.data_type()));
+            let name = column.name.clone();
+            let expr = Expr::Column(column);
+            Ok(if *own == plain { expr } else { cast(expr, plain).alias(name) })
+        };
+        let columns = plan.schema().columns().into_iter().map(column).collect::<datafusion::error::Result<Vec<_>>>()?;
+        Ok(LogicalPlanBuilder::from(plan).project(columns)?.build()?)
+    }
+
+    /// The columns of the output, and calls that have no receipts.
+    ///
+    /// # Errors
+    /// Where one of the query's columns has the name of a receipt.
+    pub fn output(&self) -> Result<(SchemaRef, Vec<String>)> {
+        let plan = self.prepared.plan.clone();
+        let without = if self.receipts { self.session.with_receipts(plan.clone(), false)?.without } else { Vec::new() };
+        Ok((Arc::clone(self.receipted(plan)?.schema().inner()), without))
+    }
+
     /// The models that it runs.
     pub fn models(&self) -> Vec<ModelRecord> {
         let record = |model: &UsedModel| ModelRecord {

@@ -20,6 +20,7 @@ use tokio::io::AsyncWriteExt;
 use url::Url;
 
 use crate::error::{JobError, Result};
+use crate::job_file::{self, Format};
 
 /// Ending of staged files: readers of the folder look for `.parquet`.
 const STAGED: &str = "staged";
@@ -32,6 +33,10 @@ pub(crate) struct Sink {
     folder: Option<PathBuf>,
     /// What it is called in messages and in the ledger.
     place: String,
+    format: Format,
+    /// All that lies where the folder does, and the folder's URL there.
+    root: Arc<dyn ObjectStore>,
+    url: Url,
 }
 
 /// A file that was written.
@@ -42,8 +47,9 @@ pub(crate) struct Written {
 }
 
 impl Sink {
-    /// Opens the folder or URL `place`; a folder is made.
-    pub(crate) fn open(place: &str) -> Result<Self> {
+    /// Opens a folder or URL; a folder is made.
+    pub(crate) fn open(sink: &job_file::Sink) -> Result<Self> {
+        let (place, format) = (sink.path.as_str(), sink.format);
         let failed = |error: &dyn std::fmt::Display| {
             JobError::new(format!("sink {place}: {error}"))
                 .with_hint("sink.path is a folder that may be written, or a URL such as s3://bucket/scores")
@@ -51,12 +57,19 @@ impl Sink {
         if place.contains("://") && !place.starts_with("file://") {
             let url = Url::parse(place).map_err(|error| failed(&error))?;
             let (store, prefix) = object_store::parse_url_opts(&url, environment_options()).map_err(|error| failed(&error))?;
-            return Ok(Self { store: Arc::new(PrefixStore::new(store, prefix)), folder: None, place: place.to_string() });
+            let root: Arc<dyn ObjectStore> = store.into();
+            let store = Arc::new(PrefixStore::new(Arc::clone(&root), prefix));
+            let mut url = url;
+            url.set_path(&format!("{}/", url.path().trim_end_matches('/')));
+            return Ok(Self { store, folder: None, place: place.to_string(), format, root, url });
         }
         let folder = PathBuf::from(place.strip_prefix("file://").unwrap_or(place));
         std::fs::create_dir_all(&folder).map_err(|error| failed(&error))?;
         let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| failed(&error))?;
-        Ok(Self { store: Arc::new(store), folder: Some(folder), place: place.to_string() })
+        let real = folder.canonicalize().map_err(|error| failed(&error))?;
+        let url = Url::from_directory_path(&real).map_err(|()| failed(&"not a path that has a URL"))?;
+        let root = Arc::new(LocalFileSystem::new());
+        Ok(Self { store: Arc::new(store), folder: Some(folder), place: place.to_string(), format, root, url })
     }
 
     /// What `path` below it is called.
@@ -64,9 +77,35 @@ impl Sink {
         format!("{}/{path}", self.place.trim_end_matches('/'))
     }
 
-    /// The file of a run date.
-    pub(crate) fn output(date: NaiveDate, job: &str) -> Path {
-        Path::from(format!("run_date={date}/{job}.parquet"))
+    /// The file of a run date. Of a table that knows earlier ones, each revision has its own.
+    pub(crate) fn output(&self, date: NaiveDate, job: &str, revision: u64) -> Path {
+        Path::from(match self.format {
+            Format::Parquet => format!("run_date={date}/{job}.parquet"),
+            Format::Delta => format!("run_date={date}/{job}-{revision}.parquet"),
+        })
+    }
+
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The file that is called so, as by [`Sink::name`].
+    pub(crate) fn path_of(&self, name: &str) -> Result<Path> {
+        let path = name.strip_prefix(self.place.trim_end_matches('/')).map(|path| Path::from(path.trim_start_matches('/')));
+        path.ok_or_else(|| {
+            JobError::new(format!("{name} does not lie in the sink {}", self.place)).with_hint("sink.path was another one then")
+        })
+    }
+
+    /// The folder, all that lies where the folder does, and the folder's URL there.
+    pub(crate) fn stores(&self) -> (Arc<dyn ObjectStore>, Arc<dyn ObjectStore>, Url) {
+        (Arc::clone(&self.store), Arc::clone(&self.root), self.url.clone())
+    }
+
+    /// Size and SHA-256 of a file.
+    pub(crate) async fn written(&self, path: &Path) -> Result<Written> {
+        let bytes = self.store.head(path).await?.size;
+        Ok(Written { bytes, sha256: self.sha256(path).await? })
     }
 
     /// The file of a chunk until all are there.

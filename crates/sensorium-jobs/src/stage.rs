@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream_partitioned};
@@ -11,7 +11,9 @@ use futures::StreamExt;
 use object_store::path::Path;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+use sensorium_engine::RECEIPT;
 use tokio::task::JoinSet;
 
 use crate::error::{JobError, Result};
@@ -61,13 +63,30 @@ async fn encode_all(plan: Arc<dyn ExecutionPlan>, context: &SessionContext) -> R
 /// As DataFusion writes files.
 const ZSTD_LEVEL: i32 = 3;
 
-/// How files are written.
-pub(crate) fn properties() -> Result<WriterProperties> {
-    Ok(WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?)).build())
+/// How files with these columns are written. Digests are all different, and do not get smaller.
+pub(crate) fn properties(schema: &Schema) -> Result<WriterProperties> {
+    let mut properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?));
+    for field in schema.fields().iter().filter(|field| is_receipt(field)) {
+        let digest = ColumnPath::new(vec![field.name().clone(), DIGEST.to_string()]);
+        properties = properties
+            .set_column_dictionary_enabled(digest.clone(), false)
+            .set_column_statistics_enabled(digest.clone(), EnabledStatistics::None)
+            .set_column_compression(digest, Compression::UNCOMPRESSED);
+    }
+    Ok(properties.build())
+}
+
+/// Field of a receipt that tells its row's inputs.
+pub(crate) const DIGEST: &str = "input_digest";
+
+/// Whether a column of the output has receipts.
+pub(crate) fn is_receipt(field: &Field) -> bool {
+    let has_digest = matches!(field.data_type(), DataType::Struct(fields) if fields.find(DIGEST).is_some());
+    field.name().starts_with(RECEIPT) && has_digest
 }
 
 async fn encode(mut batches: SendableRecordBatchStream, schema: SchemaRef) -> Result<Part> {
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties()?))?;
+    let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties(&schema)?))?;
     let mut rows = 0;
     while let Some(batch) = batches.next().await {
         let batch = batch?;

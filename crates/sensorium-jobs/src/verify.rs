@@ -1,12 +1,14 @@
 //! Whether the output of a run is still what its recorded inputs and models give.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Float64Type, SchemaRef};
 use datafusion::prelude::ParquetReadOptions;
 use object_store::path::Path;
+use sensorium_engine::MEDIA;
 
 use crate::chunks::{ChunkPlan, Piece};
 use crate::error::{JobError, Result};
@@ -15,6 +17,7 @@ use crate::ledger::{Ledger, RunRecord, RunState};
 use crate::retry::{Key, again, key_of};
 use crate::setting_up::{Ready, set_up};
 use crate::sink::Sink;
+use crate::stage::{DIGEST, is_receipt};
 
 /// What was compared, and what has come of it.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +30,8 @@ pub struct Verified {
     pub different: u64,
     /// Keys of some of these.
     pub examples: Vec<String>,
+    /// Of some rows that are made of something else than they were, as their receipts say: which, and what their media are now.
+    pub inputs: Vec<String>,
     /// The largest difference of two numbers.
     pub largest: f64,
 }
@@ -34,7 +39,7 @@ pub struct Verified {
 impl Verified {
     /// Whether all is as it was.
     pub fn is_equal(&self) -> bool {
-        self.changed.is_empty() && self.different == 0
+        self.changed.is_empty() && self.different == 0 && self.inputs.is_empty()
     }
 }
 
@@ -53,6 +58,9 @@ pub async fn verify(ledger: &Ledger, job: &Job, run: &str, sample: u64, models: 
         return Err(JobError::new(format!("{run} is {}: only runs that are done can be verified", record.state)));
     };
     let ready = set_up(job, record.run_date, models, &record.pins()).await?;
+    // Nothing is taken from where it was kept.
+    ready.session.set("mm.cache_path", "").await?;
+    ready.session.set("mm.run_id", run).await?;
     let mut verified = Verified::default();
     for model in ready.models() {
         let before = record.models.iter().find(|before| before.reference == model.reference);
@@ -69,7 +77,7 @@ pub async fn verify(ledger: &Ledger, job: &Job, run: &str, sample: u64, models: 
     }
     verified.changed.extend(inputs(ledger, run, &ready.chunks)?);
     let sink = Sink::open(&ready.sink)?;
-    let path = Sink::output(record.run_date, &job.name);
+    let path = sink.path_of(&outcome.output)?;
     let sha256 = sink.sha256(&path).await.map_err(|error| error.during(sink.name(&path)))?;
     if sha256 != outcome.output_sha256 {
         verified.changed.push(format!("output: {} has another SHA-256", sink.name(&path)));
@@ -121,9 +129,9 @@ async fn compare(
     }
     verified.rows = places.len() as u64;
     let found = match &ready.chunks {
-        ChunkPlan::Parts { .. } => again(ready, job, &places.keys().cloned().collect()).await?,
+        ChunkPlan::Parts { .. } => again(ready, job, &places.keys().cloned().collect(), true).await?,
         ChunkPlan::Whole { .. } => {
-            let frame = datafusion::prelude::DataFrame::new(context.state(), ready.prepared.plan.clone());
+            let frame = datafusion::prelude::DataFrame::new(context.state(), ready.with_media(ready.prepared.plan.clone())?);
             let schema = SchemaRef::clone(frame.schema().inner());
             concat_batches(&schema, &frame.collect().await?).map_err(|error| JobError::new(error.to_string()))?
         }
@@ -132,31 +140,84 @@ async fn compare(
     for row in 0..found.num_rows() {
         made.insert(key_of(&found, &job.file.key, row)?, row);
     }
-    let written_columns: Vec<&ArrayRef> = written.columns().iter().collect();
-    let found_columns = found.columns().iter().zip(&written_columns).map(|(new, old)| cast(new, old.data_type()));
-    let found_columns: Vec<ArrayRef> = found_columns.collect::<Result<_, _>>().map_err(|error| JobError::new(error.to_string()))?;
+    let columns = pairs(&written, &found, verified)?;
     for (key, row) in &places {
-        let is_equal = match made.get(key) {
-            None => false,
-            Some(place) => {
-                let mut is_equal = true;
-                for (old, new) in written_columns.iter().zip(&found_columns) {
-                    if old.slice(*row, 1).to_data() != new.slice(*place, 1).to_data() {
-                        is_equal = false;
-                        verified.largest = verified.largest.max(distance(old, *row, new, *place)?);
-                    }
-                }
-                is_equal
-            }
+        let name = key.join(", ");
+        let Some(place) = made.get(key) else {
+            verified.differs(&name, &record.run);
+            continue;
         };
-        if !is_equal {
-            verified.different += 1;
-            if verified.examples.len() < MOST_EXAMPLES {
-                verified.examples.push(format!("{} of {}", key.join(", "), record.run));
+        let mut is_equal = true;
+        for Pair { old, new, is_digest } in &columns {
+            if old.slice(*row, 1).to_data() == new.slice(*place, 1).to_data() {
+                continue;
             }
+            is_equal = false;
+            if *is_digest {
+                verified.has_other_inputs(&name, &media_of(&found, *place));
+            } else {
+                verified.largest = verified.largest.max(distance(old, *row, new, *place)?);
+            }
+        }
+        if !is_equal {
+            verified.differs(&name, &record.run);
         }
     }
     Ok(())
+}
+
+/// A column as it was written and as it is made now.
+struct Pair {
+    old: ArrayRef,
+    new: ArrayRef,
+    /// Whether it says what rows were made of.
+    is_digest: bool,
+}
+
+/// The columns that were written beside those of now. Of receipts only the digests count: what ran a row may have another name today.
+fn pairs(written: &RecordBatch, found: &RecordBatch, verified: &mut Verified) -> Result<Vec<Pair>> {
+    let mut pairs = Vec::new();
+    for (field, old) in written.schema().fields().iter().zip(written.columns()) {
+        let Some(new) = found.column_by_name(field.name()) else {
+            verified.changed.push(format!("query: it has no column '{}' any more", field.name()));
+            continue;
+        };
+        let digest = |column: &ArrayRef| column.as_struct_opt().and_then(|receipt| receipt.column_by_name(DIGEST)).cloned();
+        let is_digest = found.schema().field_with_name(field.name()).is_ok_and(is_receipt);
+        let (old, new) = match (digest(old), digest(new)) {
+            (Some(old), Some(new)) if is_digest => (old, new),
+            _ => (Arc::clone(old), Arc::clone(new)),
+        };
+        let new = cast(&new, old.data_type()).map_err(|error| JobError::new(error.to_string()))?;
+        pairs.push(Pair { old, new, is_digest });
+    }
+    Ok(pairs)
+}
+
+/// What the media of a row are now.
+fn media_of(found: &RecordBatch, row: usize) -> String {
+    let schema = found.schema();
+    let columns = schema.fields().iter().zip(found.columns()).filter(|(field, _)| field.name().starts_with(MEDIA));
+    let texts = columns.filter_map(|(_, column)| column.as_list_opt::<i32>()).map(|lists| lists.value(row));
+    let texts: BTreeSet<String> =
+        texts.flat_map(|texts| texts.as_string::<i32>().iter().flatten().map(str::to_string).collect::<Vec<_>>()).collect();
+    texts.into_iter().collect::<Vec<_>>().join("; ")
+}
+
+impl Verified {
+    fn differs(&mut self, key: &str, run: &str) {
+        self.different += 1;
+        if self.examples.len() < MOST_EXAMPLES {
+            self.examples.push(format!("{key} of {run}"));
+        }
+    }
+
+    fn has_other_inputs(&mut self, key: &str, media: &str) {
+        if self.inputs.len() < MOST_EXAMPLES {
+            let media = if media.is_empty() { String::new() } else { format!("; its media are now: {media}") };
+            self.inputs.push(format!("input: row {key} is made of other values or media than it was{media}"));
+        }
+    }
 }
 
 /// Name of the output in the session.

@@ -173,7 +173,7 @@ pub(crate) struct Common {
 /// Where the ledger is.
 #[derive(Debug, Args)]
 pub(crate) struct LedgerFile {
-    /// File of the ledger
+    /// File of the ledger, or a PostgreSQL database as postgres://user@host/database
     #[arg(id = "ledger", long = "ledger", value_name = "FILE", default_value = "jobs.sqlite", env = "SENSORIUM_LEDGER")]
-    pub(super) path: PathBuf,
+    pub(super) place: String,
 }

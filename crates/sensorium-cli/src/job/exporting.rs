@@ -14,7 +14,9 @@ pub(super) fn exporting(options: &Export) -> Result<ExitCode> {
     let job = Job::read(&options.job)?;
     let whole = |path: &Path| -> Result<PathBuf> { absolute(path).map_err(|error| failed(path.display())(&error)) };
     let command = std::env::current_exe().map_err(|error| failed("where is this command?")(&error))?;
-    let start = Start { command: &command, job: &whole(&options.job)?, ledger: &whole(&options.ledger.path)?, image: &options.image };
+    let ledger = &options.ledger.place;
+    let ledger = if ledger.contains("://") { PathBuf::from(ledger) } else { whole(Path::new(ledger))? };
+    let start = Start { command: &command, job: &whole(&options.job)?, ledger: &ledger, image: &options.image };
     let target = match options.target {
         Scheduler::Systemd => Target::Systemd,
         Scheduler::Cron => Target::Cron,

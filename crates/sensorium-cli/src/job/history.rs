@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use chrono::Utc;
-use sensorium_jobs::{Job, RunRecord, job_files};
+use sensorium_jobs::{Job, Ledger, RunRecord, job_files};
 
 use super::known_ledger;
 use crate::output::print_batch;
 use crate::run::{Failure, Result, failed};
 
-pub(super) fn list(folder: &Path, ledger: &Path) -> Result<ExitCode> {
+pub(super) fn list(folder: &Path, ledger: &str) -> Result<ExitCode> {
     let files = job_files(folder)?;
-    let ledger = ledger.exists().then(|| known_ledger(ledger)).transpose()?;
+    let ledger = Ledger::open_known(ledger)?;
     let mut rows: [Vec<Option<String>>; 5] = Default::default();
     for file in files {
         let line = match Job::read(&file) {
@@ -32,7 +32,7 @@ pub(super) fn list(folder: &Path, ledger: &Path) -> Result<ExitCode> {
     table(["job", "next", "last", "description", "error"].into_iter().zip(rows.map(texts)))
 }
 
-pub(super) fn status(job: Option<&str>, last: u64, ledger: &Path) -> Result<ExitCode> {
+pub(super) fn status(job: Option<&str>, last: u64, ledger: &str) -> Result<ExitCode> {
     let runs = known_ledger(ledger)?.runs(job, last)?;
     let text = |value: &dyn Fn(&RunRecord) -> Option<String>| texts(runs.iter().map(value).collect());
     let number = |value: &dyn Fn(&RunRecord) -> Option<u64>| -> ArrayRef { Arc::new(runs.iter().map(value).collect::<UInt64Array>()) };
@@ -53,14 +53,14 @@ pub(super) fn status(job: Option<&str>, last: u64, ledger: &Path) -> Result<Exit
     table(columns)
 }
 
-pub(super) fn logs(run: &str, ledger: &Path) -> Result<ExitCode> {
+pub(super) fn logs(run: &str, ledger: &str) -> Result<ExitCode> {
     let ledger = known_ledger(ledger)?;
     known_run(&ledger, run)?;
     let (times, lines): (Vec<_>, Vec<_>) = ledger.lines(run)?.into_iter().map(|(time, line)| (Some(time), Some(line))).unzip();
     table([("at", texts(times)), ("line", texts(lines))])
 }
 
-pub(super) fn failures(run: &str, last: u64, ledger: &Path) -> Result<ExitCode> {
+pub(super) fn failures(run: &str, last: u64, ledger: &str) -> Result<ExitCode> {
     let ledger = known_ledger(ledger)?;
     known_run(&ledger, run)?;
     let found = ledger.failures(run, last)?;
@@ -76,7 +76,7 @@ pub(super) fn failures(run: &str, last: u64, ledger: &Path) -> Result<ExitCode> 
     ])
 }
 
-fn known_run(ledger: &sensorium_jobs::Ledger, run: &str) -> Result {
+fn known_run(ledger: &Ledger, run: &str) -> Result {
     match ledger.run(run)? {
         Some(_) => Ok(()),
         None => Err(Failure(format!("no such run: {run}\n\nhint: `sensorium job status` lists runs"))),

@@ -34,16 +34,16 @@ pub(crate) async fn execute(command: JobCommand) -> Result<ExitCode> {
         JobCommand::Verify { job, run, sample, common } => verified(&job, &run, sample, &common).await,
         JobCommand::Export(options) => exporting::exporting(&options),
         JobCommand::Serve(options) => serving::serving(&options).await,
-        JobCommand::List { folder, ledger } => history::list(&folder, &ledger.path),
-        JobCommand::Status { job, last, ledger } => history::status(job.as_deref(), last, &ledger.path),
-        JobCommand::Logs { run, ledger } => history::logs(&run, &ledger.path),
-        JobCommand::Failures { run, last, ledger } => history::failures(&run, last, &ledger.path),
+        JobCommand::List { folder, ledger } => history::list(&folder, &ledger.place),
+        JobCommand::Status { job, last, ledger } => history::status(job.as_deref(), last, &ledger.place),
+        JobCommand::Logs { run, ledger } => history::logs(&run, &ledger.place),
+        JobCommand::Failures { run, last, ledger } => history::failures(&run, last, &ledger.place),
     }
 }
 
 async fn run_one(options: &Run) -> Result<ExitCode> {
     let job = Job::read(&options.job)?;
-    let ledger = Ledger::open(&options.common.ledger.path)?;
+    let ledger = Ledger::open(&options.common.ledger.place)?;
     let dates = match options.date {
         Some(date) => vec![date],
         None if options.if_due => due(&job, &ledger, Utc::now() - LOOKED_BACK, Utc::now())?,
@@ -65,7 +65,7 @@ async fn run_one(options: &Run) -> Result<ExitCode> {
 
 async fn backfill(options: &Backfill) -> Result<ExitCode> {
     let job = Job::read(&options.job)?;
-    let ledger = Ledger::open(&options.common.ledger.path)?;
+    let ledger = Ledger::open(&options.common.ledger.place)?;
     if options.from > options.to {
         return Err(Failure(format!("--from {} is after --to {}", options.from, options.to)));
     }
@@ -81,7 +81,7 @@ async fn backfill(options: &Backfill) -> Result<ExitCode> {
 }
 
 async fn again(job: &Path, run: &str, common: &Common) -> Result<ExitCode> {
-    let done = retry(&known_ledger(&common.ledger.path)?, &Job::read(job)?, run, common.models.as_deref()).await?;
+    let done = retry(&known_ledger(&common.ledger.place)?, &Job::read(job)?, run, common.models.as_deref()).await?;
     if !common.quiet {
         eprintln!("{run}: {} rows tried again, {} failures left{}", done.rows, done.rejected, unplaced(done.unplaced));
     }
@@ -98,8 +98,9 @@ fn unplaced(rows: u64) -> String {
 }
 
 async fn verified(job: &Path, run: &str, sample: u64, common: &Common) -> Result<ExitCode> {
-    let found = verify(&known_ledger(&common.ledger.path)?, &Job::read(job)?, run, sample, common.models.as_deref()).await?;
+    let found = verify(&known_ledger(&common.ledger.place)?, &Job::read(job)?, run, sample, common.models.as_deref()).await?;
     let mut lines = found.changed.clone();
+    lines.extend(found.inputs.iter().cloned());
     lines.push(format!("{run}: {} rows made again, {} differ, by {} at most", found.rows, found.different, found.largest));
     lines.extend(found.examples.iter().map(|key| format!("differs: {key}")));
     print_text(&lines.join("\n"))?;
@@ -149,9 +150,7 @@ pub(super) fn told(done: &Finished) -> String {
 }
 
 /// The ledger, which must be there to be read.
-fn known_ledger(path: &Path) -> Result<Ledger> {
-    if !path.exists() {
-        return Err(Failure(format!("no ledger at {}\n\nhint: `sensorium job run` makes one; --ledger says where it is", path.display())));
-    }
-    Ok(Ledger::open(path)?)
+fn known_ledger(place: &str) -> Result<Ledger> {
+    Ledger::open_known(place)?
+        .ok_or_else(|| Failure(format!("no ledger at {place}\n\nhint: `sensorium job run` makes one; --ledger says where it is")))
 }

@@ -13,7 +13,7 @@ use super::told;
 use crate::run::{Result, failed};
 
 pub(super) async fn serving(options: &Serve) -> Result<ExitCode> {
-    let ledger = Ledger::open(&options.common.ledger.path)?;
+    let ledger = Ledger::open(&options.common.ledger.place)?;
     let stop = Arc::new(AtomicBool::new(false));
     let (mut terminate, flag) = (signal(SignalKind::terminate()).map_err(|error| failed("signals")(&error))?, Arc::clone(&stop));
     tokio::spawn(async move {

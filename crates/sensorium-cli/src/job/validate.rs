@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use arrow::datatypes::Field;
 use chrono::{NaiveDate, Utc};
+use sensorium_engine::RECEIPT;
 use sensorium_jobs::{ChunkPlan, Job, set_up};
 
 use super::today;
@@ -41,9 +44,12 @@ pub(super) async fn validate(path: &Path, date: Option<NaiveDate>, models: Optio
         }
         ChunkPlan::Whole { why } => format!("one chunk: after a crash the query is run anew as a whole, because of {why}"),
     });
-    let columns: Vec<String> =
-        ready.prepared.plan.schema().fields().iter().map(|field| format!("{} {}", field.name(), field.data_type())).collect();
-    lines.push(format!("columns: {}", columns.join(", ")));
+    let (schema, without) = ready.output()?;
+    let told = |field: &Arc<Field>| {
+        if field.name().starts_with(RECEIPT) { field.name().clone() } else { format!("{} {}", field.name(), field.data_type()) }
+    };
+    lines.push(format!("columns: {}", schema.fields().iter().map(told).collect::<Vec<_>>().join(", ")));
+    lines.extend(without.iter().map(|call| format!("no receipts of {call}")));
     lines.iter().for_each(|line| eprintln!("{line}"));
     Ok(ExitCode::SUCCESS)
 }

@@ -96,13 +96,17 @@ pub(crate) enum Asked {
     Explanation,
     /// The inputs that have most to do with it; the call says how many.
     Reasons,
+    /// Where a result comes from; nothing is run.
+    Receipt,
+    /// The media that it is made of, for messages.
+    Media,
 }
 
 impl Asked {
     /// What the model itself must give for that.
     pub(crate) fn wanted(self) -> Wanted {
         match self {
-            Self::Prediction | Self::Transcript | Self::Lines => Wanted::Prediction,
+            Self::Prediction | Self::Transcript | Self::Lines | Self::Receipt | Self::Media => Wanted::Prediction,
             Self::Embedding | Self::Classes => Wanted::Embedding,
             Self::Explanation | Self::Reasons => Wanted::Explanation,
         }
@@ -157,7 +161,7 @@ pub(crate) fn evaluate(engine: &Engine, kind: Kind, bound: &Bound, arguments: &A
     let answer = match kind.asked {
         Asked::Classes => classify(engine, kind, bound, arguments, settings)?,
         Asked::Reasons => reasons(engine, kind, bound, arguments, settings)?,
-        Asked::Prediction | Asked::Embedding | Asked::Transcript | Asked::Lines | Asked::Explanation => {
+        Asked::Prediction | Asked::Embedding | Asked::Transcript | Asked::Lines | Asked::Explanation | Asked::Receipt | Asked::Media => {
             answer(engine, kind, bound, arguments, settings)?
         }
     };
@@ -180,5 +184,11 @@ pub(super) fn answer(engine: &Engine, kind: Kind, bound: &Bound, arguments: &Arg
         cancel: arguments.cancel,
         stats: arguments.stats,
     };
-    engine.models.run(&engine.catalog, version, &request).map_err(to_datafusion)
+    let run = Some(settings.run_id.as_str()).filter(|run| !run.is_empty());
+    let answer = match kind.asked {
+        Asked::Receipt => engine.models.receipts(&engine.catalog, version, &bound.whole, &request, run),
+        Asked::Media => engine.models.media(version, &request),
+        _ => engine.models.run(&engine.catalog, version, &request),
+    };
+    answer.map_err(to_datafusion)
 }

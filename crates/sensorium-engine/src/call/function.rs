@@ -15,8 +15,8 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use sensorium_inference::{
-    Cancel, Limits, ModelVersion, Stats, Values, Wanted, Windows, batch_plan, explanation_plan, explanation_rows, reasons_type,
-    result_bytes, result_type, windows,
+    Cancel, Limits, ModelVersion, Stats, Values, Wanted, Windows, batch_plan, explanation_plan, explanation_rows, media_type, reasons_type,
+    receipt_type, result_bytes, result_type, windows,
 };
 
 use super::arguments::bind;
@@ -62,6 +62,9 @@ impl fmt::Display for RowTime {
     }
 }
 
+/// About what a receipt takes in memory.
+const RECEIPT_BYTES: usize = 128;
+
 /// A function whose first argument is a model. Planning replaces it by a bound copy of itself.
 #[derive(Debug)]
 pub(crate) struct ModelFunction {
@@ -105,6 +108,23 @@ impl ModelFunction {
         self.bound.as_ref()
     }
 
+    /// Whether it tells where a result comes from, so that no model runs.
+    fn is_about_origin(&self) -> bool {
+        matches!(self.kind.asked, Asked::Receipt | Asked::Media)
+    }
+
+    /// Whether its results have receipts.
+    pub(crate) fn has_receipt(&self) -> bool {
+        self.is_bound() && !self.is_about_origin()
+    }
+
+    /// The function that tells where the results of this bound one come from, over what the model is given.
+    pub(crate) fn receipt_of(&self, asked: Asked) -> ScalarUDF {
+        let function = if asked == Asked::Media { "mm_media" } else { "mm_receipt" };
+        let kind = Kind { function, asked, policy: Policy::Setting };
+        ScalarUDF::new_from_impl(Self { kind, ..self.copy() })
+    }
+
     /// Whether failed rows are NULL.
     pub(crate) fn null_on_error(&self) -> bool {
         self.null_on_error
@@ -132,6 +152,9 @@ impl ModelFunction {
             let rows = u32::try_from(explanation_rows(&version.manifest)).unwrap_or(u32::MAX);
             return RowTime::Estimated(version.manifest.estimated_row_time() + HEAD_ROW_TIME.saturating_mul(rows));
         }
+        if self.is_about_origin() {
+            return RowTime::Estimated(HEAD_ROW_TIME);
+        }
         match self.engine.models.measured_row_time(version) {
             Some(time) => RowTime::Measured(time),
             None => RowTime::Estimated(version.manifest.estimated_row_time()),
@@ -158,6 +181,9 @@ impl ModelFunction {
 
     /// About what a row of a bound call's results takes in memory.
     pub(crate) fn result_bytes(&self) -> Result<usize> {
+        if self.is_about_origin() {
+            return Ok(RECEIPT_BYTES);
+        }
         result_bytes(&self.model(None, &[])?.version.manifest, self.kind.asked.wanted()).map_err(to_datafusion)
     }
 
@@ -258,6 +284,8 @@ impl ScalarUDFImpl for ModelFunction {
         let value = match self.kind.asked {
             Asked::Classes => classes_type(&bound.whole, arguments),
             Asked::Transcript | Asked::Lines => task_type(&bound.whole, self.kind.asked),
+            Asked::Receipt => Ok(receipt_type()),
+            Asked::Media => Ok(media_type()),
             Asked::Prediction | Asked::Embedding | Asked::Explanation => result_type(manifest, self.kind.asked.wanted()),
             Asked::Reasons => check_count(arguments.last(), args.scalar_arguments.last().copied().flatten())
                 .and_then(|()| result_type(manifest, self.kind.asked.wanted()))

@@ -13,7 +13,13 @@ use super::evaluate::Asked;
 /// # Errors
 /// [`Kind::Argument`] where a value could belong to either side of a joint model.
 pub(super) fn side_of(version: Arc<ModelVersion>, asked: Asked, arguments: &[FieldRef]) -> Result<Arc<ModelVersion>> {
-    if version.manifest.joint.is_empty() || !matches!(asked, Asked::Embedding | Asked::Classes) {
+    let is_of_a_side = match asked {
+        Asked::Embedding | Asked::Classes => true,
+        // Of a vector, or of a prediction from both sides.
+        Asked::Receipt => arguments.len() == 1 && !names_all(&version, arguments),
+        _ => false,
+    };
+    if version.manifest.joint.is_empty() || !is_of_a_side {
         return Ok(version);
     }
     let name = side_name(&version, asked, arguments)?;
@@ -22,6 +28,12 @@ pub(super) fn side_of(version: Arc<ModelVersion>, asked: Asked, arguments: &[Fie
             .with_hint(format!("its inputs: {}", signature(&version.manifest)))
     };
     version.side(&name).map(Arc::new).ok_or_else(unknown)
+}
+
+/// Whether the one argument is a struct with a field for each input.
+fn names_all(version: &ModelVersion, arguments: &[FieldRef]) -> bool {
+    let fields = arguments.first().map(|argument| argument.data_type());
+    matches!(fields, Some(DataType::Struct(fields)) if fields.len() == version.manifest.inputs.len())
 }
 
 /// The input that the call's one value belongs to.

@@ -30,6 +30,7 @@ mod mm_predict_table;
 mod mm_psi;
 mod mm_r2;
 mod mm_reasons;
+mod mm_receipt;
 mod mm_rmse;
 mod mm_roc;
 mod mm_search;
@@ -71,6 +72,7 @@ pub(crate) fn scalar_functions(engine: &Arc<Engine>) -> Vec<ScalarUDF> {
         mm_ocr::function(engine),
         mm_predict::function(engine),
         mm_reasons::function(engine),
+        mm_receipt::function(engine),
         mm_similarity::function(engine),
         mm_transcribe::function(engine),
         mm_try_classify::function(engine),

@@ -10,7 +10,7 @@ mod node;
 mod planner;
 mod window;
 
-pub(crate) use call::InferCall;
+pub(crate) use call::{InferCall, model_function};
 pub use codec::PlanCodec;
 pub(crate) use exec::InferExec;
 pub(crate) use guard::Guard;

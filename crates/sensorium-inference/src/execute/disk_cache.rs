@@ -28,7 +28,10 @@ const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS chunk (id INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, used INTEGER NOT NULL, data BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS entry (key BLOB PRIMARY KEY, chunk INTEGER NOT NULL, row INTEGER NOT NULL) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS entry_chunk ON entry (chunk);
-    CREATE INDEX IF NOT EXISTS chunk_used ON chunk (used);";
+    CREATE INDEX IF NOT EXISTS chunk_used ON chunk (used);
+    CREATE TABLE IF NOT EXISTS medium (id INTEGER PRIMARY KEY AUTOINCREMENT, place TEXT NOT NULL UNIQUE, version TEXT NOT NULL, digest BLOB NOT NULL);";
+/// What a medium takes in the file, its place being a path or URL.
+const MEDIUM_BYTES: usize = 512;
 
 /// The cache in one folder.
 #[derive(Debug)]
@@ -104,6 +107,26 @@ impl DiskCache {
         Ok(OnDisk { sources, places })
     }
 
+    /// Digests of media, by place and version, as far as they are known.
+    pub(super) fn media(&self, media: Vec<(String, String)>) -> Result<Vec<Option<[u8; 32]>>> {
+        if media.is_empty() {
+            return Ok(Vec::new());
+        }
+        look_up_media(&mut self.connection(), &media).map_err(|error| self.failed(&error))
+    }
+
+    /// Keeps the digests of media in place of those of their earlier versions, and drops the oldest beyond `max_bytes`. A disk that is
+    /// full keeps nothing new.
+    pub(super) fn keep_media(&self, media: &[Medium], max_bytes: usize) -> Result<()> {
+        if media.is_empty() {
+            return Ok(());
+        }
+        match insert_media(&mut self.connection(), media, max_bytes / MEDIUM_BYTES) {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => Ok(()),
+            result => result.map_err(|error| self.failed(&error)),
+        }
+    }
+
     /// Keeps row `i` of `values` under `keys[i]`, and drops what was not used for longest until `max_bytes` hold. A disk
     /// that is full keeps nothing new.
     pub(super) fn put(&self, keys: &[RowKey], values: &ArrayRef, max_bytes: usize) -> Result<()> {
@@ -117,6 +140,9 @@ impl DiskCache {
         }
     }
 }
+
+/// A medium's place, what tells its content from an earlier one, and the SHA-256 of its bytes.
+pub(super) type Medium = (String, String, [u8; 32]);
 
 /// Where a result lies.
 #[derive(Debug, Clone, Copy)]
@@ -145,6 +171,24 @@ fn look_up(connection: &mut Connection, keys: &[RowKey]) -> rusqlite::Result<Loo
         places.push(place);
     }
     Ok((places, chunks))
+}
+
+fn look_up_media(connection: &mut Connection, media: &[(String, String)]) -> rusqlite::Result<Vec<Option<[u8; 32]>>> {
+    let transaction = connection.transaction()?;
+    let mut digest = transaction.prepare_cached("SELECT digest FROM medium WHERE place = ?1 AND version = ?2")?;
+    media.iter().map(|(place, version)| digest.query_row([place, version], |row| row.get(0)).optional()).collect()
+}
+
+fn insert_media(connection: &mut Connection, media: &[Medium], most: usize) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut insert = transaction.prepare_cached("INSERT OR REPLACE INTO medium (place, version, digest) VALUES (?1, ?2, ?3)")?;
+    for (place, version, digest) in media {
+        insert.execute(params![place, version, digest.as_slice()])?;
+    }
+    drop(insert);
+    // Numbers grow, so that those far below the last one are the oldest.
+    transaction.execute("DELETE FROM medium WHERE id <= (SELECT max(id) FROM medium) - ?1", params![most])?;
+    transaction.commit()
 }
 
 /// Dates chunks as used now, which decides the order of eviction.

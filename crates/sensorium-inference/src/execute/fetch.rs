@@ -1,12 +1,14 @@
 //! Remote files of a call, read ahead of the workers that decode them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use url::Url;
 
+use super::digests::Digests;
 use super::encode::Work;
 use super::limits::Limits;
 use crate::error::Result;
@@ -70,15 +72,23 @@ impl<'a> Fetches<'a> {
             }
         }
         wanted.sort_by_key(|(place, ..)| *place);
-        self.pending = Some(io::start(read(wanted, group.len(), work.request.limits.clone()))?);
+        let digests = Arc::clone(&work.model.digests);
+        self.pending = Some(io::start(read(wanted, group.len(), work.request.limits.clone(), digests, work.request.statement))?);
         Ok(())
     }
 }
 
 /// Reads in order until `mm.fetch_bytes` are reached. Returns for how many rows everything is there, one at least.
-async fn read(wanted: Vec<Wanted>, rows: usize, limits: Limits) -> Result<(usize, Fetched)> {
-    let limits = &limits;
-    let fetches = wanted.into_iter().map(|(place, input, row, url)| async move { (place, input, row, fetch_remote(&url, limits).await) });
+async fn read(wanted: Vec<Wanted>, rows: usize, limits: Limits, digests: Arc<Digests>, statement: u64) -> Result<(usize, Fetched)> {
+    let (limits, digests) = (&limits, &digests);
+    let fetches = wanted.into_iter().map(|(place, input, row, url)| async move {
+        let expected = digests.expected(&url, statement, limits);
+        let bytes = fetch_remote(&url, expected.as_deref(), limits).await;
+        if let Ok(bytes) = &bytes {
+            digests.saw(&url, statement, bytes, limits);
+        }
+        (place, input, row, bytes)
+    });
     let mut results = stream::iter(fetches).buffered(limits.fetch_concurrency.max(1));
     let (mut fetched, mut bytes) = (Fetched::new(), 0);
     while let Some((place, input, row, result)) = results.next().await {

@@ -1,19 +1,22 @@
 //! What tells rows apart: a digest of everything that a row gives to its model.
 
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::{Path, PathBuf};
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{ArrayRef, AsArray};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
 use arrow::row::{RowConverter, SortField};
 use sha2::{Digest, Sha256};
+use url::Url;
 
 use super::answer::result_type;
-use super::limits::Limits;
+use super::digests::Digests;
+use super::disk_cache::DiskCache;
 use super::run::Request;
 use super::workers;
 use crate::error::{Error, Kind, Result};
-use crate::media::{Place, fetch_local};
-use crate::package::{Manifest, hex};
+use crate::media::Place;
+use crate::package::{Input, Manifest, hex};
 
 /// Fewer rows are not worth a change of threads, where no files are read for them.
 const ROWS_OF_A_TASK: usize = 64;
@@ -22,8 +25,8 @@ const ROWS_OF_A_TASK: usize = 64;
 #[derive(Debug)]
 pub(super) struct RowKeys {
     pub(super) keys: Vec<RowKey>,
-    /// Whether they say everything about the rows, and so mean the same in another process.
-    pub(super) are_durable: bool,
+    /// Which of them say everything about their rows, and so mean the same in another process.
+    pub(super) are_durable: Vec<bool>,
 }
 
 /// SHA-256 of a row's inputs, of the model and of what is wanted of it.
@@ -31,10 +34,16 @@ pub(super) type RowKey = [u8; 32];
 
 /// The keys of all rows.
 ///
-/// A medium is told by its file's size and time of change, or for a cache on disk by its bytes; a remote one by its URI
-/// within one statement: what lies behind may change while the session lives. Keys with such a URI are not durable: in
-/// another process they would mean something else.
-pub(super) fn row_keys(model: &str, manifest: &Manifest, request: &Request<'_>) -> Result<RowKeys> {
+/// A medium is told by its file's size and time of change, or for a cache on disk by its bytes; a remote one by its strong
+/// entity tag where there is such a cache, else by its URI within one statement: what lies behind may change while the
+/// session lives. Keys with such a URI are not durable: in another process they would mean something else.
+pub(super) fn row_keys(
+    model: &str,
+    manifest: &Manifest,
+    request: &Request<'_>,
+    digests: &Digests,
+    disk: Option<&DiskCache>,
+) -> Result<RowKeys> {
     let failed = |error: arrow::error::ArrowError| Error::new(Kind::Argument, format!("the inputs cannot be compared: {error}"));
     let columns: Vec<ArrayRef> = request.inputs.iter().flatten().cloned().collect();
     let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
@@ -53,64 +62,109 @@ pub(super) fn row_keys(model: &str, manifest: &Manifest, request: &Request<'_>) 
         request.inputs.iter().map(Vec::len).fold(String::new(), |text, count| format!("{text}{count},"))
     ));
     request.cancel.check()?;
-    let places = places(manifest, request);
-    let is_fleeting = AtomicBool::new(false);
-    let key = |row: usize| {
+    let media = known_media(manifest, request, digests, disk)?;
+    let key = |row: usize| -> (RowKey, bool) {
+        let mut is_durable = true;
         let mut digest = common.clone();
         if !columns.is_empty() {
             digest.update(rows.row(row).data());
         }
-        for place in &places {
-            match place(row) {
+        for known in &media {
+            match &known[row] {
                 Known::Lasting(state) => digest.update(state),
                 Known::InStatement => {
-                    is_fleeting.store(true, Ordering::Relaxed);
+                    is_durable = false;
                     digest.update(format!("statement {}", request.statement));
                 }
             }
         }
-        digest.finalize().into()
+        (digest.finalize().into(), is_durable)
     };
-    let keys = workers::map(request.rows, ROWS_OF_A_TASK, key)?;
-    Ok(RowKeys { keys, are_durable: !is_fleeting.into_inner() })
+    let (keys, are_durable) = workers::map(request.rows, ROWS_OF_A_TASK, key)?.into_iter().unzip();
+    Ok(RowKeys { keys, are_durable })
 }
 
 /// What the bytes behind a URI are known by.
+#[derive(Debug, Clone)]
 enum Known {
     Lasting(String),
     InStatement,
 }
 
-/// For each medium given by URI, what its bytes are known by.
-fn places<'a>(manifest: &'a Manifest, request: &'a Request<'_>) -> Vec<impl Fn(usize) -> Known + Sync + 'a> {
-    let media = manifest.inputs.iter().zip(request.inputs).filter(|(input, _)| input.modality.is_media());
-    let by_uri = media.filter_map(|(input, columns)| {
-        let uris = arrow::compute::cast(columns.first()?, &arrow::datatypes::DataType::Utf8).ok()?;
-        let is_text = !matches!(
-            columns.first()?.data_type(),
-            arrow::datatypes::DataType::Binary | arrow::datatypes::DataType::LargeBinary | arrow::datatypes::DataType::BinaryView
-        );
-        is_text.then_some((input, uris))
-    });
-    let known_by = |(input, uris): (&'a crate::package::Input, ArrayRef)| {
-        move |row: usize| {
-            let uris = uris.as_string::<i32>();
-            if uris.is_null(row) {
-                return Known::Lasting(String::new());
+/// For each medium given by URI, what its bytes are known by, row by row.
+fn known_media(manifest: &Manifest, request: &Request<'_>, digests: &Digests, disk: Option<&DiskCache>) -> Result<Vec<Vec<Known>>> {
+    let mut all = Vec::new();
+    for (_, places) in located(manifest, request) {
+        let lasting = |text: String| Known::Lasting(text);
+        let Some(disk) = disk else {
+            all.push(workers::map(places.len(), ROWS_OF_A_TASK, |row| match &places[row] {
+                Located::Absent => Known::Lasting(String::new()),
+                Located::File(path) => lasting(state_of(path)),
+                Located::Object(_) | Located::Nowhere => Known::InStatement,
+            })?);
+            continue;
+        };
+        let digests_of_files = digests.of_files(&files(&places), request.limits, Some(disk))?;
+        let versions = digests.versions(&objects(&places), request.statement, request.limits, request.cancel)?;
+        let known = |place: &Located| match place {
+            Located::Absent => Known::Lasting(String::new()),
+            // Of a file that cannot be read there is no digest, and the row fails later.
+            Located::File(path) => digests_of_files.get(path).map_or(Known::InStatement, |digest| lasting(hex(digest))),
+            Located::Object(url) => {
+                versions.get(url).cloned().flatten().map_or(Known::InStatement, |version| lasting(format!("{url} {version}")))
             }
-            match request.access.locate(&input.name, uris.value(row)) {
-                Ok(Place::Local(path)) if request.limits.cache_path.as_os_str().is_empty() => Known::Lasting(state_of(&path)),
-                Ok(Place::Local(path)) => content_of(&path, request.limits).map_or(Known::InStatement, Known::Lasting),
-                _ => Known::InStatement,
-            }
-        }
-    };
-    by_uri.map(known_by).collect()
+            Located::Nowhere => Known::InStatement,
+        };
+        all.push(places.iter().map(known).collect());
+    }
+    Ok(all)
 }
 
-/// The digest of a file; of one that cannot be read there is none, and the row fails later.
-fn content_of(path: &Path, limits: &Limits) -> Option<String> {
-    fetch_local(path, limits).ok().map(|bytes| hex(&Sha256::digest(&bytes)))
+/// Where a row's medium lies.
+#[derive(Debug, Clone)]
+pub(super) enum Located {
+    /// The row has none.
+    Absent,
+    File(PathBuf),
+    Object(Url),
+    /// No place that may be read.
+    Nowhere,
+}
+
+/// For each input with media given by URI: its number, and where each row's medium lies.
+pub(super) fn located(manifest: &Manifest, request: &Request<'_>) -> Vec<(usize, Vec<Located>)> {
+    let is_media = |(_, (input, _)): &(usize, (&Input, &Vec<ArrayRef>))| input.modality.is_media();
+    let media = manifest.inputs.iter().zip(request.inputs).enumerate().filter(is_media);
+    let by_uri = media.filter_map(|(number, (input, columns))| {
+        let column = columns.first()?;
+        if is_binary(column.data_type()) {
+            return None;
+        }
+        let uris = cast(column, &DataType::Utf8).ok()?;
+        let uris = uris.as_string::<i32>();
+        let locate = |uri: Option<&str>| match uri.map(|uri| request.access.locate(&input.name, uri)) {
+            None => Located::Absent,
+            Some(Ok(Place::Local(path))) => Located::File(path),
+            Some(Ok(Place::Remote(url))) => Located::Object(url),
+            Some(Err(_)) => Located::Nowhere,
+        };
+        Some((number, uris.iter().map(locate).collect()))
+    });
+    by_uri.collect()
+}
+
+pub(super) fn is_binary(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_))
+}
+
+pub(super) fn files(places: &[Located]) -> Vec<PathBuf> {
+    let file = |place: &Located| if let Located::File(path) = place { Some(path.clone()) } else { None };
+    places.iter().filter_map(file).collect()
+}
+
+pub(super) fn objects(places: &[Located]) -> Vec<Url> {
+    let object = |place: &Located| if let Located::Object(url) = place { Some(url.clone()) } else { None };
+    places.iter().filter_map(object).collect()
 }
 
 fn state_of(path: &Path) -> String {

@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use super::cancel::Cancel;
 use super::context::{Context, ContextTensors};
+use super::digests::Digests;
 use super::explain::Explainer;
 use super::limits::Limits;
 use super::opened;
 use super::sessions::Sessions;
 use super::stats::Stats;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::modality::{TextDecoder, TextEncoder};
+use crate::onnx::GraphFacts;
 use crate::package::{Manifest, Modality, Prediction};
 
 /// Rows after which their mean time is worth more than an estimate from the model's size.
@@ -37,11 +39,14 @@ pub(crate) struct LoadedModel {
     folder: PathBuf,
     context: Context,
     explainer: OnceLock<Result<Explainer>>,
+    precision: OnceLock<Result<&'static str>>,
+    /// What is known of the bytes of media, shared by all models of a session.
+    pub(super) digests: Arc<Digests>,
 }
 
 impl LoadedModel {
     /// Opens what nobody in the process has open. The model's files lie in `folder`.
-    pub(super) fn open(manifest: &Arc<Manifest>, folder: &Path, limits: &Limits) -> Result<Self> {
+    pub(super) fn open(manifest: &Arc<Manifest>, folder: &Path, limits: &Limits, digests: &Arc<Digests>) -> Result<Self> {
         let (rows, running) = (AtomicU64::new(0), AtomicUsize::new(0));
         let mut text = HashMap::new();
         for input in &manifest.inputs {
@@ -66,6 +71,8 @@ impl LoadedModel {
             folder,
             context,
             explainer,
+            precision: OnceLock::new(),
+            digests: Arc::clone(digests),
         })
     }
 
@@ -77,6 +84,23 @@ impl LoadedModel {
     /// What explains its rows, read when the first is asked for.
     pub(super) fn explainer(&self) -> Result<&Explainer> {
         self.explainer.get_or_init(|| Explainer::open(&self.manifest, &self.folder)).as_ref().map_err(Clone::clone)
+    }
+
+    /// The type of most weights: `fp32`, `fp16`, `int8`, .. Graphs are read when it is first asked for.
+    pub(super) fn precision(&self) -> Result<&'static str> {
+        let read = || {
+            let mut all = GraphFacts::default();
+            for stage in &self.manifest.stages {
+                let path = self.folder.join(&stage.graph);
+                let bytes =
+                    std::fs::read(&path).map_err(|error| Error::new(Kind::Package, format!("cannot read {}: {error}", path.display())))?;
+                for (element, count) in GraphFacts::read(&stage.graph, &bytes)?.weights {
+                    *all.weights.entry(element).or_default() += count;
+                }
+            }
+            Ok(all.precision())
+        };
+        self.precision.get_or_init(read).clone()
     }
 
     pub(super) fn sessions(&self) -> &Sessions {

@@ -1,11 +1,13 @@
 //! Each different row once: equal rows of a call share a result, and so do those of earlier calls.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, UInt64Array};
 use arrow::compute::{interleave, take};
 
 use super::cache::{Cache, Found};
+use super::digests::Digests;
 use super::disk_cache::{DiskCache, OpenedDiskCache};
 use super::keys::{RowKey, RowKeys, row_keys};
 use super::limits::{Distinct, Limits};
@@ -20,6 +22,15 @@ use crate::package::{Manifest, Modality};
 pub(super) struct Caches {
     memory: Cache,
     disk: OpenedDiskCache,
+    pub(super) digests: Arc<Digests>,
+}
+
+impl Caches {
+    /// The cache that later processes use too, where there is one.
+    pub(super) fn disk(&self, limits: &Limits) -> Result<Option<Arc<DiskCache>>> {
+        let path = &limits.cache_path;
+        if path.as_os_str().is_empty() { Ok(None) } else { self.disk.of(path).map(Some) }
+    }
 }
 
 /// Below this many bytes of weights a model of numbers is faster than telling its rows apart.
@@ -42,13 +53,13 @@ pub(super) fn run_different(model: &LoadedModel, name: &str, caches: &Caches, re
     if request.rows == 0 || !is_worthwhile(&model.manifest, request.limits) {
         return run(model, request);
     }
-    let RowKeys { keys, are_durable } = row_keys(name, &model.manifest, request)?;
+    let disk = caches.disk(request.limits)?;
+    let RowKeys { keys, are_durable } = row_keys(name, &model.manifest, request, &caches.digests, disk.as_deref())?;
     request.cancel.check()?;
     let (groups, first_rows) = group(&keys);
     request.stats.distinct_rows.add(first_rows.len());
-    let path = &request.limits.cache_path;
-    let disk = if are_durable && !path.as_os_str().is_empty() { Some(caches.disk.of(path)?) } else { None };
-    let answer = run_groups(model, &caches.memory, disk.as_deref(), request, &first_rows, &keys)?;
+    let keys = Keys { all: &keys, are_durable: &are_durable, first_rows: &first_rows };
+    let answer = run_groups(model, &caches.memory, disk.as_deref(), request, &keys)?;
     if first_rows.len() == request.rows {
         return Ok(answer);
     }
@@ -80,19 +91,31 @@ fn for_all_rows(failures: Vec<Failure>, groups: &[u32]) -> Vec<Failure> {
     groups.iter().enumerate().filter_map(of_row).collect()
 }
 
-/// Results of the rows `first_rows`, in their order.
-fn run_groups(
-    model: &LoadedModel,
-    cache: &Cache,
-    disk: Option<&DiskCache>,
-    request: &Request<'_>,
-    first_rows: &[usize],
-    keys: &[RowKey],
-) -> Result<Answer> {
+/// The keys of a call's rows, of which each group's first one counts.
+struct Keys<'k> {
+    all: &'k [RowKey],
+    are_durable: &'k [bool],
+    first_rows: &'k [usize],
+}
+
+impl Keys<'_> {
+    fn of(&self, group: usize) -> RowKey {
+        self.all[self.first_rows[group]]
+    }
+
+    /// Whether it may be kept for other processes.
+    fn is_durable(&self, group: usize) -> bool {
+        self.are_durable[self.first_rows[group]]
+    }
+}
+
+/// Results of each group's first row, in their order.
+fn run_groups(model: &LoadedModel, cache: &Cache, disk: Option<&DiskCache>, request: &Request<'_>, keys: &Keys<'_>) -> Result<Answer> {
+    let first_rows = keys.first_rows;
     if request.limits.cache_bytes == 0 && disk.is_none() {
         return run_rows(model, request, first_rows);
     }
-    let wanted: Vec<RowKey> = first_rows.iter().map(|row| keys[*row]).collect();
+    let wanted: Vec<RowKey> = (0..first_rows.len()).map(|group| keys.of(group)).collect();
     let mut places: Vec<Option<(usize, usize)>> = vec![None; wanted.len()];
     let mut sources: Vec<ArrayRef> = Vec::new();
     let mut failures = Vec::new();
@@ -105,7 +128,7 @@ fn run_groups(
             match found {
                 Found::Ready { values, row } => {
                     request.stats.cache_hits.add(1);
-                    let source = sources.iter().rposition(|source| std::sync::Arc::ptr_eq(source, &values)).unwrap_or_else(|| {
+                    let source = sources.iter().rposition(|source| Arc::ptr_eq(source, &values)).unwrap_or_else(|| {
                         sources.push(values);
                         sources.len() - 1
                     });
@@ -116,7 +139,7 @@ fn run_groups(
             }
         }
         if let Some(disk) = disk {
-            mine = from_disk(disk, request, &wanted, mine, &mut places, &mut sources)?;
+            mine = from_disk(disk, request, keys, mine, &mut places, &mut sources)?;
         }
         if !mine.is_empty() {
             let rows: Vec<usize> = mine.iter().map(|group| first_rows[*group]).collect();
@@ -130,13 +153,13 @@ fn run_groups(
                 places[*group] = Some((sources.len(), row));
             }
             let good: Vec<usize> = (0..mine.len()).filter(|row| is_good[*row]).collect();
-            let keys: Vec<RowKey> = good.iter().map(|row| wanted[mine[*row]]).collect();
+            let keys_of = |rows: &[usize]| -> Vec<RowKey> { rows.iter().map(|row| wanted[mine[*row]]).collect() };
             let own = answer.values.whole()?;
-            let values = chosen(&own, &good)?;
             if let Some(disk) = disk {
-                disk.put(&keys, &values, request.limits.cache_disk_bytes)?;
+                let durable: Vec<usize> = good.iter().copied().filter(|row| keys.is_durable(mine[*row])).collect();
+                disk.put(&keys_of(&durable), &chosen(&own, &durable)?, request.limits.cache_disk_bytes)?;
             }
-            claims.publish(keys, values, request.limits.cache_bytes);
+            claims.publish(keys_of(&good), chosen(&own, &good)?, request.limits.cache_bytes);
             sources.push(own);
             if request.stop_at_failure && !failures.is_empty() {
                 break;
@@ -154,16 +177,16 @@ fn run_groups(
 fn from_disk(
     disk: &DiskCache,
     request: &Request<'_>,
-    wanted: &[RowKey],
+    all: &Keys<'_>,
     mine: Vec<usize>,
     places: &mut [Option<(usize, usize)>],
     sources: &mut Vec<ArrayRef>,
 ) -> Result<Vec<usize>> {
-    let keys: Vec<RowKey> = mine.iter().map(|group| wanted[*group]).collect();
+    let (mine, mut rest): (Vec<usize>, Vec<usize>) = mine.into_iter().partition(|group| all.is_durable(*group));
+    let keys: Vec<RowKey> = mine.iter().map(|group| all.of(*group)).collect();
     let found = disk.get(&keys)?;
     let first = sources.len();
     sources.extend(found.sources);
-    let mut rest = Vec::new();
     for (group, place) in mine.into_iter().zip(found.places) {
         match place {
             Some((source, row)) => {

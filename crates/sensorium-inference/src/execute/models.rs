@@ -8,6 +8,7 @@ use super::answer::Wanted;
 use super::limits::Limits;
 use super::loaded::LoadedModel;
 use super::memo::{Caches, run_different};
+use super::receipt::{media, receipts};
 use super::run::{Answer, Request};
 use crate::catalog::{Catalog, ModelVersion};
 use crate::error::Result;
@@ -56,6 +57,39 @@ impl Models {
         answer
     }
 
+    /// Says that receipts will be asked for, so that media are hashed when they are read.
+    pub fn expect_receipts(&self) {
+        self.caches.digests.expect();
+    }
+
+    /// Where the results of the rows of `request` come from: of the type [`receipt_type`](super::receipt_type). `version` is `whole`,
+    /// or the part of a joint model that runs; `run` is the run of a job.
+    ///
+    /// # Errors
+    /// When the model cannot be loaded.
+    pub fn receipts(
+        &self,
+        catalog: &Catalog,
+        version: &ModelVersion,
+        whole: &ModelVersion,
+        request: &Request<'_>,
+        run: Option<&str>,
+    ) -> Result<Answer> {
+        request.stats.input_rows.add(request.rows);
+        let model = self.load(catalog, version, request.limits)?;
+        let disk = self.caches.disk(request.limits)?;
+        receipts(&model, whole, request, &self.caches.digests, disk.as_deref(), run)
+    }
+
+    /// The media of the rows of `request`, each as `input uri sha256`: of the type [`media_type`](super::media_type).
+    ///
+    /// # Errors
+    /// When the cache on disk cannot be used.
+    pub fn media(&self, version: &ModelVersion, request: &Request<'_>) -> Result<Answer> {
+        let disk = self.caches.disk(request.limits)?;
+        media(version, request, &self.caches.digests, disk.as_deref())
+    }
+
     /// What a row of `version` took on one core or device, if it is loaded and has seen enough of them.
     pub fn measured_row_time(&self, version: &ModelVersion) -> Option<Duration> {
         let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,7 +116,7 @@ impl Models {
         let cell = self.cell(&key, &version.pinned());
         let loaded = cell.get_or_init(|| {
             let folder = catalog.materialise(version)?;
-            Ok(Arc::new(LoadedModel::open(&version.manifest, &folder, limits)?))
+            Ok(Arc::new(LoadedModel::open(&version.manifest, &folder, limits, &self.caches.digests)?))
         });
         match loaded {
             Ok(model) => {

@@ -44,7 +44,7 @@ fn try_model(manifest: &Manifest, folder: &Path) -> Result<()> {
     result_type(manifest, Wanted::Prediction)?;
     let manifest = &easily_tried(manifest);
     let limits = Limits { device: Device::Cpu, ..Limits::default() };
-    let model = LoadedModel::open(&Arc::new(manifest.clone()), folder, &limits)?;
+    let model = LoadedModel::open(&Arc::new(manifest.clone()), folder, &limits, &Arc::default())?;
     let inputs = manifest.inputs.iter().map(|input| Ok(vec![made_up(input)?])).collect::<Result<Vec<_>>>()?;
     try_once(&model, &inputs, Wanted::Prediction, &limits)?;
     let others = [(Wanted::Embedding, manifest.embedding.is_some()), (Wanted::Explanation, manifest.explained().is_ok())];

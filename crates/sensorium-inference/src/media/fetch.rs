@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use object_store::ObjectStoreExt;
+use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::remote::store_for;
@@ -43,17 +44,45 @@ pub(crate) fn fetch_local(path: &Path, limits: &Limits) -> Result<Bytes> {
     Ok(bytes.into())
 }
 
-/// Reads an object of at most `mm.max_media_bytes` within `mm.fetch_timeout_ms`, retries included.
-pub(crate) async fn fetch_remote(url: &Url, limits: &Limits) -> Result<Bytes> {
+/// Reads an object of at most `mm.max_media_bytes` within `mm.fetch_timeout_ms`, retries included. One that has another entity tag than
+/// `expected` is an error: it was changed since the row's key was made.
+pub(crate) async fn fetch_remote(url: &Url, expected: Option<&str>, limits: &Limits) -> Result<Bytes> {
+    let mut bytes = Vec::new();
+    in_time(url, limits, read(url, expected, limits, |part| bytes.extend_from_slice(part))).await?;
+    Ok(bytes.into())
+}
+
+/// The SHA-256 of an object, within the bounds of [`fetch_remote`]; it is not held in memory.
+pub(crate) async fn digest_remote(url: &Url, limits: &Limits) -> Result<[u8; 32]> {
+    let mut digest = Sha256::new();
+    in_time(url, limits, read(url, None, limits, |part| digest.update(part))).await?;
+    Ok(digest.finalize().into())
+}
+
+/// The strong entity tag of an object; none where there is none, or the object cannot be reached.
+pub(crate) async fn version_of(url: &Url, limits: &Limits) -> Option<String> {
+    let head = async {
+        let (store, path) = store_for(url, limits)?;
+        store.head(&path).await.map_err(|error| Error::new(Kind::Fetch, error.to_string()))
+    };
+    in_time(url, limits, head).await.ok().and_then(|facts| strong(facts.e_tag))
+}
+
+/// Weak tags (RFC 9110, section 8.8.1) do not promise equal bytes.
+fn strong(tag: Option<String>) -> Option<String> {
+    tag.filter(|tag| !tag.starts_with("W/"))
+}
+
+async fn in_time<T>(url: &Url, limits: &Limits, work: impl Future<Output = Result<T>>) -> Result<T> {
     let timeout = Duration::from_millis(limits.fetch_timeout_ms as u64);
-    tokio::time::timeout(timeout, read(url, limits)).await.unwrap_or_else(|_| {
+    tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| {
         Err(Error::new(Kind::Fetch, format!("no answer from {url} within {} ms", limits.fetch_timeout_ms))
             .with_hint("SET mm.fetch_timeout_ms")
             .retryable())
     })
 }
 
-async fn read(url: &Url, limits: &Limits) -> Result<Bytes> {
+async fn read(url: &Url, expected: Option<&str>, limits: &Limits, mut take: impl FnMut(&[u8])) -> Result<()> {
     let failed = |error: object_store::Error| {
         let missing = matches!(error, object_store::Error::NotFound { .. });
         let why = if missing { "no such object".to_string() } else { error.to_string() };
@@ -65,13 +94,18 @@ async fn read(url: &Url, limits: &Limits) -> Result<Bytes> {
     if found.meta.size > limits.max_media_bytes as u64 {
         return Err(too_large(found.meta.size, limits.max_media_bytes));
     }
-    let mut parts = found.into_stream();
-    let mut bytes = Vec::new();
-    while let Some(part) = parts.next().await {
-        bytes.extend_from_slice(&part.map_err(failed)?);
-        if bytes.len() > limits.max_media_bytes {
-            return Err(too_large(bytes.len() as u64, limits.max_media_bytes));
-        }
+    if expected.is_some_and(|expected| found.meta.e_tag.as_deref() != Some(expected)) {
+        return Err(Error::new(Kind::Fetch, format!("{url} was changed while the query was running")).retryable());
     }
-    Ok(bytes.into())
+    let mut parts = found.into_stream();
+    let mut bytes = 0;
+    while let Some(part) = parts.next().await {
+        let part = part.map_err(failed)?;
+        bytes += part.len();
+        if bytes > limits.max_media_bytes {
+            return Err(too_large(bytes as u64, limits.max_media_bytes));
+        }
+        take(&part);
+    }
+    Ok(())
 }

@@ -6,4 +6,4 @@ mod remote;
 
 pub use access::MediaAccess;
 pub(crate) use access::Place;
-pub(crate) use fetch::{fetch_local, fetch_remote};
+pub(crate) use fetch::{digest_remote, fetch_local, fetch_remote, version_of};

@@ -45,6 +45,27 @@ pub(crate) struct GraphFacts {
     pub(crate) metadata: BTreeMap<String, String>,
     /// Whether some node is an ONNX-ML regressor.
     pub(crate) is_regressor: bool,
+    /// Number of weights by their element type.
+    pub(crate) weights: BTreeMap<i32, i64>,
+}
+
+/// In what a model without weights of its own counts: the trees of ONNX-ML have their numbers in attributes.
+const FLOAT: i32 = 1;
+/// Fewer values are shapes and constants.
+const FEWEST_WEIGHTS: i64 = 64;
+
+/// Names of `TensorProto.DataType`, as <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3> numbers them, that weights have.
+fn precision_name(element: i32) -> Option<&'static str> {
+    Some(match element {
+        FLOAT => "fp32",
+        2 | 3 => "int8",
+        10 => "fp16",
+        11 => "fp64",
+        16 => "bf16",
+        17..=20 => "fp8",
+        21 | 22 => "int4",
+        _ => return None,
+    })
 }
 
 impl GraphFacts {
@@ -103,7 +124,14 @@ impl GraphFacts {
         tensor.values.iter().chain(&tensor.indices).for_each(|tensor| self.visit_tensor(tensor));
     }
 
+    /// The type of most of its weights: `fp32`, `fp16`, `int8`, ..
+    pub(crate) fn precision(&self) -> &'static str {
+        let named = self.weights.iter().filter_map(|(element, count)| Some((count, precision_name(*element)?)));
+        named.filter(|(count, _)| **count >= FEWEST_WEIGHTS).max().map_or("fp32", |(_, name)| name)
+    }
+
     fn visit_tensor(&mut self, tensor: &proto::Tensor) {
+        *self.weights.entry(tensor.element).or_default() += tensor.dimensions.iter().product::<i64>();
         let location = tensor.external_data.iter().find(|entry| entry.key == "location");
         self.external_files.extend(location.map(|entry| entry.value.clone()));
     }

@@ -79,9 +79,13 @@ pub(crate) struct Attribute {
     pub(crate) sparse_tensors: Vec<SparseTensor>,
 }
 
-/// A tensor without its values: only where they lie.
+/// A tensor without its values: only their number, their type and where they lie.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Tensor {
+    #[prost(int64, repeated, tag = "1")]
+    pub(crate) dimensions: Vec<i64>,
+    #[prost(int32, tag = "2")]
+    pub(crate) element: i32,
     #[prost(string, tag = "8")]
     pub(crate) name: String,
     #[prost(message, repeated, tag = "13")]

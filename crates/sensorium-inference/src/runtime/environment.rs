@@ -26,6 +26,15 @@ pub struct RuntimeInfo {
     pub build: &'static str,
 }
 
+impl RuntimeInfo {
+    /// `ONNX Runtime 1.31 (commit)`, as far as the library says.
+    pub fn name(&self) -> String {
+        let version = ort::util::probe(&self.library).map_or_else(String::new, |minor| format!(" 1.{minor}"));
+        let commit = self.build.split(", ").find_map(|part| part.strip_prefix("git-commit-id="));
+        format!("ONNX Runtime{version}{}", commit.map_or_else(String::new, |commit| format!(" ({commit})")))
+    }
+}
+
 fn runtime() -> Result<&'static Runtime> {
     RUNTIME.get_or_init(start).as_ref().map_err(Clone::clone)
 }

@@ -22,8 +22,8 @@ pub(super) trait Database: std::fmt::Debug + Send {
     /// The rows of a query.
     fn rows(&mut self, statement: &Statement<'_>) -> Result<Vec<Vec<Value>>>;
 
-    /// Carries out statements that have no values, all or none.
-    fn migrate(&mut self, statements: &str) -> Result<()>;
+    /// Brings the tables to a version by a step, unless they are that far.
+    fn migrate(&mut self, version: i64, step: &str) -> Result<()>;
 }
 
 impl From<&str> for Value {

@@ -4,7 +4,8 @@ use super::database::{Database, Value};
 use crate::error::{JobError, Result};
 
 /// What each version adds; SQL that SQLite and PostgreSQL both understand.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
     CREATE TABLE runs (
         run TEXT PRIMARY KEY, job TEXT NOT NULL, run_date TEXT NOT NULL, generation BIGINT NOT NULL, state TEXT NOT NULL,
         started_at TEXT NOT NULL, finished_at TEXT, seconds DOUBLE PRECISION,
@@ -25,21 +26,32 @@ const STEPS: [&str; 1] = ["
     CREATE TABLE log (
         run TEXT NOT NULL REFERENCES runs (run), at TEXT NOT NULL, line TEXT NOT NULL);
     CREATE INDEX log_of_a_run ON log (run);
-"];
+",
+    // Rows whose results were kept from earlier runs; what each model has done and how long that took, as JSON.
+    "
+    ALTER TABLE chunks ADD COLUMN cached BIGINT NOT NULL DEFAULT 0;
+    ALTER TABLE runs ADD COLUMN cached BIGINT;
+    ALTER TABLE runs ADD COLUMN figures TEXT;
+",
+];
+
+/// The table that says how far these are.
+pub(super) const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS ledger_version (version BIGINT PRIMARY KEY)";
+pub(super) const KNOWN: &str = "SELECT max(version) FROM ledger_version";
 
 /// Brings the tables to the newest version.
 pub(super) fn migrate(database: &mut dyn Database) -> Result<()> {
-    database.migrate("CREATE TABLE IF NOT EXISTS ledger_version (version BIGINT PRIMARY KEY)")?;
-    let version = match database.rows(&("SELECT max(version) FROM ledger_version", vec![]))?.first().and_then(|row| row.first()) {
-        Some(Value::Integer(version)) => usize::try_from(*version).unwrap_or_default(),
-        _ => 0,
-    };
-    if version > STEPS.len() {
-        return Err(JobError::new(format!("ledger: its version is {version}, this release knows {}", STEPS.len()))
-            .with_hint("a newer release has used it"));
+    for (version, step) in (1..).zip(STEPS) {
+        database.migrate(version, step)?;
     }
-    for (place, step) in STEPS.iter().enumerate().skip(version) {
-        database.migrate(&format!("{step}; INSERT INTO ledger_version VALUES ({})", place + 1))?;
+    match database.rows(&(KNOWN, vec![]))?.first().and_then(|row| row.first()) {
+        Some(Value::Integer(version)) if usize::try_from(*version).is_ok_and(|version| version > STEPS.len()) => {
+            Err(JobError::new(format!("ledger: its version is {version}, this release knows {}", STEPS.len()))
+                .with_hint("a newer release has used it"))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
+
+#[cfg(test)]
+pub(super) const FIRST: &str = STEPS[0];

@@ -1,17 +1,21 @@
 //! What is known of runs: one database, in which each step of a run is written down before the next begins.
 
 mod database;
+mod lock;
 mod migrations;
+mod postgres;
 mod records;
 mod sqlite;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{NaiveDate, SecondsFormat, Utc};
 
 use self::database::{Columns, Database, Statement, Value};
+use self::lock::{JobLock, is_running};
 use self::migrations::migrate;
+use self::postgres::Postgres;
 use self::records::{CHUNK_COLUMNS, FAILURE_COLUMNS};
 use self::sqlite::Sqlite;
 use crate::error::Result;
@@ -22,7 +26,12 @@ pub use self::records::{CheckOutcome, ChunkRecord, FailureRecord, ModelRecord, O
 #[derive(Debug)]
 pub struct Ledger {
     database: Mutex<Box<dyn Database>>,
-    path: PathBuf,
+    place: String,
+}
+
+/// Whether a ledger lies on a server.
+fn is_url(place: &str) -> bool {
+    place.starts_with("postgres://") || place.starts_with("postgresql://")
 }
 
 /// Now, as the ledger writes it.
@@ -30,22 +39,36 @@ pub(crate) fn now() -> String {
     Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-const RUN_COLUMNS: &str = "run, job, run_date, generation, state, started_at, finished_at, seconds, fingerprint, query, parameters, models, environment, output, output_sha256, output_bytes, chunks, rows_in, rows_out, rejected, error";
+const RUN_COLUMNS: &str = "run, job, run_date, generation, state, started_at, finished_at, seconds, fingerprint, query, parameters, models, environment, output, output_sha256, output_bytes, chunks, rows_in, rows_out, rejected, error, cached, figures";
 
 impl Ledger {
-    /// Opens or makes the ledger in the file `path`, and brings its tables to the newest version.
+    /// Opens or makes the ledger in a file or, by a URL such as `postgres://user@host/database`, on a server, and brings its tables to the
+    /// newest version.
     ///
     /// # Errors
-    /// For a file that cannot be written, is no ledger or is of a newer release.
-    pub fn open(path: &Path) -> Result<Self> {
-        let mut database: Box<dyn Database> = Box::new(Sqlite::open(path)?);
+    /// For a file that cannot be written, is no ledger or is of a newer release; for a server that cannot be reached.
+    pub fn open(place: &str) -> Result<Self> {
+        let mut database: Box<dyn Database> =
+            if is_url(place) { Box::new(Postgres::open(place)?) } else { Box::new(Sqlite::open(Path::new(place))?) };
         migrate(database.as_mut())?;
-        Ok(Self { database: Mutex::new(database), path: path.to_path_buf() })
+        Ok(Self { database: Mutex::new(database), place: place.to_string() })
     }
 
-    /// Its file.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The same, if there is one.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub fn open_known(place: &str) -> Result<Option<Self>> {
+        if is_url(place) || Path::new(place).exists() { Self::open(place).map(Some) } else { Ok(None) }
+    }
+
+    /// Takes a job until what is returned is dropped, or the process ends.
+    pub(crate) fn lock(&self, job: &str) -> Result<JobLock> {
+        if !is_url(&self.place) {
+            return JobLock::of_file(&self.place, job);
+        }
+        let session = Postgres::open(&self.place)?;
+        if session.try_lock(&format!("sensorium/{job}"))? { Ok(JobLock::of_session(session)) } else { Err(is_running(job)) }
     }
 
     fn database(&self) -> MutexGuard<'_, Box<dyn Database>> {
@@ -157,11 +180,13 @@ impl Ledger {
             outcome.rows_in.into(),
             outcome.rows_out.into(),
             outcome.rejected.into(),
+            outcome.cached.into(),
+            outcome.figures.clone().into(),
             run.run.as_str().into(),
         ];
         let replaced = "UPDATE runs SET state = 'replaced' WHERE job = $1 AND run_date = $2 AND generation < $3";
         let done = "UPDATE runs SET state = 'done', error = NULL, finished_at = $1, seconds = $2, output = $3, output_sha256 = $4, output_bytes = $5,
-                    chunks = $6, rows_in = $7, rows_out = $8, rejected = $9 WHERE run = $10";
+                    chunks = $6, rows_in = $7, rows_out = $8, rejected = $9, cached = $10, figures = $11 WHERE run = $12";
         let beyond = || vec![run.run.as_str().into(), outcome.chunks.into()];
         self.write(&[
             (replaced, vec![run.job.as_str().into(), run.run_date.to_string().into(), run.generation.into()]),
@@ -175,10 +200,16 @@ impl Ledger {
     /// Rows of a finished run were tried again; these failures are left.
     pub(crate) fn retried(&self, run: &RunRecord, outcome: &Outcome, left: &[FailureRecord]) -> Result<()> {
         let name = run.run.as_str();
-        let figures = vec![outcome.output_sha256.as_str().into(), outcome.output_bytes.into(), outcome.rejected.into(), name.into()];
+        let figures = vec![
+            outcome.output.as_str().into(),
+            outcome.output_sha256.as_str().into(),
+            outcome.output_bytes.into(),
+            outcome.rejected.into(),
+            name.into(),
+        ];
         let mut statements = vec![
             ("DELETE FROM failures WHERE run = $1", vec![name.into()]),
-            ("UPDATE runs SET output_sha256 = $1, output_bytes = $2, rejected = $3 WHERE run = $4", figures),
+            ("UPDATE runs SET output = $1, output_sha256 = $2, output_bytes = $3, rejected = $4 WHERE run = $5", figures),
         ];
         statements.extend(left.iter().map(|failure| failure.insert(name)));
         self.write(&statements)
@@ -209,4 +240,44 @@ fn forget(run: &str, chunk: u64) -> Vec<Statement<'static>> {
     ["DELETE FROM failures WHERE run = $1 AND chunk = $2", "DELETE FROM chunks WHERE run = $1 AND number = $2"]
         .map(|sql| (sql, vec![run.into(), chunk.into()]))
         .to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+
+    #[test]
+    fn a_ledger_of_the_first_version_is_brought_up_to_date() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("jobs.sqlite");
+        let old = Connection::open(&path).expect("a file");
+        old.execute_batch(&format!(
+            "CREATE TABLE ledger_version (version BIGINT PRIMARY KEY); {}; INSERT INTO ledger_version VALUES (1);
+             INSERT INTO runs VALUES ('j-1', 'j', '2026-11-25', 1, 'done', 'then', 'later', 1.5, 'f', 'SELECT 1', '[]', '[]', '{{}}',
+                                      'out', 'sha', 9, 1, 7, 7, 0, NULL);
+             INSERT INTO chunks VALUES ('j-1', 0, 'd', 'f', 9, 'sha', NULL, 7, 7, 0, 1, 1.5, 'later')",
+            migrations::FIRST
+        ))
+        .expect("tables of the first version");
+        drop(old);
+        let ledger = Ledger::open(&path.to_string_lossy()).expect("a ledger");
+        let run = ledger.run("j-1").expect("rows").expect("the run");
+        let outcome = run.outcome.expect("an outcome");
+        assert_eq!((outcome.rows_out, outcome.cached, outcome.figures), (7, 0, None));
+        assert_eq!(ledger.chunks("j-1").expect("rows")[0].cached, 0);
+        // Once more, as each command does.
+        drop(ledger);
+        Ledger::open(&path.to_string_lossy()).expect("a ledger");
+    }
+
+    #[test]
+    fn a_ledger_of_a_newer_release_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("jobs.sqlite").to_string_lossy().into_owned();
+        drop(Ledger::open(&path).expect("a ledger"));
+        Connection::open(&path).expect("a file").execute("INSERT INTO ledger_version VALUES (99)", []).expect("a row");
+        assert!(Ledger::open(&path).expect_err("refused").to_string().contains("its version is 99"));
+    }
 }

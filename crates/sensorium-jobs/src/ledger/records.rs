@@ -108,6 +108,10 @@ pub struct Outcome {
     pub rows_out: u64,
     /// Failures of rows.
     pub rejected: u64,
+    /// Rows that models did not run on again, as their results were kept.
+    pub cached: u64,
+    /// What each model has done and how long that took in the attempt that ended it, as JSON.
+    pub figures: Option<String>,
 }
 
 impl RunRecord {
@@ -129,6 +133,7 @@ impl RunRecord {
         let (chunks, rows_in, rows_out, rejected) =
             (columns.optional_number(), columns.optional_number(), columns.optional_number(), columns.optional_number());
         let error = columns.optional_text();
+        let (cached, figures) = (columns.optional_number().unwrap_or_default(), columns.optional_text());
         let outcome = || {
             Some(Outcome {
                 finished_at: finished_at?,
@@ -140,6 +145,8 @@ impl RunRecord {
                 rows_in,
                 rows_out: rows_out?,
                 rejected: rejected?,
+                cached,
+                figures,
             })
         };
         let outcome = outcome();
@@ -195,9 +202,12 @@ pub struct ChunkRecord {
     pub attempts: u64,
     /// Seconds of the last attempt.
     pub seconds: f64,
+    /// Rows that models did not run on again, as their results were kept.
+    pub cached: u64,
 }
 
-pub(super) const CHUNK_COLUMNS: &str = "number, digest, file, bytes, sha256, inputs, rows_in, rows_out, rejected, attempts, seconds";
+pub(super) const CHUNK_COLUMNS: &str =
+    "number, digest, file, bytes, sha256, inputs, rows_in, rows_out, rejected, attempts, seconds, cached";
 
 impl ChunkRecord {
     pub(super) fn read(mut columns: Columns) -> Result<Self> {
@@ -213,13 +223,14 @@ impl ChunkRecord {
             rejected: columns.number()?,
             attempts: columns.number()?,
             seconds: columns.real().unwrap_or_default(),
+            cached: columns.number()?,
         })
     }
 
     pub(super) fn insert(&self, run: &str, finished_at: String) -> Statement<'static> {
         let sql =
-            "INSERT INTO chunks (run, number, digest, file, bytes, sha256, inputs, rows_in, rows_out, rejected, attempts, seconds, finished_at)
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+            "INSERT INTO chunks (run, number, digest, file, bytes, sha256, inputs, rows_in, rows_out, rejected, attempts, seconds, finished_at, cached)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
         let values = vec![
             run.into(),
             self.number.into(),
@@ -234,6 +245,7 @@ impl ChunkRecord {
             self.attempts.into(),
             self.seconds.into(),
             finished_at.into(),
+            self.cached.into(),
         ];
         (sql, values)
     }

@@ -7,6 +7,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql, TransactionBehavior, params_from_iter};
 
 use super::database::{Database, Statement, Value};
+use super::migrations::{KNOWN, VERSIONS};
 use crate::error::{JobError, Result};
 
 /// How long to wait for another process that writes.
@@ -28,7 +29,7 @@ impl Sqlite {
         };
         let connection = open().map_err(|error| {
             JobError::new(format!("ledger {}: {error}", path.display()))
-                .with_hint("--ledger names a file of SQLite in a folder that may be written")
+                .with_hint("--ledger names a file of SQLite in a folder that may be written, or a PostgreSQL database by its URL")
         })?;
         Ok(Self(connection))
     }
@@ -67,9 +68,18 @@ impl Database for Sqlite {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
-    fn migrate(&mut self, statements: &str) -> Result<()> {
+    fn migrate(&mut self, version: i64, step: &str) -> Result<()> {
+        let known = |connection: &Connection| connection.query_row(KNOWN, [], |row| row.get::<_, Option<i64>>(0));
+        // A ledger that is up to date can be read while another process writes.
+        if known(&self.0).ok().flatten() >= Some(version) {
+            return Ok(());
+        }
         let transaction = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute_batch(statements)?;
+        transaction.execute_batch(VERSIONS)?;
+        if known(&transaction)? < Some(version) {
+            transaction.execute_batch(step)?;
+            transaction.execute("INSERT INTO ledger_version VALUES (?1)", [version])?;
+        }
         Ok(transaction.commit()?)
     }
 }

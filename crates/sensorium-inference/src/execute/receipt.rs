@@ -1,0 +1,305 @@
+//! Where a row's result comes from: the model, the bytes that it was given, and what ran it.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, DictionaryArray, Int32Array, ListBuilder, PrimitiveArray, StringArray, StringBuilder,
+    StructArray, UInt64Array,
+};
+use arrow::buffer::NullBuffer;
+use arrow::compute::cast;
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Field, Fields, Float64Type, Int32Type, Int64Type, UInt64Type};
+use arrow::error::ArrowError;
+use sha2::{Digest as _, Sha256};
+
+use super::digests::{Digest, Digests};
+use super::disk_cache::DiskCache;
+use super::keys::{Located, files, is_binary, located, objects};
+use super::loaded::LoadedModel;
+use super::run::{Answer, Request};
+use super::workers;
+use crate::catalog::ModelVersion;
+use crate::error::{Error, Kind, Result};
+use crate::modality::split_page;
+use crate::package::{Input, Manifest, hex};
+use crate::runtime::runtime_info;
+
+/// Fewer rows are not worth a change of threads.
+const ROWS_OF_A_TASK: usize = 256;
+
+static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
+    let constant = |name: &str| {
+        let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        Field::new(name, dictionary, true)
+    };
+    Fields::from(vec![
+        constant("model"),
+        Field::new("version", DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::UInt64)), true),
+        constant("sha256"),
+        Field::new("input_digest", DataType::Binary, true),
+        constant("runtime"),
+        constant("provider"),
+        constant("precision"),
+        constant("run_id"),
+    ])
+});
+
+/// `{model, version, sha256, input_digest, runtime, provider, precision, run_id}`; all but the digest are dictionaries of one value.
+pub fn receipt_type() -> DataType {
+    DataType::Struct(FIELDS.clone())
+}
+
+/// The texts `input uri sha256` of a row's media, which tell what its digest was made of.
+pub fn media_type() -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)))
+}
+
+/// The receipts of the rows of `request`; NULL where a required input is, and so no model runs.
+///
+/// `input_digest` is the SHA-256 over all inputs of the model in the order of its manifest, and of each its columns in the order of the
+/// call, each value as one byte for its kind and then, numbers being little-endian:
+///
+/// | byte | kind | then |
+/// |---|---|---|
+/// | `0` | NULL, or an input that the call does not give | |
+/// | `b` | truth value | one byte, 0 or 1 |
+/// | `i`, `u` | whole number, signed or not | 64 bits |
+/// | `f` | IEEE 754 number | 64 bits, NaN as `7ff8000000000000` |
+/// | `t` | text | length in bytes, 64 bits; UTF-8 |
+/// | `m` | medium, by URI or as bytes | SHA-256 of its bytes; where the URI ends in `#page=N`, `p` and N, 64 bits |
+/// | `e` | medium that cannot be read | |
+/// | `l` | list or vector | length, 64 bits; its values |
+/// | `o` | date, time, decimal and others | length in bytes, 64 bits; the text that arrow's `cast` makes of it |
+pub(super) fn receipts(
+    model: &LoadedModel,
+    version: &ModelVersion,
+    request: &Request<'_>,
+    digests: &Digests,
+    disk: Option<&DiskCache>,
+    run: Option<&str>,
+) -> Result<Answer> {
+    let writers = input_writers(&model.manifest, request, digests, disk)?;
+    let digest = |row: usize| {
+        let mut bytes = Vec::with_capacity(BYTES_OF_A_ROW);
+        writers.iter().for_each(|write| write(row, &mut bytes));
+        Digest::from(Sha256::digest(&bytes))
+    };
+    let all = workers::map(request.rows, ROWS_OF_A_TASK, digest)?;
+    // Of fields, too: who takes one out of a receipt that is NULL gets NULL.
+    let nulls = presence(&model.manifest, request);
+    let keys = |is_null: bool| {
+        let none = is_null.then(|| NullBuffer::new_null(request.rows));
+        Int32Array::new(vec![0; request.rows].into(), NullBuffer::union(nulls.as_ref(), none.as_ref()))
+    };
+    let constant = |value: Option<String>| -> ArrayRef {
+        let keys = keys(value.is_none());
+        Arc::new(DictionaryArray::<Int32Type>::new(keys, Arc::new(StringArray::from(vec![value]))))
+    };
+    let number: ArrayRef = Arc::new(DictionaryArray::<Int32Type>::new(keys(false), Arc::new(UInt64Array::from(vec![version.version]))));
+    let digests = BinaryArray::from_iter_values(all);
+    let (offsets, bytes, _) = digests.into_parts();
+    let digests: ArrayRef = Arc::new(BinaryArray::new(offsets, bytes, nulls.clone()));
+    let provider = if model.is_on_cpu() { "CPUExecutionProvider" } else { "CUDAExecutionProvider" };
+    let precision = match model.precision()? {
+        "fp32" if !model.is_on_cpu() && request.limits.gpu.tf32 => "tf32",
+        precision => precision,
+    };
+    let columns = vec![
+        constant(Some(version.name.clone())),
+        number,
+        constant(Some(version.sha256.clone())),
+        digests,
+        constant(Some(runtime_info()?.name())),
+        constant(Some(provider.to_string())),
+        constant(Some(precision.to_string())),
+        constant(run.map(str::to_string)),
+    ];
+    Ok(Answer::new(Arc::new(StructArray::new(FIELDS.clone(), columns, nulls)), Vec::new()))
+}
+
+/// The media of each row, for a person who looks for the one that has changed.
+pub(super) fn media(version: &ModelVersion, request: &Request<'_>, digests: &Digests, disk: Option<&DiskCache>) -> Result<Answer> {
+    let mut told = Vec::new();
+    for (number, places) in located(&version.manifest, request) {
+        let Some(input) = version.manifest.inputs.get(number) else { continue };
+        let uris = request.inputs[number]
+            .first()
+            .map(|column| cast(column, &DataType::Utf8))
+            .transpose()
+            .map_err(|error| unreadable(input, &error))?;
+        told.push((input, uris, digests_of(&places, request, digests, disk)?));
+    }
+    let mut lists = ListBuilder::new(StringBuilder::new());
+    for row in 0..request.rows {
+        for (input, uris, digests) in &told {
+            if let Some(uri) =
+                uris.as_ref().map(|uris| uris.as_string::<i32>()).filter(|uris| uris.is_valid(row)).map(|uris| uris.value(row))
+            {
+                let digest = digests[row].as_ref().map_or_else(|| "cannot be read".to_string(), |digest| hex(digest));
+                lists.values().append_value(format!("{} {uri} {digest}", input.name));
+            }
+        }
+        lists.append(true);
+    }
+    Ok(Answer::new(Arc::new(lists.finish()), Vec::new()))
+}
+
+/// Room for the values of a common row.
+const BYTES_OF_A_ROW: usize = 512;
+
+/// Writes the value of a row.
+type Write<'a> = Box<dyn Fn(usize, &mut Vec<u8>) + Sync + Send + 'a>;
+
+fn unreadable(input: &Input, error: &dyn std::fmt::Display) -> Error {
+    Error::new(Kind::Argument, format!("input '{}' cannot be written down: {error}", input.name))
+}
+
+fn input_writers<'a>(
+    manifest: &'a Manifest,
+    request: &'a Request<'_>,
+    digests: &Digests,
+    disk: Option<&DiskCache>,
+) -> Result<Vec<Write<'a>>> {
+    let by_uri = located(manifest, request);
+    let mut writers: Vec<Write<'a>> = Vec::new();
+    for (number, (input, columns)) in manifest.inputs.iter().zip(request.inputs).enumerate() {
+        if columns.is_empty() {
+            writers.push(Box::new(|_, bytes| bytes.push(b'0')));
+        }
+        for column in columns {
+            let places = by_uri.iter().find(|(other, _)| *other == number).map(|(_, places)| places);
+            let writer = match places {
+                Some(places) => medium_writer(column, digests_of(places, request, digests, disk)?),
+                None if input.modality.is_media() && is_binary(column.data_type()) => bytes_writer(column),
+                None => value_writer(column),
+            };
+            writers.push(writer.map_err(|error| unreadable(input, &error))?);
+        }
+    }
+    Ok(writers)
+}
+
+type Written<'a> = std::result::Result<Write<'a>, ArrowError>;
+
+fn digests_of(places: &[Located], request: &Request<'_>, digests: &Digests, disk: Option<&DiskCache>) -> Result<Vec<Option<Digest>>> {
+    let of_files = digests.of_files(&files(places), request.limits, disk)?;
+    let of_objects = match objects(places) {
+        urls if urls.is_empty() => Default::default(),
+        urls => digests.of_objects(&urls, request.statement, request.limits, request.cancel, disk)?,
+    };
+    let digest = |place: &Located| match place {
+        Located::File(path) => of_files.get(path).copied(),
+        Located::Object(url) => of_objects.get(url).copied(),
+        Located::Absent | Located::Nowhere => None,
+    };
+    Ok(places.iter().map(digest).collect())
+}
+
+fn medium_writer(column: &ArrayRef, digests: Vec<Option<Digest>>) -> Written<'static> {
+    let uris = cast(column, &DataType::Utf8)?;
+    Ok(Box::new(move |row, bytes| {
+        let uris = uris.as_string::<i32>();
+        match &digests[row] {
+            _ if uris.is_null(row) => bytes.push(b'0'),
+            None => bytes.push(b'e'),
+            Some(digest) => {
+                bytes.push(b'm');
+                bytes.extend_from_slice(digest);
+                if let (_, Some(page)) = split_page(uris.value(row)) {
+                    bytes.push(b'p');
+                    bytes.extend_from_slice(&(page as u64).to_le_bytes());
+                }
+            }
+        }
+    }))
+}
+
+fn bytes_writer(column: &ArrayRef) -> Written<'static> {
+    let values = cast(column, &DataType::BinaryView)?;
+    Ok(Box::new(move |row, bytes| {
+        let values = values.as_binary_view();
+        if values.is_null(row) {
+            return bytes.push(b'0');
+        }
+        bytes.push(b'm');
+        bytes.extend_from_slice(&Sha256::digest(values.value(row)));
+    }))
+}
+
+/// IEEE 754's quiet NaN without a payload.
+const NAN: u64 = 0x7ff8_0000_0000_0000;
+
+fn value_writer(column: &ArrayRef) -> Written<'static> {
+    let length = |bytes: &mut Vec<u8>, length: usize| bytes.extend_from_slice(&(length as u64).to_le_bytes());
+    Ok(match column.data_type() {
+        DataType::Dictionary(_, values) => return value_writer(&cast(column, values)?),
+        DataType::Null => Box::new(|_, bytes| bytes.push(b'0')),
+        DataType::Boolean => {
+            let column = column.as_boolean().clone();
+            Box::new(move |row, bytes| {
+                if column.is_null(row) {
+                    return bytes.push(b'0');
+                }
+                bytes.extend_from_slice(&[b'b', u8::from(column.value(row))]);
+            })
+        }
+        kind if kind.is_signed_integer() => {
+            numbers(cast(column, &DataType::Int64)?.as_primitive::<Int64Type>().clone(), b'i', i64::to_le_bytes)
+        }
+        kind if kind.is_unsigned_integer() => {
+            numbers(cast(column, &DataType::UInt64)?.as_primitive::<UInt64Type>().clone(), b'u', u64::to_le_bytes)
+        }
+        kind if kind.is_floating() => {
+            let bits = |value: f64| if value.is_nan() { NAN.to_le_bytes() } else { value.to_le_bytes() };
+            numbers(cast(column, &DataType::Float64)?.as_primitive::<Float64Type>().clone(), b'f', bits)
+        }
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            let lists = cast(column, &DataType::LargeList(Arc::clone(item)))?;
+            let write = value_writer(lists.as_list::<i64>().values())?;
+            Box::new(move |row, bytes| {
+                let lists = lists.as_list::<i64>();
+                if lists.is_null(row) {
+                    return bytes.push(b'0');
+                }
+                let offsets = lists.value_offsets();
+                let values = usize::try_from(offsets[row]).unwrap_or_default()..usize::try_from(offsets[row + 1]).unwrap_or_default();
+                bytes.push(b'l');
+                length(bytes, values.len());
+                values.for_each(|value| write(value, bytes));
+            })
+        }
+        kind => {
+            let tag = if matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) { b't' } else { b'o' };
+            let texts = cast(column, &DataType::Utf8View)?;
+            Box::new(move |row, bytes| {
+                let texts = texts.as_string_view();
+                if texts.is_null(row) {
+                    return bytes.push(b'0');
+                }
+                bytes.push(tag);
+                length(bytes, texts.value(row).len());
+                bytes.extend_from_slice(texts.value(row).as_bytes());
+            })
+        }
+    })
+}
+
+fn numbers<T: ArrowPrimitiveType>(
+    column: PrimitiveArray<T>,
+    tag: u8,
+    bits: impl Fn(T::Native) -> [u8; 8] + Sync + Send + 'static,
+) -> Write<'static> {
+    Box::new(move |row, bytes| {
+        if column.is_null(row) {
+            return bytes.push(b'0');
+        }
+        bytes.push(tag);
+        bytes.extend_from_slice(&bits(column.value(row)));
+    })
+}
+
+/// Rows whose required inputs are all there.
+fn presence(manifest: &Manifest, request: &Request<'_>) -> Option<NullBuffer> {
+    let required = manifest.inputs.iter().zip(request.inputs).filter(|(input, _)| !input.optional);
+    required.flat_map(|(_, columns)| columns).fold(None, |all, column| NullBuffer::union(all.as_ref(), column.logical_nulls().as_ref()))
+}
