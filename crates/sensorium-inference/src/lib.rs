@@ -13,6 +13,7 @@ mod onnx;
 mod package;
 mod random;
 mod runtime;
+mod sqlite;
 mod vectors;
 
 pub use catalog::{Catalog, CreateMode, ModelReference, ModelSummary, ModelVersion, environment_options};
@@ -30,4 +31,5 @@ pub use random::Random;
 pub use runtime::{
     Device, GpuOptions, LIBRARY_FILE, ONNXRUNTIME_VERSION, RuntimeInfo, cache_dir, environment, initialise, library_cache_dir, runtime_info,
 };
+pub use sqlite::open_shared;
 pub use vectors::{Cosines, Direction, cosine};

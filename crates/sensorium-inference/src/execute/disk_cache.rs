@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::ipc::reader::StreamReader;
@@ -15,12 +15,11 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, pa
 
 use super::keys::RowKey;
 use crate::error::{Error, Kind, Result};
+use crate::sqlite::open_shared;
 
 const FILE: &str = "results.sqlite";
 /// Layout of the tables; another one is refused.
 const VERSION: i64 = 1;
-/// How long to wait for another process that writes.
-const BUSY: Duration = Duration::from_secs(30);
 /// Results that were used so lately need no new date.
 const SAME_TIME_S: u64 = 3_600;
 
@@ -59,9 +58,7 @@ impl DiskCache {
         };
         std::fs::create_dir_all(folder).map_err(|error| failed(&error))?;
         let open = || -> rusqlite::Result<(Connection, i64)> {
-            let connection = Connection::open(&place)?;
-            connection.busy_timeout(BUSY)?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
+            let connection = open_shared(&place)?;
             // A result that is lost with the power is computed again.
             connection.pragma_update(None, "synchronous", "NORMAL")?;
             connection.execute_batch(TABLES)?;

@@ -1,17 +1,14 @@
 //! The ledger in one file of SQLite.
 
 use std::path::Path;
-use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql, TransactionBehavior, params_from_iter};
+use sensorium_inference::open_shared;
 
 use super::database::{Database, Statement, Value};
 use super::migrations::{KNOWN, VERSIONS};
 use crate::error::{JobError, Result};
-
-/// How long to wait for another process that writes.
-const BUSY: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(super) struct Sqlite(Connection);
@@ -19,9 +16,7 @@ pub(super) struct Sqlite(Connection);
 impl Sqlite {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let open = || -> rusqlite::Result<Connection> {
-            let connection = Connection::open(path)?;
-            connection.busy_timeout(BUSY)?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
+            let connection = open_shared(path)?;
             // What a run has said is on the disk, whatever happens to the machine.
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "foreign_keys", true)?;
