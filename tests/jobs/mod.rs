@@ -3,6 +3,7 @@
 mod files;
 mod incremental;
 mod killed;
+mod on_postgres;
 mod place;
 mod runs;
 mod served;
@@ -24,6 +25,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("killed_and_gone_on_with_in_a_delta_table_on_s3", killed::delta_on_s3),
     ("killed_and_gone_on_with_on_s3", killed::parquet_on_s3),
     ("mended", runs::mended),
+    ("on_postgres", on_postgres::on_postgres),
     ("one_run_at_a_time", runs::locked),
     ("scheduled", served::served),
     ("sinks_that_go_away", runs::sinks),
