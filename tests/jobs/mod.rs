@@ -1,5 +1,6 @@
 //! Jobs as their users run them: through the command, with crashes, disks and inputs as they come.
 
+mod disks;
 mod files;
 mod incremental;
 mod killed;
@@ -15,6 +16,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_date_is_done_once", runs::once),
     ("checks_stop_a_run", runs::checks),
     ("chunks_do_not_change_the_rows", runs::chunks),
+    ("disks", disks::full),
     ("exported", files::exported),
     ("failed_rows_are_listed_by_their_key", runs::failures),
     ("files_that_make_no_sense", files::refused),
@@ -27,6 +29,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("mended", runs::mended),
     ("on_postgres", on_postgres::on_postgres),
     ("one_run_at_a_time", runs::locked),
+    ("pages_and_webhook", served::pages),
     ("scheduled", served::served),
     ("sinks_that_go_away", runs::sinks),
     ("verified", verified::verified),

@@ -43,6 +43,8 @@ pub struct JobFile {
     /// What is done again.
     #[serde(default)]
     pub retries: Retries,
+    /// Who is told of runs that go wrong.
+    pub webhook: Option<Webhook>,
     /// What must hold before the output appears.
     #[serde(default, rename = "check")]
     pub checks: Vec<Check>,
@@ -81,6 +83,43 @@ pub enum Format {
     Parquet,
     /// A Delta Lake table, partitioned by run date.
     Delta,
+}
+
+/// An address that runs are posted to, as JSON.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// The address, with `http` or `https`.
+    pub url: String,
+    /// Of what it is told.
+    #[serde(default = "of_failures")]
+    pub on: Vec<Notice>,
+}
+
+fn of_failures() -> Vec<Notice> {
+    vec![Notice::Failed]
+}
+
+/// What a webhook may be told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Notice {
+    /// A run has stopped with an error.
+    Failed,
+    /// A run is done, and some of its rows have failed.
+    Rejected,
+    /// A run is done, whatever its rows.
+    Done,
+}
+
+impl Notice {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Rejected => "rejected",
+            Self::Done => "done",
+        }
+    }
 }
 
 /// Bounds of a run.
@@ -247,6 +286,11 @@ impl Job {
         }
         if let Some(schedule) = &self.file.schedule {
             schedule.pattern()?;
+        }
+        if let Some(webhook) = &self.file.webhook
+            && !url::Url::parse(&webhook.url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+        {
+            return Err(JobError::new("webhook.url: not an address").with_hint("https://host/path"));
         }
         // With any date: the names are what can be wrong.
         let known = Parameters::of(self, chrono::NaiveDate::default())?;

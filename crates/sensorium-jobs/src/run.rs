@@ -18,12 +18,13 @@ use crate::chunks::ChunkPlan;
 use crate::commit::{Damaged, commit};
 use crate::delta::Publication;
 use crate::error::{JobError, Result};
-use crate::job_file::Job;
+use crate::job_file::{Job, Notice};
 use crate::ledger::{ChunkRecord, FailureRecord, Ledger, Outcome, RunRecord, RunState, now};
 use crate::parameters::Parameters;
 use crate::setting_up::{Ready, set_up};
 use crate::sink::Sink;
 use crate::stage::stage;
+use crate::webhook::notify;
 
 /// Times that staged files which are gone are made again.
 const REPAIRS: usize = 3;
@@ -130,8 +131,17 @@ pub async fn run(ledger: &Ledger, request: &RunRequest<'_>, observe: &(dyn Fn(St
     };
     match &done {
         Err(error) if is_told_to_stop(request.stop) => ledger.log(&record.run, &error.to_string())?,
-        Err(error) => ledger.fail(&record.run, &error.to_string())?,
-        Ok(_) => {}
+        Err(error) => {
+            ledger.fail(&record.run, &error.to_string())?;
+            notify(ledger, job, &record, Notice::Failed, Some(&error.to_string()), None).await;
+        }
+        Ok(done) => {
+            let counts = Some((done.rows, done.rejected));
+            if done.rejected > 0 {
+                notify(ledger, job, &record, Notice::Rejected, None, counts).await;
+            }
+            notify(ledger, job, &record, Notice::Done, None, counts).await;
+        }
     }
     done
 }
@@ -337,6 +347,7 @@ impl Attempt<'_> {
             attempts,
             seconds: start.elapsed().as_secs_f64(),
             cached: cached(&self.ready.session).saturating_sub(cached_before),
+            finished_at: None,
         };
         let failures: Vec<FailureRecord> = failed.into_iter().map(|row| FailureRecord::of(row, number as u64, attempts)).collect();
         self.ledger.commit_chunk(&self.record.run, &chunk, &failures)?;

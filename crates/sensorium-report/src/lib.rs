@@ -8,5 +8,5 @@ mod page;
 mod render;
 
 pub use chart::{Axis, Bar, Chart, Curve, Line, Stroke};
-pub use page::{Part, Report, Section, Table};
+pub use page::{Link, Part, Report, Section, Table};
 pub use render::{RenderError, html, markdown};

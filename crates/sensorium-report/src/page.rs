@@ -1,7 +1,5 @@
 //! What a page is made of.
 
-use serde::Serialize;
-
 use crate::chart::Chart;
 
 /// A page.
@@ -38,22 +36,47 @@ pub enum Part {
 }
 
 /// Rows of columns, ready to be read.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default)]
 pub struct Table {
     /// Their headings.
     pub columns: Vec<String>,
     /// One text for each column.
     pub rows: Vec<Vec<String>>,
+    /// What some cells lead to.
+    pub links: Vec<Link>,
+}
+
+/// What a cell of a table leads to.
+#[derive(Debug, Clone)]
+pub struct Link {
+    /// Number of its row.
+    pub row: usize,
+    /// Number of its column.
+    pub column: usize,
+    /// Address of a page or picture.
+    pub address: String,
+    /// Whether that is a picture, which is shown in the cell.
+    pub is_picture: bool,
 }
 
 impl Table {
     /// A table with these headings.
     pub fn new(columns: &[&str]) -> Self {
-        Self { columns: columns.iter().map(ToString::to_string).collect(), rows: Vec::new() }
+        Self { columns: columns.iter().map(ToString::to_string).collect(), rows: Vec::new(), links: Vec::new() }
     }
 
     /// Adds a row.
     pub fn push(&mut self, row: impl IntoIterator<Item = impl Into<String>>) {
         self.rows.push(row.into_iter().map(Into::into).collect());
+    }
+
+    /// Has a cell of the last row lead to a page.
+    pub fn link(&mut self, column: usize, address: impl Into<String>) {
+        self.links.push(Link { row: self.rows.len().saturating_sub(1), column, address: address.into(), is_picture: false });
+    }
+
+    /// Shows a picture in a cell of the last row.
+    pub fn picture(&mut self, column: usize, address: impl Into<String>) {
+        self.links.push(Link { row: self.rows.len().saturating_sub(1), column, address: address.into(), is_picture: true });
     }
 }

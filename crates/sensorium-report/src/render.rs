@@ -25,9 +25,35 @@ impl std::error::Error for RenderError {}
 struct Shown {
     text: Option<String>,
     code: Option<String>,
-    table: Option<Table>,
+    table: Option<ShownTable>,
     title: Option<String>,
     svg: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ShownTable {
+    columns: Vec<String>,
+    rows: Vec<Vec<Cell>>,
+}
+
+#[derive(Serialize)]
+struct Cell {
+    text: String,
+    address: Option<String>,
+    is_picture: bool,
+}
+
+impl From<Table> for ShownTable {
+    fn from(table: Table) -> Self {
+        let cell = |text| Cell { text, address: None, is_picture: false };
+        let mut rows: Vec<Vec<Cell>> = table.rows.into_iter().map(|row| row.into_iter().map(cell).collect()).collect();
+        for link in table.links {
+            if let Some(cell) = rows.get_mut(link.row).and_then(|row| row.get_mut(link.column)) {
+                (cell.address, cell.is_picture) = (Some(link.address), link.is_picture);
+            }
+        }
+        Self { columns: table.columns, rows }
+    }
 }
 
 #[derive(Serialize)]
@@ -62,7 +88,7 @@ pub fn html(report: &Report) -> Result<String, RenderError> {
 /// When it cannot be written.
 pub fn markdown(report: &Report) -> Result<String, RenderError> {
     render("report.md", MARKDOWN, report, &|chart| {
-        Ok(Shown { title: Some(chart.title().to_string()), table: Some(chart.table()), ..Shown::default() })
+        Ok(Shown { title: Some(chart.title().to_string()), table: Some(chart.table().into()), ..Shown::default() })
     })
 }
 
@@ -76,7 +102,7 @@ fn render(
     let part = |part: &Part| match part {
         Part::Text(text) => Ok(Shown { text: Some(text.clone()), ..Shown::default() }),
         Part::Code(code) => Ok(Shown { code: Some(code.clone()), ..Shown::default() }),
-        Part::Table(table) => Ok(Shown { table: Some(table.clone()), ..Shown::default() }),
+        Part::Table(table) => Ok(Shown { table: Some(table.clone().into()), ..Shown::default() }),
         Part::Chart(own) => chart(own),
     };
     let mut sections = Vec::new();
@@ -169,6 +195,20 @@ mod tests {
         assert!(page.contains("currentColor") && !page.contains("#010203"));
         // Names of namespaces are no addresses that are read.
         assert!(!page.replace("http://www.w3.org", "").contains("http"), "{page}");
+    }
+
+    #[test]
+    fn cells_lead_to_pages_and_show_pictures() {
+        let mut table = Table::new(&["run", "picture"]);
+        table.push(["a & b", "no \"picture\""]);
+        table.link(0, "runs/a?x=1&y=<2>");
+        table.picture(1, "media/a/0");
+        let parts = vec![Part::Table(table)];
+        let report = Report { sections: vec![Section { title: "First".into(), parts }], ..Report::default() };
+        let page = html(&report).expect("a page");
+        assert!(page.contains("<a href=\"runs&#x2f;a?x=1&amp;y=&lt;2&gt;\">a &amp; b</a>"), "{page}");
+        assert!(page.contains("<img src=\"media&#x2f;a&#x2f;0\" alt=\"no &quot;picture&quot;\""), "{page}");
+        assert!(markdown(&report).expect("a page").contains("| a & b | no \"picture\" |"));
     }
 
     #[test]

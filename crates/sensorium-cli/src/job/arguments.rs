@@ -1,5 +1,6 @@
 //! The command line of `sensorium job`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use chrono::NaiveDate;
@@ -72,6 +73,16 @@ pub(crate) enum JobCommand {
         #[command(flatten)]
         ledger: LedgerFile,
     },
+    /// A run as one HTML page: figures, times, checks, failed rows, query, log
+    Report {
+        /// Name of the run
+        run: String,
+        /// File to write it to; it is printed where it is left out
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+        #[command(flatten)]
+        ledger: LedgerFile,
+    },
     /// The rows of a run that failed
     Failures {
         /// Name of the run
@@ -123,6 +134,9 @@ pub(crate) struct Serve {
     /// Folder of job files
     #[arg(default_value = ".")]
     pub(super) folder: PathBuf,
+    /// Address of the read-only pages and of /metrics; 127.0.0.1:8643, if it is free, where it is left out
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) listen: Option<SocketAddr>,
     #[command(flatten)]
     pub(super) common: Common,
 }
@@ -165,9 +179,21 @@ pub(crate) struct Common {
     /// Folder or URL of the model catalog
     #[arg(long, value_name = "DIR", env = "SENSORIUM_MODELS")]
     pub(super) models: Option<String>,
-    /// No progress bar and no last line
+    /// No progress bar, no lines, no events
     #[arg(long, short)]
     pub(super) quiet: bool,
+    /// What is said on standard error; text in a terminal, else json, where it is left out
+    #[arg(long, value_enum)]
+    pub(super) log: Option<Log>,
+}
+
+/// How a run tells of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Log {
+    /// A progress bar, and lines
+    Text,
+    /// A JSON object for each event
+    Json,
 }
 
 /// Where the ledger is.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use chrono::Utc;
-use sensorium_jobs::{Job, Ledger, RunRecord, job_files};
+use sensorium_jobs::{Job, Ledger, RunRecord, job_files, report};
 
 use super::known_ledger;
-use crate::output::print_batch;
+use crate::output::{print_batch, print_text};
 use crate::run::{Failure, Result, failed};
 
 pub(super) fn list(folder: &Path, ledger: &str) -> Result<ExitCode> {
@@ -58,6 +58,15 @@ pub(super) fn logs(run: &str, ledger: &str) -> Result<ExitCode> {
     known_run(&ledger, run)?;
     let (times, lines): (Vec<_>, Vec<_>) = ledger.lines(run)?.into_iter().map(|(time, line)| (Some(time), Some(line))).unzip();
     table([("at", texts(times)), ("line", texts(lines))])
+}
+
+pub(super) fn report_of(run: &str, to: Option<&Path>, ledger: &str) -> Result<ExitCode> {
+    let page = report(&known_ledger(ledger)?, run)?;
+    match to {
+        None => print_text(&page)?,
+        Some(path) => std::fs::write(path, page).map_err(|error| failed(format!("cannot write {}", path.display()))(&error))?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn failures(run: &str, last: u64, ledger: &str) -> Result<ExitCode> {

@@ -3,6 +3,7 @@
 mod arguments;
 mod exporting;
 mod history;
+mod logging;
 mod serving;
 mod validate;
 
@@ -37,11 +38,13 @@ pub(crate) async fn execute(command: JobCommand) -> Result<ExitCode> {
         JobCommand::List { folder, ledger } => history::list(&folder, &ledger.place),
         JobCommand::Status { job, last, ledger } => history::status(job.as_deref(), last, &ledger.place),
         JobCommand::Logs { run, ledger } => history::logs(&run, &ledger.place),
+        JobCommand::Report { run, to, ledger } => history::report_of(&run, to.as_deref(), &ledger.place),
         JobCommand::Failures { run, last, ledger } => history::failures(&run, last, &ledger.place),
     }
 }
 
 async fn run_one(options: &Run) -> Result<ExitCode> {
+    let show = Show::of(&options.common);
     let job = Job::read(&options.job)?;
     let ledger = Ledger::open(&options.common.ledger.place)?;
     let dates = match options.date {
@@ -52,7 +55,7 @@ async fn run_one(options: &Run) -> Result<ExitCode> {
     let (mut rejected, mut failed) = (0, None);
     for date in dates {
         let request = RunRequest { job: &job, date, force: options.force, models: options.common.models.as_deref(), stop: None };
-        match run_watched(&ledger, &request, options.common.quiet).await {
+        match run_watched(&ledger, &request, show).await {
             Ok(done) => rejected += done.rejected,
             // It is looked at again in a minute.
             Err(error) if error.is_busy() && options.if_due => {}
@@ -64,6 +67,7 @@ async fn run_one(options: &Run) -> Result<ExitCode> {
 }
 
 async fn backfill(options: &Backfill) -> Result<ExitCode> {
+    let show = Show::of(&options.common);
     let job = Job::read(&options.job)?;
     let ledger = Ledger::open(&options.common.ledger.place)?;
     if options.from > options.to {
@@ -72,7 +76,7 @@ async fn backfill(options: &Backfill) -> Result<ExitCode> {
     let (mut date, mut rejected) = (options.from, 0);
     loop {
         let request = RunRequest { job: &job, date, force: options.force, models: options.common.models.as_deref(), stop: None };
-        rejected += run_watched(&ledger, &request, options.common.quiet).await?.rejected;
+        rejected += run_watched(&ledger, &request, show).await?.rejected;
         match date.checked_add_days(Days::new(1)) {
             Some(next) if next <= options.to => date = next,
             _ => return Ok(exit_code(rejected)),
@@ -120,23 +124,55 @@ fn today(job: &Job) -> Result<NaiveDate> {
     })
 }
 
-/// A run with a bar in a terminal, and a line at its end.
-async fn run_watched(ledger: &Ledger, request: &RunRequest<'_>, quiet: bool) -> sensorium_jobs::Result<Finished> {
-    let bar = if quiet || !io::stderr().is_terminal() { ProgressBar::hidden() } else { ProgressBar::new(1) };
+/// How runs are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Show {
+    Nothing,
+    Lines,
+    Events,
+}
+
+impl Show {
+    fn of(common: &Common) -> Self {
+        match (common.quiet, logging::start(common.log, common.quiet)) {
+            (true, _) => Self::Nothing,
+            (false, true) => Self::Events,
+            (false, false) => Self::Lines,
+        }
+    }
+}
+
+/// A run with a bar in a terminal, and a line at its end, or an event for each of its chunks.
+async fn run_watched(ledger: &Ledger, request: &RunRequest<'_>, show: Show) -> sensorium_jobs::Result<Finished> {
+    let bar = if show == Show::Lines && io::stderr().is_terminal() { ProgressBar::new(1) } else { ProgressBar::hidden() };
     let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} chunks, {eta} left");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar.set_message(format!("{} {}", request.job.name, request.date));
     let observe = |step: Step| {
         bar.set_length(step.of);
         bar.set_position(step.chunks);
+        if show == Show::Events {
+            tell_step(&request.job.name, request.date, step);
+        }
     };
     let done = run(ledger, request, &observe).await;
     bar.finish_and_clear();
     let done = done?;
-    if !quiet {
-        eprintln!("{}", told(&done));
+    match show {
+        Show::Nothing => {}
+        Show::Lines => eprintln!("{}", told(&done)),
+        Show::Events => tell_done(&done),
     }
     Ok(done)
+}
+
+fn tell_step(job: &str, date: NaiveDate, step: Step) {
+    tracing::info!(job, %date, chunks = step.chunks, of = step.of, rows = step.rows, "{} of {} chunks", step.chunks, step.of);
+}
+
+fn tell_done(done: &Finished) {
+    let Finished { run, output, rows, rejected, chunks, kept_chunks, was_done } = done;
+    tracing::info!(run, output, rows, rejected, chunks, kept_chunks, was_done, "{}", told(done));
 }
 
 pub(super) fn told(done: &Finished) -> String {

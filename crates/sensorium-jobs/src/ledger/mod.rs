@@ -222,6 +222,7 @@ impl Ledger {
 
     /// Adds a line to the log of a run.
     pub(crate) fn log(&self, run: &str, line: &str) -> Result<()> {
+        tracing::info!(run, "{line}");
         self.write(&[("INSERT INTO log (run, at, line) VALUES ($1, $2, $3)", vec![run.into(), now().into(), line.into()])])
     }
 

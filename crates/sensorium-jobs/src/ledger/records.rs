@@ -108,7 +108,7 @@ pub struct Outcome {
     pub rows_out: u64,
     /// Failures of rows.
     pub rejected: u64,
-    /// Rows that models did not run on again, as their results were kept.
+    /// Different rows of calls whose results were known already, by this run or an earlier one.
     pub cached: u64,
     /// What each model has done and how long that took in the attempt that ended it, as JSON.
     pub figures: Option<String>,
@@ -202,12 +202,14 @@ pub struct ChunkRecord {
     pub attempts: u64,
     /// Seconds of the last attempt.
     pub seconds: f64,
-    /// Rows that models did not run on again, as their results were kept.
+    /// Different rows of calls whose results were known already, by this run or an earlier one.
     pub cached: u64,
+    /// When it was written down.
+    pub finished_at: Option<String>,
 }
 
 pub(super) const CHUNK_COLUMNS: &str =
-    "number, digest, file, bytes, sha256, inputs, rows_in, rows_out, rejected, attempts, seconds, cached";
+    "number, digest, file, bytes, sha256, inputs, rows_in, rows_out, rejected, attempts, seconds, cached, finished_at";
 
 impl ChunkRecord {
     pub(super) fn read(mut columns: Columns) -> Result<Self> {
@@ -224,6 +226,7 @@ impl ChunkRecord {
             attempts: columns.number()?,
             seconds: columns.real().unwrap_or_default(),
             cached: columns.number()?,
+            finished_at: columns.optional_text(),
         })
     }
 
