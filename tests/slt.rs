@@ -11,10 +11,12 @@ use async_trait::async_trait;
 use datafusion::error::DataFusionError;
 use libtest_mimic::Trial;
 use sensorium_engine::root_message;
+use sensorium_jobs::SqlJobs;
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner, default_column_validator, default_normalizer, strict_column_validator};
+use tempfile::TempDir;
 
 use crate::Outcome;
-use crate::support::{Fresh, cached, fresh, wait};
+use crate::support::{Fresh, cached, fresh, root, wait};
 
 /// One trial per script.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -32,10 +34,18 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 fn check(path: PathBuf) -> Outcome {
-    let mut runner = Runner::new(|| async { Ok(Database { fresh: fresh() }) });
+    let folder = TempDir::new()?;
+    let mut runner = Runner::new(|| async {
+        let fresh = fresh();
+        let jobs = SqlJobs { folder: folder.path().join("jobs"), ledger: folder.path().join("jobs.sqlite").to_string_lossy().into_owned() };
+        jobs.register(&fresh.session);
+        Ok(Database { fresh, jobs })
+    });
     runner.with_column_validator(strict_column_validator);
     // Where models lie differs from machine to machine.
     runner.set_var("MODELS".into(), cached("models"));
+    runner.set_var("SCRATCH".into(), folder.path().to_string_lossy().into_owned());
+    runner.set_var("ROOT".into(), root().to_string_lossy().into_owned());
     if std::env::var_os("SLT_COMPLETE").is_some() {
         let done = wait(runner.update_test_file(path, " ", sqllogictest::default_validator, default_normalizer, default_column_validator));
         return done.map_err(|error| error.to_string().into());
@@ -45,6 +55,7 @@ fn check(path: PathBuf) -> Outcome {
 
 struct Database {
     fresh: Fresh,
+    jobs: SqlJobs,
 }
 
 /// The error as scripts see it.
@@ -71,7 +82,11 @@ impl AsyncDB for Database {
     type ColumnType = DefaultColumnType;
 
     async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, Shown> {
-        let frame = self.fresh.session.sql(sql).await?;
+        let session = &self.fresh.session;
+        let frame = match self.jobs.execute(session, sql).await.map_err(|error| Shown(error.to_string()))? {
+            Some(batch) => session.context().read_batch(batch)?,
+            None => session.sql(sql).await?,
+        };
         let types: Vec<DefaultColumnType> = frame.schema().fields().iter().map(|field| column_type(field.data_type())).collect();
         let batches = frame.collect().await?;
         if types.is_empty() {

@@ -77,6 +77,49 @@ pub(super) fn exported() -> Outcome {
     Ok(())
 }
 
+/// A job that was made in SQL is a file as any other, which the command and SQL list and run.
+pub(super) fn in_sql() -> Outcome {
+    let place = Place::new(100)?;
+    let sql = |script: &str| {
+        let models = place.path("models").to_string_lossy().into_owned();
+        let mut sql = command();
+        sql.args([
+            "sql",
+            "--quiet",
+            "--format",
+            "csv",
+            "--models",
+            &models,
+            "--table",
+            &format!("numbers={}/", place.path("numbers").display()),
+            "-c",
+            script,
+        ]);
+        sql.env("SENSORIUM_LEDGER", place.path("jobs.sqlite")).env("SENSORIUM_JOBS", place.path("jobs"));
+        sql.output().map(|done| format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr)))
+    };
+    let sink = place.path("out");
+    let said = sql(&format!(
+        "CREATE JOB scores SCHEDULE '0 2 * * *' TIME ZONE 'Europe/Berlin' OPTIONS (key = 'id', description = 'All; of \"them\"', cache = '')
+         AS INSERT INTO '{}' {QUERY}; SHOW JOBS",
+        sink.display()
+    ))?;
+    ensure(said.contains("job scores created; it runs next at 02:00 C") && said.contains("scores,0 2 * * * Europe/Berlin,20"), || {
+        said.clone()
+    })?;
+    ensure(said.contains("All; of") && said.contains(&sink.display().to_string()), || said)?;
+    let job = place.path("jobs/scores.toml").to_string_lossy().into_owned();
+    let run = place.command("run", &[&job, "--date", "2026-11-28", "-q"]).output()?;
+    ensure(run.status.success(), || String::from_utf8_lossy(&run.stderr).into_owned())?;
+    place.ensure_output("2026-11-28", QUERY)?;
+    let said = sql("SELECT run, state, rows_out FROM mm_runs(); SHOW JOBS; DROP JOB scores; SHOW JOBS")?;
+    ensure(
+        said.contains("scores-2026-11-28-1,done,100") && said.contains(",2026-11-28 done,") && said.contains("job scores dropped"),
+        || said.clone(),
+    )?;
+    ensure(!place.path("jobs/scores.toml").exists() && !place.path("jobs/scores.sql").exists(), || said)
+}
+
 /// The jobs of `sql/jobs` are read, and have a next time.
 pub(super) fn shipped() -> Outcome {
     let done = command().args(["job", "list", "sql/jobs"]).output()?;

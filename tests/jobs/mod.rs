@@ -20,6 +20,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("exported", files::exported),
     ("failed_rows_are_listed_by_their_key", runs::failures),
     ("files_that_make_no_sense", files::refused),
+    ("in_sql", files::in_sql),
     ("incremental", incremental::incremental),
     ("joins_and_aggregates", runs::shapes),
     ("killed_and_gone_on_with", killed::parquet),

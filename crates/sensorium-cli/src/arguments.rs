@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::job::JobCommand;
+use crate::job::{JobCommand, LedgerFile};
 
 /// SQL over tables, texts and pictures, with models inside the query.
 #[derive(Debug, Parser)]
@@ -50,6 +50,11 @@ pub(crate) struct SqlOptions {
     /// Folder or URL of the model catalog
     #[arg(long, value_name = "DIR", default_value = "models", env = "SENSORIUM_MODELS")]
     pub(crate) models: String,
+    /// Folder of the jobs that CREATE JOB makes and SHOW JOBS lists
+    #[arg(long, value_name = "DIR", default_value = "jobs", env = "SENSORIUM_JOBS")]
+    pub(crate) jobs: PathBuf,
+    #[command(flatten)]
+    pub(crate) ledger: LedgerFile,
     /// How rows are printed
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,

@@ -7,6 +7,7 @@ use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use sensorium_engine::{Session, split_statements};
 use sensorium_inference::cache_dir;
+use sensorium_jobs::SqlJobs;
 
 use crate::arguments::Format;
 use crate::output::print_error;
@@ -20,9 +21,10 @@ const HELP: &str = "Statements end with a semicolon.
   DESCRIBE MODEL name;              its inputs and outputs
   SELECT * FROM 'file.parquet';     a file as a table
   SHOW TABLES;  SHOW ALL;           tables; settings
+  SHOW JOBS;  SELECT * FROM mm_runs();  queries that run again and again, and their runs
   \\q                                leave";
 
-pub(crate) async fn run(session: &Session, format: Format, quiet: bool) -> Result {
+pub(crate) async fn run(session: &Session, jobs: &SqlJobs, format: Format, quiet: bool) -> Result {
     let mut editor = DefaultEditor::new().map_err(|error| failed("cannot open the terminal")(&error))?;
     let history = history_file();
     if let Some(file) = &history {
@@ -59,7 +61,7 @@ pub(crate) async fn run(session: &Session, format: Format, quiet: bool) -> Resul
             let script = std::mem::take(&mut pending);
             // A line that cannot be remembered can still be run.
             let _ = editor.add_history_entry(script.trim());
-            run_script(session, &script, format, quiet).await;
+            run_script(session, jobs, &script, format, quiet).await;
         }
     }
     if let Some(file) = history {
@@ -69,14 +71,14 @@ pub(crate) async fn run(session: &Session, format: Format, quiet: bool) -> Resul
 }
 
 /// Runs what was typed; Ctrl-C stops the statement, an error the rest of the line.
-async fn run_script(session: &Session, script: &str, format: Format, quiet: bool) {
+async fn run_script(session: &Session, jobs: &SqlJobs, script: &str, format: Format, quiet: bool) {
     let statements = match split_statements(script) {
         Ok(statements) => statements,
         Err(error) => return print_error(&error.into()),
     };
     for statement in statements {
         tokio::select! {
-            result = execute(session, &statement, format, quiet) => {
+            result = execute(session, jobs, &statement, format, quiet) => {
                 if let Err(error) = result {
                     return print_error(&error);
                 }

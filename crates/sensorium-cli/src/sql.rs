@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use datafusion::dataframe::DataFrameWriteOptions;
 use sensorium_engine::{Session, errors_page, functions_page, settings_page, split_statements};
+use sensorium_jobs::{MM_RUNS, SqlJobs};
 
 use crate::arguments::{Format, SqlOptions};
 use crate::progress::Progress;
@@ -20,27 +21,32 @@ pub(crate) async fn run(options: SqlOptions) -> Result {
     for (name, path) in &options.table {
         session.register(name, path).await?;
     }
+    let jobs = SqlJobs { folder: options.jobs.clone(), ledger: options.ledger.place.clone() };
+    jobs.register(&session);
     let script = match (&options.command, &options.file) {
         (Some(command), _) => command.clone(),
         (None, Some(file)) => fs::read_to_string(file).map_err(|error| failed(format!("cannot read {}", file.display()))(&error))?,
-        (None, None) => return shell::run(&session, options.format, options.quiet).await,
+        (None, None) => return shell::run(&session, &jobs, options.format, options.quiet).await,
     };
     let statements = split_statements(&script)?;
     let last = statements.len().saturating_sub(1);
     for (index, statement) in statements.iter().enumerate() {
         match &options.output {
             Some(file) if index == last => write(&session, statement, file, options.quiet).await?,
-            _ => execute(&session, statement, options.format, options.quiet).await?,
+            _ => execute(&session, &jobs, statement, options.format, options.quiet).await?,
         }
     }
     Ok(())
 }
 
 /// Runs one statement and prints its rows.
-pub(crate) async fn execute(session: &Session, statement: &str, format: Format, quiet: bool) -> Result {
+pub(crate) async fn execute(session: &Session, jobs: &SqlJobs, statement: &str, format: Format, quiet: bool) -> Result {
     let start = Instant::now();
     let progress = Progress::start(session, quiet);
-    let frame = session.sql(statement).await?;
+    let frame = match jobs.execute(session, statement).await? {
+        Some(batch) => session.context().read_batch(batch)?,
+        None => session.sql(statement).await?,
+    };
     if frame.schema().fields().is_empty() {
         // SET, CREATE TABLE and the like return nothing to print.
         frame.collect().await?;
@@ -74,7 +80,15 @@ async fn write(session: &Session, statement: &str, file: &str, quiet: bool) -> R
 pub(crate) fn write_reference(check: bool) -> Result {
     let scratch = std::env::temp_dir().join(format!("sensorium-reference-{}", std::process::id()));
     let session = Session::open(&scratch.to_string_lossy())?;
-    let pages = [("functions", functions_page(&session)?), ("settings", settings_page()), ("errors", errors_page())];
+    let functions = format!(
+        "{}\n## `{}`\n\n{}\n\n    {}\n\n```sql\n{}\n```\n",
+        functions_page(&session)?,
+        MM_RUNS.name,
+        MM_RUNS.description,
+        MM_RUNS.syntax,
+        MM_RUNS.example
+    );
+    let pages = [("functions", functions), ("settings", settings_page()), ("errors", errors_page())];
     // The empty catalog served only to list the functions.
     let _ = fs::remove_dir_all(&scratch);
     for (name, page) in pages {

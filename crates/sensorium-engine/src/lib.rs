@@ -9,6 +9,7 @@ mod errors;
 mod evaluate;
 mod field_access;
 mod functions;
+pub mod grammar;
 mod infer;
 mod learned;
 mod ledger;

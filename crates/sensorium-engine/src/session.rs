@@ -148,6 +148,11 @@ impl Session {
         self.context.sql(&format!("SET {key} = '{}'", value.replace('\'', "''"))).await.map(|_| ())
     }
 
+    /// Folder or URL of its models.
+    pub fn models(&self) -> &str {
+        self.engine.catalog.location()
+    }
+
     /// DataFusion's context, for everything that has nothing to do with models.
     pub fn context(&self) -> &SessionContext {
         &self.context

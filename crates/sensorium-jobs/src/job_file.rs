@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::Deserialize;
 
 use crate::error::{JobError, Result};
@@ -256,16 +257,36 @@ impl Job {
     pub fn read(path: &Path) -> Result<Self> {
         let read =
             |path: &Path| std::fs::read_to_string(path).map_err(|error| JobError::new(format!("cannot read {}: {error}", path.display())));
-        let file: JobFile = toml::from_str(&read(path)?).map_err(|error| JobError::new(format!("{}: {error}", path.display())))?;
+        Self::with(path, &read(path)?, read)
+    }
+
+    /// The job that a file `path` with this text would be, with this query.
+    pub(crate) fn of(path: &Path, text: &str, sql: &str) -> Result<Self> {
+        Self::with(path, text, |_| Ok(sql.to_string()))
+    }
+
+    fn with(path: &Path, text: &str, query: impl Fn(&Path) -> Result<String>) -> Result<Self> {
+        let file: JobFile = toml::from_str(text).map_err(|error| JobError::new(format!("{}: {error}", path.display())))?;
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let name = file.name.clone().unwrap_or_else(|| stem.to_string());
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         // What the ledger says is read from other folders, too.
         let folder = std::path::absolute(folder).map_err(|error| JobError::new(format!("{}: {error}", folder.display())))?;
-        let query = folder.join(file.query.clone().unwrap_or_else(|| PathBuf::from(format!("{stem}.sql"))));
-        let job = Self { name, sql: read(&query)?, folder, file };
+        let sql = query(&folder.join(file.query.clone().unwrap_or_else(|| PathBuf::from(format!("{stem}.sql")))))?;
+        let job = Self { name, sql, folder, file };
         job.check().map_err(|error| error.during(path.display()))?;
         Ok(job)
+    }
+
+    /// The date that it is on the job's clock.
+    ///
+    /// # Errors
+    /// For a time zone that does not exist.
+    pub fn today(&self, now: DateTime<Utc>) -> Result<NaiveDate> {
+        Ok(match &self.file.schedule {
+            Some(schedule) => now.with_timezone(&schedule.pattern()?.1).date_naive(),
+            None => now.date_naive(),
+        })
     }
 
     fn check(&self) -> Result<()> {
@@ -293,7 +314,7 @@ impl Job {
             return Err(JobError::new("webhook.url: not an address").with_hint("https://host/path"));
         }
         // With any date: the names are what can be wrong.
-        let known = Parameters::of(self, chrono::NaiveDate::default())?;
+        let known = Parameters::of(self, NaiveDate::default())?;
         for name in placeholders(&self.sql)? {
             known.value(&name)?;
         }

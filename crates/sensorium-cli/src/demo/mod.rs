@@ -5,6 +5,7 @@ mod data;
 use std::time::Instant;
 
 use sensorium_engine::{Session, split_statements};
+use sensorium_jobs::SqlJobs;
 
 use crate::arguments::{DemoOptions, Format, SetupOptions};
 use crate::run::{Failure, Result};
@@ -35,11 +36,12 @@ pub(crate) async fn run(options: DemoOptions) -> Result {
         session.set(key, value).await?;
     }
     data::register(&session, &folder).await?;
+    let jobs = SqlJobs { folder: folder.join("jobs"), ledger: folder.join("jobs.sqlite").to_string_lossy().into_owned() };
     for (title, script) in PARTS {
         eprintln!("\n== {title}\n");
         for statement in split_statements(script)? {
             eprintln!("{statement};\n");
-            if let Err(error) = execute(&session, &statement, Format::Table, false).await {
+            if let Err(error) = execute(&session, &jobs, &statement, Format::Table, false).await {
                 output::print_error(&error);
                 return Err(Failure("the demonstration stopped".into()));
             }

@@ -201,5 +201,5 @@ pub(crate) enum Log {
 pub(crate) struct LedgerFile {
     /// File of the ledger, or a PostgreSQL database as postgres://user@host/database
     #[arg(id = "ledger", long = "ledger", value_name = "FILE", default_value = "jobs.sqlite", env = "SENSORIUM_LEDGER")]
-    pub(super) place: String,
+    pub(crate) place: String,
 }

@@ -15,8 +15,8 @@ use chrono::{Days, NaiveDate, TimeDelta, Utc};
 use indicatif::{ProgressBar, ProgressStyle};
 use sensorium_jobs::{Finished, Job, Ledger, RunRequest, Step, due, retry, run, verify};
 
-pub(crate) use arguments::JobCommand;
 use arguments::{Backfill, Common, Run};
+pub(crate) use arguments::{JobCommand, LedgerFile};
 
 use crate::output::print_text;
 use crate::run::{Failure, Result};
@@ -50,7 +50,7 @@ async fn run_one(options: &Run) -> Result<ExitCode> {
     let dates = match options.date {
         Some(date) => vec![date],
         None if options.if_due => due(&job, &ledger, Utc::now() - LOOKED_BACK, Utc::now())?,
-        None => vec![today(&job)?],
+        None => vec![job.today(Utc::now())?],
     };
     let (mut rejected, mut failed) = (0, None);
     for date in dates {
@@ -113,15 +113,6 @@ async fn verified(job: &Path, run: &str, sample: u64, common: &Common) -> Result
 
 fn exit_code(rejected: u64) -> ExitCode {
     if rejected == 0 { ExitCode::SUCCESS } else { ExitCode::from(REJECTED) }
-}
-
-/// Today, on the clock of the job.
-fn today(job: &Job) -> Result<NaiveDate> {
-    let now = Utc::now();
-    Ok(match &job.file.schedule {
-        Some(schedule) => now.with_timezone(&schedule.pattern()?.1).date_naive(),
-        None => now.date_naive(),
-    })
 }
 
 /// How runs are shown.

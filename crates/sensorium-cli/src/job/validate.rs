@@ -10,7 +10,6 @@ use chrono::{NaiveDate, Utc};
 use sensorium_engine::RECEIPT;
 use sensorium_jobs::{ChunkPlan, Job, set_up};
 
-use super::today;
 use crate::run::Result;
 
 /// Times of a schedule that are shown.
@@ -20,7 +19,7 @@ pub(super) async fn validate(path: &Path, date: Option<NaiveDate>, models: Optio
     let job = Job::read(path)?;
     let date = match date {
         Some(date) => date,
-        None => today(&job)?,
+        None => job.today(Utc::now())?,
     };
     let ready = set_up(&job, date, models, &BTreeMap::new()).await?;
     let mut lines = vec![format!("job {} for {date}", job.name)];

@@ -9,19 +9,7 @@ use sensorium_inference::{CreateMode, Error, ImportOptions, Kind, Sampling, impo
 use super::statement::status;
 use crate::engine::Engine;
 use crate::errors::to_datafusion;
-
-/// `OPTIONS (name = value, ..)` with the values as they were written.
-pub(super) type Options = Vec<(String, OptionValue)>;
-
-/// A value of an option.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum OptionValue {
-    Text(String),
-    Number(String),
-    Truth(bool),
-    List(Vec<String>),
-    Map(Vec<(String, String)>),
-}
+use crate::grammar::{OptionValue, Options};
 
 pub(super) fn create(
     engine: &Engine,

@@ -6,6 +6,6 @@ mod export;
 mod parse;
 mod statement;
 
-pub(crate) use create::OptionValue;
+pub(crate) use crate::grammar::OptionValue;
 pub(crate) use parse::parse;
 pub(crate) use statement::{Evaluation, Statement, Training, execute, status_lines};

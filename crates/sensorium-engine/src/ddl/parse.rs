@@ -1,25 +1,20 @@
 //! The grammar of model statements, on sqlparser's tokens.
 
-use datafusion::error::{DataFusionError, Result};
-use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::error::Result;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, Word};
 use sensorium_inference::CreateMode;
 
-use super::create::{OptionValue, Options};
 use super::statement::{Evaluation, Statement, Training};
-
-type Parsed<T> = Result<T, ParserError>;
+use crate::grammar::{Parsed, name, need, options, parser, rest, sql_error, words};
 
 /// The statement, or `None` if the text is not about models and DataFusion should read it.
 ///
 /// # Errors
 /// When it is about models but is not complete or not well formed.
 pub(crate) fn parse(sql: &str) -> Result<Option<Statement>> {
-    let sql_error = |error: ParserError| DataFusionError::SQL(Box::new(error), None);
-    let dialect = GenericDialect {};
-    let Ok(mut parser) = Parser::new(&dialect).try_with_sql(sql) else { return Ok(None) };
+    let Some(mut parser) = parser(sql) else { return Ok(None) };
     let Some(mut statement) = statement(&mut parser).map_err(sql_error)? else { return Ok(None) };
     if matches!(statement, Statement::Create { .. } | Statement::Train(_) | Statement::Evaluate(_)) && words(&mut parser, &["AS"]) {
         if matches!(parser.peek_token().token, Token::EOF | Token::SemiColon) {
@@ -48,34 +43,6 @@ pub(crate) fn parse(sql: &str) -> Result<Option<Statement>> {
         Token::EOF => Ok(Some(statement)),
         other => Err(sql_error(ParserError::ParserError(format!("unexpected `{other}` behind the statement")))),
     }
-}
-
-/// The text from the next token on, as it was written: DataFusion reads queries better than they can be put together again.
-fn rest<'a>(parser: &mut Parser<'_>, sql: &'a str) -> &'a str {
-    let start = parser.peek_token().span.start;
-    let line = usize::try_from(start.line).unwrap_or(0).saturating_sub(1);
-    let before: usize = sql.split_inclusive('\n').take(line).map(str::len).sum();
-    let column = usize::try_from(start.column).unwrap_or(0).saturating_sub(1);
-    let offset = sql[before..].char_indices().nth(column).map_or(sql.len(), |(offset, _)| before + offset);
-    sql[offset..].trim_end().trim_end_matches(';')
-}
-
-/// Takes the words if they come next, in any case.
-fn words(parser: &mut Parser<'_>, expected: &[&str]) -> bool {
-    let is_next = |(index, word): (usize, &&str)| matches!(&parser.peek_nth_token(index).token, Token::Word(found) if found.value.eq_ignore_ascii_case(word));
-    let found = expected.iter().enumerate().all(is_next);
-    if found {
-        expected.iter().for_each(|_| drop(parser.next_token()));
-    }
-    found
-}
-
-fn need(parser: &mut Parser<'_>, expected: &[&str], usage: &str) -> Parsed<()> {
-    if words(parser, expected) {
-        return Ok(());
-    }
-    let found = parser.peek_token();
-    Err(ParserError::ParserError(format!("expected {}, found `{found}`\n\nhint: {usage}", expected.join(" "))))
 }
 
 const CREATE: &str = "CREATE [OR REPLACE] MODEL [IF NOT EXISTS] name FROM 'path' [OPTIONS (task = '..', labels = [..], activation = '..', max_tokens = .., variant = '..', label = '..')] [AS query]";
@@ -126,16 +93,6 @@ fn statement(parser: &mut Parser<'_>) -> Parsed<Option<Statement>> {
     Ok(None)
 }
 
-/// A name, in lower case unless quoted, as SQL has it.
-fn name(parser: &mut Parser<'_>) -> Parsed<String> {
-    if let Token::SingleQuotedString(text) = parser.peek_token().token {
-        parser.next_token();
-        return Ok(text);
-    }
-    let ident = parser.parse_identifier()?;
-    Ok(if ident.quote_style.is_some() { ident.value } else { ident.value.to_lowercase() })
-}
-
 /// `name`, `name@3`, `name@alias`, or any of these as a string; up to `TO`, `OPTIONS`, `AS` or the end.
 fn reference(parser: &mut Parser<'_>) -> Parsed<String> {
     let mut reference = name(parser)?;
@@ -157,45 +114,4 @@ fn create(parser: &mut Parser<'_>, mode: CreateMode) -> Parsed<Statement> {
     let source = parser.parse_literal_string()?;
     let options = if words(parser, &["OPTIONS"]) { options(parser)? } else { Vec::new() };
     Ok(Statement::Create { name, mode, source, options, query: None, rows: None })
-}
-
-fn options(parser: &mut Parser<'_>) -> Parsed<Options> {
-    parser.expect_token(&Token::LParen)?;
-    let options = parser.parse_comma_separated(|parser| {
-        let key = name(parser)?;
-        parser.expect_token(&Token::Eq)?;
-        Ok((key, value(parser)?))
-    })?;
-    parser.expect_token(&Token::RParen)?;
-    Ok(options)
-}
-
-fn value(parser: &mut Parser<'_>) -> Parsed<OptionValue> {
-    match parser.next_token().token {
-        Token::SingleQuotedString(text) => Ok(OptionValue::Text(text)),
-        Token::Number(number, _) => Ok(OptionValue::Number(number)),
-        Token::Word(word) if word.keyword == Keyword::TRUE => Ok(OptionValue::Truth(true)),
-        Token::Word(word) if word.keyword == Keyword::FALSE => Ok(OptionValue::Truth(false)),
-        Token::Minus => match parser.next_token().token {
-            Token::Number(number, _) => Ok(OptionValue::Number(format!("-{number}"))),
-            other => Err(ParserError::ParserError(format!("expected a number behind `-`, found `{other}`"))),
-        },
-        Token::LBracket => {
-            let list = parser.parse_comma_separated(Parser::parse_literal_string)?;
-            parser.expect_token(&Token::RBracket)?;
-            Ok(OptionValue::List(list))
-        }
-        Token::LBrace => {
-            let pairs = parser.parse_comma_separated(|parser| {
-                let name = parser.parse_identifier()?.value;
-                parser.expect_token(&Token::Colon)?;
-                Ok((name, parser.parse_literal_string()?))
-            })?;
-            parser.expect_token(&Token::RBrace)?;
-            Ok(OptionValue::Map(pairs))
-        }
-        other => Err(ParserError::ParserError(format!(
-            "expected a string, a number, true, false, a list of strings or {{name: 'string'}}, found `{other}`"
-        ))),
-    }
 }

@@ -7,12 +7,13 @@ use datafusion::common::internal_err;
 use datafusion::error::Result;
 use sensorium_inference::{CreateMode, Error, Kind};
 
-use super::create::{Options, create};
+use super::create::create;
 use super::describe::describe;
 use super::export::export;
 use crate::engine::Engine;
 use crate::errors::to_datafusion;
 use crate::functions::models_batch;
+use crate::grammar::Options;
 
 /// A model that is to be fitted to the rows of a query.
 #[derive(Debug, Clone, PartialEq)]
