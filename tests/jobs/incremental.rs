@@ -45,6 +45,35 @@ pub(super) fn incremental() -> Outcome {
     Ok(())
 }
 
+/// What one machine has made, another finds: each has a cache and a ledger of its own, and they share a bucket.
+pub(super) fn shared() -> Outcome {
+    let bucket = Bucket::open()?;
+    let place = Place::new(ROWS as u64)?;
+    place.sql("CREATE MODEL vit FROM 'tests/fixtures/vit'")?;
+    let night = Night { bucket: None, place };
+    night.fill()?;
+    let run = |machine: &str, url: &str| -> Result<(u64, String), Failed> {
+        night.write(&format!("cache-{machine}' \nshared_cache = '{url}"))?;
+        let mut command = night.place.run_command("2026-11-25", &[]);
+        let ledger = night.place.path(&format!("{machine}.sqlite"));
+        bucket.tell(&mut command).env("SENSORIUM_LEDGER", &ledger);
+        let done = command.output()?;
+        ensure(done.status.success(), || String::from_utf8_lossy(&done.stderr).into_owned())?;
+        let ledger = Ledger::open(&ledger.to_string_lossy())?;
+        let cached = ledger.run("scores-2026-11-25-1")?.and_then(|run| run.outcome).ok_or("no outcome")?.cached;
+        let log = ledger.lines("scores-2026-11-25-1")?.into_iter().map(|(_, line)| line).collect::<Vec<_>>().join("\n");
+        Ok((cached, log))
+    };
+    let url = bucket.url("results");
+    let (cached, log) = run("one", &url)?;
+    ensure(cached == 0 && log.contains(&format!("{ROWS} shared results given")), || log)?;
+    let (cached, log) = run("two", &url)?;
+    ensure(cached == ROWS as u64 && log.contains(&format!("{ROWS} shared results taken")), || log)?;
+    // A run goes on where nothing can be shared.
+    let (cached, log) = run("three", "gopher://elsewhere/results")?;
+    ensure(cached == 0 && log.contains("not taken: shared results") && log.contains("not given: shared results"), || log)
+}
+
 struct Night {
     bucket: Option<Bucket>,
     place: Place,

@@ -22,6 +22,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("files_that_make_no_sense", files::refused),
     ("in_sql", files::in_sql),
     ("incremental", incremental::incremental),
+    ("incremental_on_several_machines", incremental::shared),
     ("joins_and_aggregates", runs::shapes),
     ("killed_and_gone_on_with", killed::parquet),
     ("killed_and_gone_on_with_in_a_delta_table", killed::delta),

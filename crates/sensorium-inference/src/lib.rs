@@ -19,9 +19,9 @@ mod vectors;
 pub use catalog::{Catalog, CreateMode, ModelReference, ModelSummary, ModelVersion, environment_options};
 pub use error::{Error, Kind, Result};
 pub use execute::{
-    Answer, Cancel, Count, Distinct, Failure, LabelSet, Limits, ModelProgress, Models, Request, Stats, Step, Values, Wanted, Windows,
-    batch_plan, explanation_plan, explanation_rows, input_accepts, media_type, on_workers, reasons, reasons_type, receipt_type,
-    result_bytes, result_type, try_out, windows, zero_shot, zero_shot_type,
+    Answer, Cancel, Count, Distinct, Failure, LabelSet, Limits, ModelProgress, Models, Request, Shared, Stats, Step, Values, Wanted,
+    Windows, batch_plan, explanation_plan, explanation_rows, give_shared_results, input_accepts, media_type, on_workers, reasons,
+    reasons_type, receipt_type, result_bytes, result_type, take_shared_results, try_out, windows, zero_shot, zero_shot_type,
 };
 pub use media::MediaAccess;
 pub use modality::{picture_to_tensor, sound_to_tensor};

@@ -58,6 +58,8 @@ pub struct JobFile {
     /// Folder in which results are kept for later runs, so that only rows that have changed are run again; empty for none. Where nothing
     /// is said, that of the machine. `settings."mm.cache_disk_bytes"` bounds it.
     pub cache: Option<String>,
+    /// Folder or URL through which several machines share these results.
+    pub shared_cache: Option<String>,
 }
 
 fn yes() -> bool {

@@ -20,6 +20,7 @@ mod run;
 mod schedule;
 mod serve;
 mod setting_up;
+mod sharing;
 mod sink;
 mod splice;
 mod sql;

@@ -22,6 +22,7 @@ use crate::job_file::{Job, Notice};
 use crate::ledger::{ChunkRecord, FailureRecord, Ledger, Outcome, RunRecord, RunState, now};
 use crate::parameters::Parameters;
 use crate::setting_up::{Ready, set_up};
+use crate::sharing;
 use crate::sink::Sink;
 use crate::stage::stage;
 use crate::webhook::notify;
@@ -120,6 +121,7 @@ pub async fn run(ledger: &Ledger, request: &RunRequest<'_>, observe: &(dyn Fn(St
     ready.session.set("mm.run_id", &record.run).await?;
     let sink = Sink::open(&ready.sink)?;
     ledger.begin(&record)?;
+    sharing::take(ledger, &record.run, &ready).await;
     let keeps_failures = before.is_none_or(|before| before.state != RunState::Failed);
     let attempt = Attempt { ledger, job, record: &record, ready: &ready, sink, observe, stop: request.stop, keeps_failures };
     let done = match job.file.limits.seconds {
@@ -136,6 +138,7 @@ pub async fn run(ledger: &Ledger, request: &RunRequest<'_>, observe: &(dyn Fn(St
             notify(ledger, job, &record, Notice::Failed, Some(&error.to_string()), None).await;
         }
         Ok(done) => {
+            sharing::give(ledger, &record.run, &ready).await;
             let counts = Some((done.rows, done.rejected));
             if done.rejected > 0 {
                 notify(ledger, job, &record, Notice::Rejected, None, counts).await;

@@ -55,6 +55,8 @@ pub struct Ready {
     pub(crate) partitions: usize,
     /// Whether rows have receipts.
     receipts: bool,
+    /// Where results are shared with other machines.
+    pub(crate) shared_cache: Option<String>,
 }
 
 /// Opens a session and plans the query; nothing is run and no medium is read. Models that `pins` knows are the versions that it says.
@@ -119,6 +121,7 @@ pub async fn set_up(job: &Job, date: NaiveDate, models: Option<&str>, pins: &BTr
         sink,
         partitions,
         receipts: job.file.receipts,
+        shared_cache: job.file.shared_cache.as_deref().map(|place| job.place(place)),
     })
 }
 

@@ -109,7 +109,8 @@ impl Digests {
             }
         }
         if let Some(disk) = disk {
-            let kept = disk.media(open.iter().map(|(path, state)| (path.to_string_lossy().into_owned(), state.clone())).collect())?;
+            let kept =
+                disk.media(&open.iter().map(|(path, state)| (path.to_string_lossy().into_owned(), state.clone())).collect::<Vec<_>>())?;
             let mut rest = Vec::new();
             for ((path, state), digest) in open.into_iter().zip(kept) {
                 match digest {
@@ -189,7 +190,7 @@ impl Digests {
             }
         }
         if let Some(disk) = disk {
-            let kept = disk.media(open.iter().map(|(url, version)| (url.to_string(), version.clone())).collect())?;
+            let kept = disk.media(&open.iter().map(|(url, version)| (url.to_string(), version.clone())).collect::<Vec<_>>())?;
             let mut rest = Vec::new();
             for (object, digest) in open.into_iter().zip(kept) {
                 match digest {
@@ -279,7 +280,7 @@ mod tests {
         assert_eq!(digest_of(&Digests::default(), &path, &disk), digest("one"));
         // Another process finds it on the disk.
         let state = state_of(&std::fs::metadata(&path).expect("facts"));
-        assert_eq!(disk.media(vec![(path.to_string_lossy().into_owned(), state)]).expect("an answer"), [Some(digest("one"))]);
+        assert_eq!(disk.media(&[(path.to_string_lossy().into_owned(), state)]).expect("an answer"), [Some(digest("one"))]);
         // As long, and as old as the other says.
         write("two");
         assert_eq!(digest_of(&Digests::default(), &path, &disk), digest("two"));
@@ -288,6 +289,6 @@ mod tests {
         std::fs::write(&path, "new").expect("a file");
         assert_eq!(digest_of(&Digests::default(), &path, &disk), digest("new"));
         let state = state_of(&std::fs::metadata(&path).expect("facts"));
-        assert_eq!(disk.media(vec![(path.to_string_lossy().into_owned(), state)]).expect("an answer"), [None]);
+        assert_eq!(disk.media(&[(path.to_string_lossy().into_owned(), state)]).expect("an answer"), [None]);
     }
 }

@@ -19,16 +19,17 @@ use crate::sqlite::open_shared;
 
 const FILE: &str = "results.sqlite";
 /// Layout of the tables; another one is refused.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// Results that were used so lately need no new date.
 const SAME_TIME_S: u64 = 3_600;
 
-const TABLES: &str = "
-    CREATE TABLE IF NOT EXISTS chunk (id INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, used INTEGER NOT NULL, data BLOB NOT NULL);
+pub(super) const TABLES: &str = "
+    CREATE TABLE IF NOT EXISTS chunk (id INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, used INTEGER NOT NULL, data BLOB NOT NULL, is_taken INTEGER NOT NULL DEFAULT 0);
     CREATE TABLE IF NOT EXISTS entry (key BLOB PRIMARY KEY, chunk INTEGER NOT NULL, row INTEGER NOT NULL) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS entry_chunk ON entry (chunk);
     CREATE INDEX IF NOT EXISTS chunk_used ON chunk (used);
-    CREATE TABLE IF NOT EXISTS medium (id INTEGER PRIMARY KEY AUTOINCREMENT, place TEXT NOT NULL UNIQUE, version TEXT NOT NULL, digest BLOB NOT NULL);";
+    CREATE TABLE IF NOT EXISTS medium (id INTEGER PRIMARY KEY AUTOINCREMENT, place TEXT NOT NULL UNIQUE, version TEXT NOT NULL, digest BLOB NOT NULL);
+    CREATE TABLE IF NOT EXISTS shared (name TEXT PRIMARY KEY, chunk INTEGER NOT NULL);";
 /// What a medium takes in the file, its place being a path or URL.
 const MEDIUM_BYTES: usize = 512;
 
@@ -58,7 +59,7 @@ impl DiskCache {
         };
         std::fs::create_dir_all(folder).map_err(|error| failed(&error))?;
         let open = || -> rusqlite::Result<(Connection, i64)> {
-            let connection = open_shared(&place)?;
+            let mut connection = open_shared(&place)?;
             // A result that is lost with the power is computed again.
             connection.pragma_update(None, "synchronous", "NORMAL")?;
             connection.execute_batch(TABLES)?;
@@ -66,6 +67,7 @@ impl DiskCache {
             if version == 0 {
                 connection.pragma_update(None, "user_version", VERSION)?;
             }
+            let version = if version == 1 { widen(&mut connection)? } else { version };
             Ok((connection, if version == 0 { VERSION } else { version }))
         };
         match open() {
@@ -77,6 +79,11 @@ impl DiskCache {
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with the file.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T> {
+        work(&mut self.connection()).map_err(|error| self.failed(&error))
     }
 
     fn failed(&self, error: &dyn std::fmt::Display) -> Error {
@@ -105,11 +112,11 @@ impl DiskCache {
     }
 
     /// Digests of media, by place and version, as far as they are known.
-    pub(super) fn media(&self, media: Vec<(String, String)>) -> Result<Vec<Option<[u8; 32]>>> {
+    pub(super) fn media(&self, media: &[(String, String)]) -> Result<Vec<Option<[u8; 32]>>> {
         if media.is_empty() {
             return Ok(Vec::new());
         }
-        look_up_media(&mut self.connection(), &media).map_err(|error| self.failed(&error))
+        look_up_media(&mut self.connection(), media).map_err(|error| self.failed(&error))
     }
 
     /// Keeps the digests of media in place of those of their earlier versions, and drops the oldest beyond `max_bytes`. A disk that is
@@ -136,6 +143,19 @@ impl DiskCache {
             result => result.map_err(|error| self.failed(&error)),
         }
     }
+}
+
+/// Brings tables of the first layout to this one; returns the layout.
+fn widen(connection: &mut Connection) -> rusqlite::Result<i64> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    // Another process may have been first.
+    if version == 1 {
+        transaction.execute_batch("ALTER TABLE chunk ADD COLUMN is_taken INTEGER NOT NULL DEFAULT 0")?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+    }
+    transaction.commit()?;
+    Ok(VERSION)
 }
 
 /// A medium's place, what tells its content from an earlier one, and the SHA-256 of its bytes.

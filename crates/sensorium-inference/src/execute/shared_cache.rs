@@ -1,0 +1,238 @@
+//! Results that machines share through an object store: each process adds what it has made as one file, and takes what others have added.
+//!
+//! A file is a cache of its own with the same tables, so that taking it is a statement of SQLite.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures::TryStreamExt;
+use object_store::path::Path as ObjectPath;
+use object_store::{DynObjectStore, ObjectMeta, ObjectStoreExt};
+use rusqlite::{Connection, TransactionBehavior, params};
+use url::Url;
+
+use super::disk_cache::{DiskCache, TABLES};
+use crate::catalog::environment_options;
+use crate::error::{Error, Kind, Result};
+use crate::io;
+
+/// Folder of the files, named after the layout of their tables.
+const FOLDER: &str = "results-1";
+/// Files that nobody has added to for so long are removed: what is still used was made again or is kept by those who use it.
+const MOST_AGE: Duration = Duration::from_secs(90 * 24 * 3_600);
+
+/// What has come of a visit to the store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Shared {
+    /// Files that were taken or added.
+    pub files: usize,
+    /// Results in them.
+    pub results: usize,
+}
+
+/// Takes what others have added to `url` since the last time into the cache in `folder`, the newest first, up to `most_bytes`.
+///
+/// # Errors
+/// Where the store cannot be read, or the cache not be written.
+pub fn take_shared_results(folder: &Path, url: &str, most_bytes: usize) -> Result<Shared> {
+    let cache = DiskCache::open(folder)?;
+    let (store, prefix) = open(url)?;
+    let mut files = list(&store, &prefix)?;
+    files.sort_by(|left, right| right.last_modified.cmp(&left.last_modified));
+    let (mut shared, mut bytes) = (Shared::default(), 0);
+    for file in files {
+        let name = format!("{url} {}", file.location);
+        if cache.knows_shared(&name)? {
+            continue;
+        }
+        bytes += file.size;
+        if bytes > most_bytes as u64 {
+            break;
+        }
+        let (store, location) = (Arc::clone(&store), file.location.clone());
+        let content = io::wait(async move {
+            let found = store.get(&location).await.map_err(|error| failed(&error))?;
+            found.bytes().await.map_err(|error| failed(&error))
+        })?;
+        let scratch = tempfile::NamedTempFile::new().map_err(|error| failed(&error))?;
+        std::fs::write(scratch.path(), &content).map_err(|error| failed(&error))?;
+        shared.results += cache.take(&name, scratch.path())?;
+        shared.files += 1;
+    }
+    Ok(shared)
+}
+
+/// Adds what the cache in `folder` has made since the last time to `url`, and removes what is too old there.
+///
+/// # Errors
+/// Where the store cannot be written, or the cache not be read.
+pub fn give_shared_results(folder: &Path, url: &str) -> Result<Shared> {
+    let cache = DiskCache::open(folder)?;
+    let (store, prefix) = open(url)?;
+    let scratch = tempfile::tempdir().map_err(|error| failed(&error))?;
+    let path = scratch.path().join("results.sqlite");
+    let mut shared = Shared::default();
+    let (results, last) = cache.give(url, &path)?;
+    if results > 0 {
+        let content = std::fs::read(&path).map_err(|error| failed(&error))?;
+        // Named by what is in it, so that one that was interrupted and comes again is the same.
+        let name =
+            prefix.clone().join(FOLDER).join(format!("{}.sqlite", crate::package::hex(&<sha2::Sha256 as sha2::Digest>::digest(&content))));
+        let (store, own) = (Arc::clone(&store), name.clone());
+        io::wait(async move { store.put(&own, content.into()).await.map_err(|error| failed(&error)) })?;
+        cache.gave(url, last, &format!("{url} {name}"))?;
+        shared = Shared { files: 1, results };
+    }
+    let oldest =
+        SystemTime::now().checked_sub(MOST_AGE).and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default().as_secs();
+    for file in list(&store, &prefix)? {
+        if u64::try_from(file.last_modified.timestamp()).is_ok_and(|time| time < oldest) {
+            let store = Arc::clone(&store);
+            io::wait(async move { store.delete(&file.location).await.map_err(|error| failed(&error)) })?;
+        }
+    }
+    Ok(shared)
+}
+
+fn failed(error: &dyn std::fmt::Display) -> Error {
+    Error::new(Kind::Fetch, format!("shared results: {error}")).with_hint("a folder, or a URL such as s3://bucket/results")
+}
+
+fn open(url: &str) -> Result<(Arc<DynObjectStore>, ObjectPath)> {
+    let url = if url.contains("://") {
+        Url::parse(url).map_err(|error| failed(&error))?
+    } else {
+        std::fs::create_dir_all(url).map_err(|error| failed(&error))?;
+        let path = std::path::absolute(url).map_err(|error| failed(&error))?;
+        Url::from_directory_path(path).map_err(|()| failed(&"not a path that has a URL"))?
+    };
+    let (store, prefix) = object_store::parse_url_opts(&url, environment_options()).map_err(|error| failed(&error))?;
+    Ok((Arc::from(store), prefix))
+}
+
+fn list(store: &Arc<DynObjectStore>, prefix: &ObjectPath) -> Result<Vec<ObjectMeta>> {
+    let (store, folder) = (Arc::clone(store), prefix.clone().join(FOLDER));
+    io::wait(async move { store.list(Some(&folder)).try_collect().await.map_err(|error| failed(&error)) })
+}
+
+impl DiskCache {
+    fn knows_shared(&self, name: &str) -> Result<bool> {
+        let count = |connection: &mut Connection| {
+            connection.query_row("SELECT count(*) FROM shared WHERE name = ?1", [name], |row| row.get::<_, i64>(0))
+        };
+        Ok(self.with(count)? > 0)
+    }
+
+    /// Takes the results of the cache in the file `path` that this one does not have.
+    fn take(&self, name: &str, path: &Path) -> Result<usize> {
+        self.with(|connection| {
+            connection.execute("ATTACH DATABASE ?1 AS other", [path.to_string_lossy()])?;
+            let taken = take(connection, name);
+            connection.execute_batch("DETACH DATABASE other")?;
+            taken
+        })
+    }
+
+    /// Writes the results since the last time into a cache of its own; returns how many they are, and the last chunk of them.
+    fn give(&self, url: &str, path: &Path) -> Result<(usize, i64)> {
+        self.with(|connection| {
+            connection.execute("ATTACH DATABASE ?1 AS other", [path.to_string_lossy()])?;
+            let given = give(connection, url);
+            connection.execute_batch("DETACH DATABASE other")?;
+            given
+        })
+    }
+
+    fn gave(&self, url: &str, last: i64, name: &str) -> Result<()> {
+        self.with(|connection| {
+            connection.execute("INSERT OR REPLACE INTO shared (name, chunk) VALUES (?1, ?2)", params![url, last])?;
+            connection.execute("INSERT OR REPLACE INTO shared (name, chunk) VALUES (?1, 0)", params![name]).map(|_| ())
+        })
+    }
+}
+
+fn take(connection: &mut Connection, name: &str) -> rusqlite::Result<usize> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Chunks get new numbers, behind all that are there. They are not given away again.
+    let first: i64 = transaction.query_row("SELECT coalesce(max(id), 0) FROM main.chunk", [], |row| row.get(0))?;
+    transaction.execute(
+        "INSERT INTO main.chunk (id, bytes, used, data, is_taken) SELECT id + ?1, bytes, used, data, 1 FROM other.chunk",
+        [first],
+    )?;
+    let taken =
+        transaction.execute("INSERT OR IGNORE INTO main.entry (key, chunk, row) SELECT key, chunk + ?1, row FROM other.entry", [first])?;
+    transaction.execute(
+        "DELETE FROM main.chunk WHERE id > ?1 AND NOT EXISTS (SELECT 1 FROM main.entry WHERE entry.chunk = main.chunk.id)",
+        [first],
+    )?;
+    transaction.execute("INSERT OR REPLACE INTO shared (name, chunk) VALUES (?1, 0)", [name])?;
+    transaction.commit()?;
+    Ok(taken)
+}
+
+fn give(connection: &mut Connection, url: &str) -> rusqlite::Result<(usize, i64)> {
+    let of_other = TABLES.replace("EXISTS ", "EXISTS other.");
+    connection.execute_batch(&of_other)?;
+    let transaction = connection.transaction()?;
+    let before: i64 = transaction.query_row("SELECT coalesce(max(chunk), 0) FROM shared WHERE name = ?1", [url], |row| row.get(0))?;
+    let last: i64 = transaction.query_row("SELECT coalesce(max(id), 0) FROM main.chunk", [], |row| row.get(0))?;
+    let own = "id > ?1 AND id <= ?2 AND NOT is_taken";
+    transaction.execute(
+        &format!("INSERT INTO other.chunk (id, bytes, used, data, is_taken) SELECT id, bytes, used, data, 0 FROM main.chunk WHERE {own}"),
+        params![before, last],
+    )?;
+    let given = transaction.execute(
+        "INSERT INTO other.entry (key, chunk, row) SELECT key, chunk, row FROM main.entry WHERE chunk IN (SELECT id FROM other.chunk)",
+        [],
+    )?;
+    transaction.commit()?;
+    Ok((given, last))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, AsArray, Int64Array};
+    use arrow::datatypes::Int64Type;
+
+    use super::*;
+
+    fn keys(numbers: std::ops::Range<u8>) -> Vec<[u8; 32]> {
+        numbers.map(|number| [number; 32]).collect()
+    }
+
+    fn put(folder: &Path, numbers: std::ops::Range<u8>) {
+        let values: ArrayRef = Arc::new(numbers.clone().map(i64::from).collect::<Int64Array>());
+        DiskCache::open(folder).expect("a cache").put(&keys(numbers), &values, 1 << 20).expect("room");
+    }
+
+    fn found(folder: &Path, numbers: std::ops::Range<u8>) -> Vec<Option<i64>> {
+        let found = DiskCache::open(folder).expect("a cache").get(&keys(numbers)).expect("an answer");
+        let value =
+            |place: &Option<(usize, usize)>| place.map(|(source, row)| found.sources[source].as_primitive::<Int64Type>().value(row));
+        found.places.iter().map(value).collect()
+    }
+
+    #[test]
+    fn two_machines_have_what_either_has_made() {
+        let (one, other, store) =
+            (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let url = store.path().to_string_lossy().into_owned();
+        put(one.path(), 0..5);
+        put(other.path(), 3..8);
+        assert_eq!(give_shared_results(one.path(), &url).expect("given"), Shared { files: 1, results: 5 });
+        assert_eq!(give_shared_results(one.path(), &url).expect("given"), Shared::default());
+        assert_eq!(take_shared_results(other.path(), &url, 1 << 20).expect("taken"), Shared { files: 1, results: 3 });
+        assert_eq!(take_shared_results(other.path(), &url, 1 << 20).expect("taken"), Shared::default());
+        assert_eq!(found(other.path(), 0..9), [Some(0), Some(1), Some(2), Some(3), Some(4), Some(5), Some(6), Some(7), None]);
+        // What was taken is not given again, and one's own is not taken.
+        assert_eq!(give_shared_results(other.path(), &url).expect("given"), Shared { files: 1, results: 5 });
+        assert_eq!(take_shared_results(one.path(), &url, 1 << 20).expect("taken"), Shared { files: 1, results: 3 });
+        assert_eq!(found(one.path(), 5..8), [Some(5), Some(6), Some(7)]);
+        put(one.path(), 8..9);
+        assert_eq!(give_shared_results(one.path(), &url).expect("given"), Shared { files: 1, results: 1 });
+        // No more than there is room for.
+        let third = tempfile::tempdir().expect("a folder");
+        assert_eq!(take_shared_results(third.path(), &url, 1).expect("taken"), Shared::default());
+    }
+}
