@@ -26,21 +26,27 @@ const ORDER: [&str; 8] = [
     "sensorium-examples",
 ];
 /// Packages that only the named crate may depend on.
-const OWNERS: [(&str, &str); 14] = [
+const OWNERS: [(&str, &str); 20] = [
     ("argmin", "sensorium-train"),
     ("hessboost", "sensorium-train"),
     ("minijinja", "sensorium-report"),
     ("plotters", "sensorium-report"),
     ("croner", "sensorium-jobs"),
+    ("axum", "sensorium-jobs"),
     ("backon", "sensorium-jobs"),
+    ("deltalake-core", "sensorium-jobs"),
+    ("prometheus-client", "sensorium-jobs"),
+    ("tokio-postgres", "sensorium-jobs"),
     ("zune-jpeg", "sensorium-inference"),
     ("ort", "sensorium-inference"),
     ("tokenizers", "sensorium-inference"),
+    ("hashlink", "sensorium-inference"),
     ("image", "sensorium-inference"),
     ("fast_image_resize", "sensorium-inference"),
     ("clap", "sensorium-cli"),
     ("indicatif", "sensorium-cli"),
     ("rustyline", "sensorium-cli"),
+    ("tracing-subscriber", "sensorium-cli"),
 ];
 
 /// Workspace packages with the names of their direct dependencies.

@@ -23,24 +23,24 @@ const RUN: &str = "scores-2026-02-01-1";
 const CHUNKS: u64 = 40;
 
 pub(super) fn parquet() -> Outcome {
-    killed(Sink { bucket: None, is_delta: false })
+    killed(&Sink { bucket: None, is_delta: false })
 }
 
 pub(super) fn delta() -> Outcome {
-    killed(Sink { bucket: None, is_delta: true })
+    killed(&Sink { bucket: None, is_delta: true })
 }
 
 pub(super) fn parquet_on_s3() -> Outcome {
-    killed(Sink { bucket: Some(Bucket::open()?), is_delta: false })
+    killed(&Sink { bucket: Some(Bucket::open()?), is_delta: false })
 }
 
 pub(super) fn delta_on_s3() -> Outcome {
-    killed(Sink { bucket: Some(Bucket::open()?), is_delta: true })
+    killed(&Sink { bucket: Some(Bucket::open()?), is_delta: true })
 }
 
 /// SIGKILL at moments from before the first chunk to behind the last, and between the last chunk and the commit: the output is that of an
 /// undisturbed run, byte for byte, there once, and no chunk that was committed is made again.
-fn killed(sink: Sink) -> Outcome {
+fn killed(sink: &Sink) -> Outcome {
     let place = Place::new(20_000)?;
     let mut random: u64 = scalar("SELECT arrow_cast(random() * 1000000000, 'UInt64')")?.parse()?;
     let kills = std::env::var("SENSORIUM_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);

@@ -39,7 +39,7 @@ pub fn take_shared_results(folder: &Path, url: &str, most_bytes: usize) -> Resul
     let cache = DiskCache::open(folder)?;
     let (store, prefix) = open(url)?;
     let mut files = list(&store, &prefix)?;
-    files.sort_by(|left, right| right.last_modified.cmp(&left.last_modified));
+    files.sort_by_key(|file| std::cmp::Reverse(file.last_modified));
     let (mut shared, mut bytes) = (Shared::default(), 0);
     for file in files {
         let name = format!("{url} {}", file.location);
