@@ -3,12 +3,12 @@
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, DictionaryArray, Int32Array, ListBuilder, PrimitiveArray, StringArray, StringBuilder,
-    StructArray, UInt64Array,
+    Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, DictionaryArray, Int32Array, ListBuilder, PrimitiveArray, StringArray,
+    StringBuilder, StructArray, UInt64Array,
 };
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
-use arrow::datatypes::{ArrowPrimitiveType, DataType, Field, Fields, Float64Type, Int32Type, Int64Type, UInt64Type};
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Field, Fields, Float32Type, Float64Type, Int32Type, Int64Type, UInt64Type};
 use arrow::error::ArrowError;
 use sha2::{Digest as _, Sha256};
 
@@ -20,8 +20,8 @@ use super::run::{Answer, Request};
 use super::workers;
 use crate::catalog::ModelVersion;
 use crate::error::{Error, Kind, Result};
-use crate::modality::split_page;
-use crate::package::{Input, Manifest, hex};
+use crate::modality::{element_type, split_page};
+use crate::package::{Input, Manifest, Modality, hex};
 use crate::runtime::runtime_info;
 
 /// Fewer rows are not worth a change of threads.
@@ -57,14 +57,14 @@ pub fn media_type() -> DataType {
 /// The receipts of the rows of `request`; NULL where a required input is, and so no model runs.
 ///
 /// `input_digest` is the SHA-256 over all inputs of the model in the order of its manifest, and of each its columns in the order of the
-/// call, each value as one byte for its kind and then, numbers being little-endian:
+/// call, each value as one byte for its kind and then, numbers being little-endian and of the type that the model takes:
 ///
 /// | byte | kind | then |
 /// |---|---|---|
-/// | `0` | NULL, or an input that the call does not give | |
+/// | `0` | NULL, or an input that the call does not give | for a number that is given in a column of its own, as many zeros as its kind has bits |
 /// | `b` | truth value | one byte, 0 or 1 |
 /// | `i`, `u` | whole number, signed or not | 64 bits |
-/// | `f` | IEEE 754 number | 64 bits, NaN as `7ff8000000000000` |
+/// | `f`, `d` | IEEE 754 number of single or double precision | 32 or 64 bits, NaN as `7fc00000` or `7ff8000000000000` |
 /// | `t` | text | length in bytes, 64 bits; UTF-8 |
 /// | `m` | medium, by URI or as bytes | SHA-256 of its bytes; where the URI ends in `#page=N`, `p` and N, 64 bits |
 /// | `e` | medium that cannot be read | |
@@ -162,21 +162,111 @@ fn input_writers<'a>(
 ) -> Result<Vec<Write<'a>>> {
     let by_uri = located(manifest, request);
     let mut writers: Vec<Write<'a>> = Vec::new();
+    // Numbers that stand side by side are written down column by column, and copied row by row.
+    let mut numbers = Block::new(request.rows);
     for (number, (input, columns)) in manifest.inputs.iter().zip(request.inputs).enumerate() {
+        let element = match input.modality {
+            Modality::Number { element, .. } | Modality::Vector { element, .. } => Some(element_type(element)),
+            _ => None,
+        };
         if columns.is_empty() {
+            writers.extend(numbers.take());
             writers.push(Box::new(|_, bytes| bytes.push(b'0')));
         }
         for column in columns {
+            let is_plain =
+                |element: &&DataType| !column.data_type().is_nested() && (element.is_numeric() || **element == DataType::Boolean);
+            if let Some(element) = element.as_ref().filter(is_plain) {
+                numbers.push(&cast(column, element).map_err(|error| unreadable(input, &error))?);
+                continue;
+            }
+            writers.extend(numbers.take());
             let places = by_uri.iter().find(|(other, _)| *other == number).map(|(_, places)| places);
             let writer = match places {
                 Some(places) => medium_writer(column, digests_of(places, request, digests, disk)?),
                 None if input.modality.is_media() && is_binary(column.data_type()) => bytes_writer(column),
-                None => value_writer(column),
+                None => value_writer(column, element.as_ref()),
             };
             writers.push(writer.map_err(|error| unreadable(input, &error))?);
         }
     }
+    writers.extend(numbers.take());
     Ok(writers)
+}
+
+/// Columns of numbers, row by row.
+struct Block {
+    rows: usize,
+    columns: Vec<Bits>,
+}
+
+/// The numbers of a column as they are written down.
+struct Bits {
+    width: usize,
+    bytes: Vec<u8>,
+}
+
+impl Block {
+    fn new(rows: usize) -> Self {
+        Self { rows, columns: Vec::new() }
+    }
+
+    /// Adds a column of one of the types that models take.
+    fn push(&mut self, column: &ArrayRef) {
+        let single = |value: f32| if value.is_nan() { SINGLE_NAN.to_le_bytes() } else { value.to_le_bytes() };
+        self.columns.push(match column.data_type() {
+            DataType::Float32 => bits(column.as_primitive::<Float32Type>(), b'f', single),
+            DataType::Float64 => bits(column.as_primitive::<Float64Type>(), b'd', double),
+            DataType::Boolean => {
+                let column = column.as_boolean();
+                let value = |row: usize| if column.is_null(row) { [b'0', 0] } else { [b'b', u8::from(column.value(row))] };
+                Bits { width: 2, bytes: (0..column.len()).flat_map(value).collect() }
+            }
+            kind if kind.is_unsigned_integer() => {
+                whole(column, &DataType::UInt64, |column| bits(column.as_primitive::<UInt64Type>(), b'u', u64::to_le_bytes))
+            }
+            _ => whole(column, &DataType::Int64, |column| bits(column.as_primitive::<Int64Type>(), b'i', i64::to_le_bytes)),
+        });
+    }
+
+    /// Writes a row of the columns so far, if there are some.
+    fn take(&mut self) -> Option<Write<'static>> {
+        let columns = std::mem::take(&mut self.columns);
+        let stride: usize = columns.iter().map(|column| column.width).sum();
+        if stride == 0 {
+            return None;
+        }
+        let mut bytes = vec![0; stride * self.rows];
+        let mut start = 0;
+        for column in columns {
+            let of_rows = bytes.chunks_exact_mut(stride).zip(column.bytes.chunks_exact(column.width));
+            of_rows.for_each(|(row, value)| row[start..start + column.width].copy_from_slice(value));
+            start += column.width;
+        }
+        Some(Box::new(move |row, all| all.extend_from_slice(&bytes[row * stride..(row + 1) * stride])))
+    }
+}
+
+fn whole(column: &ArrayRef, kind: &DataType, bits: impl Fn(&ArrayRef) -> Bits) -> Bits {
+    // A whole number fits into a longer one.
+    cast(column, kind).map_or(Bits { width: 0, bytes: Vec::new() }, |column| bits(&column))
+}
+
+fn bits<T: ArrowPrimitiveType, const N: usize>(column: &PrimitiveArray<T>, tag: u8, to_bits: impl Fn(T::Native) -> [u8; N]) -> Bits {
+    let mut bytes = vec![0; column.len() * (N + 1)];
+    for (row, (written, value)) in bytes.chunks_exact_mut(N + 1).zip(column.values()).enumerate() {
+        if column.is_null(row) {
+            written[0] = b'0';
+        } else {
+            written[0] = tag;
+            written[1..].copy_from_slice(&to_bits(*value));
+        }
+    }
+    Bits { width: N + 1, bytes }
+}
+
+fn double(value: f64) -> [u8; 8] {
+    if value.is_nan() { NAN.to_le_bytes() } else { value.to_le_bytes() }
 }
 
 type Written<'a> = std::result::Result<Write<'a>, ArrowError>;
@@ -215,7 +305,11 @@ fn medium_writer(column: &ArrayRef, digests: Vec<Option<Digest>>) -> Written<'st
 }
 
 fn bytes_writer(column: &ArrayRef) -> Written<'static> {
-    let values = cast(column, &DataType::BinaryView)?;
+    // FixedSizeBinary has no direct cast to BinaryView.
+    let values: ArrayRef = match column.data_type() {
+        DataType::FixedSizeBinary(_) => Arc::new(column.as_fixed_size_binary().iter().collect::<BinaryViewArray>()),
+        _ => cast(column, &DataType::BinaryView)?,
+    };
     Ok(Box::new(move |row, bytes| {
         let values = values.as_binary_view();
         if values.is_null(row) {
@@ -228,11 +322,13 @@ fn bytes_writer(column: &ArrayRef) -> Written<'static> {
 
 /// IEEE 754's quiet NaN without a payload.
 const NAN: u64 = 0x7ff8_0000_0000_0000;
+const SINGLE_NAN: u32 = 0x7fc0_0000;
 
-fn value_writer(column: &ArrayRef) -> Written<'static> {
+/// `element` is the type that the model takes numbers of lists in.
+fn value_writer(column: &ArrayRef, element: Option<&DataType>) -> Written<'static> {
     let length = |bytes: &mut Vec<u8>, length: usize| bytes.extend_from_slice(&(length as u64).to_le_bytes());
     Ok(match column.data_type() {
-        DataType::Dictionary(_, values) => return value_writer(&cast(column, values)?),
+        DataType::Dictionary(_, values) => return value_writer(&cast(column, values)?, element),
         DataType::Null => Box::new(|_, bytes| bytes.push(b'0')),
         DataType::Boolean => {
             let column = column.as_boolean().clone();
@@ -249,13 +345,18 @@ fn value_writer(column: &ArrayRef) -> Written<'static> {
         kind if kind.is_unsigned_integer() => {
             numbers(cast(column, &DataType::UInt64)?.as_primitive::<UInt64Type>().clone(), b'u', u64::to_le_bytes)
         }
-        kind if kind.is_floating() => {
-            let bits = |value: f64| if value.is_nan() { NAN.to_le_bytes() } else { value.to_le_bytes() };
-            numbers(cast(column, &DataType::Float64)?.as_primitive::<Float64Type>().clone(), b'f', bits)
+        DataType::Float32 => {
+            let single = |value: f32| if value.is_nan() { SINGLE_NAN.to_le_bytes() } else { value.to_le_bytes() };
+            numbers(column.as_primitive::<Float32Type>().clone(), b'f', single)
         }
+        kind if kind.is_floating() => numbers(cast(column, &DataType::Float64)?.as_primitive::<Float64Type>().clone(), b'd', double),
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            let lists = cast(column, &DataType::LargeList(Arc::clone(item)))?;
-            let write = value_writer(lists.as_list::<i64>().values())?;
+            let item = match element {
+                Some(element) => Arc::new(Field::new_list_field(element.clone(), true)),
+                None => Arc::clone(item),
+            };
+            let lists = cast(column, &DataType::LargeList(item))?;
+            let write = value_writer(lists.as_list::<i64>().values(), None)?;
             Box::new(move |row, bytes| {
                 let lists = lists.as_list::<i64>();
                 if lists.is_null(row) {
@@ -284,10 +385,10 @@ fn value_writer(column: &ArrayRef) -> Written<'static> {
     })
 }
 
-fn numbers<T: ArrowPrimitiveType>(
+fn numbers<T: ArrowPrimitiveType, const N: usize>(
     column: PrimitiveArray<T>,
     tag: u8,
-    bits: impl Fn(T::Native) -> [u8; 8] + Sync + Send + 'static,
+    bits: impl Fn(T::Native) -> [u8; N] + Sync + Send + 'static,
 ) -> Write<'static> {
     Box::new(move |row, bytes| {
         if column.is_null(row) {
