@@ -5,31 +5,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
-use chrono::Utc;
-use sensorium_jobs::{Job, Ledger, RunRecord, job_files, report};
+use sensorium_jobs::{Ledger, RunRecord, SqlJobs, report};
 
 use super::known_ledger;
 use crate::output::{print_batch, print_text};
 use crate::run::{Failure, Result, failed};
 
 pub(super) fn list(folder: &Path, ledger: &str) -> Result<ExitCode> {
-    let files = job_files(folder)?;
-    let ledger = Ledger::open_known(ledger)?;
-    let mut rows: [Vec<Option<String>>; 5] = Default::default();
-    for file in files {
-        let line = match Job::read(&file) {
-            Ok(job) => {
-                let last =
-                    ledger.as_ref().map(|ledger| ledger.runs(Some(&job.name), 1)).transpose()?.and_then(|runs| runs.into_iter().next());
-                let next = job.file.schedule.as_ref().map(|schedule| schedule.next(Utc::now())).transpose()?;
-                let last = last.map(|run| format!("{} {}", run.run_date, run.state));
-                [Some(job.name), next.map(|next| next.to_rfc3339()), last, Some(job.file.description), None]
-            }
-            Err(error) => [Some(file.display().to_string()), None, None, None, Some(error.to_string())],
-        };
-        rows.iter_mut().zip(line).for_each(|(column, value)| column.push(value));
-    }
-    table(["job", "next", "last", "description", "error"].into_iter().zip(rows.map(texts)))
+    let jobs = SqlJobs { folder: folder.to_path_buf(), ledger: ledger.to_string() };
+    print_batch(&jobs.show()?)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn status(job: Option<&str>, last: u64, ledger: &str) -> Result<ExitCode> {

@@ -44,9 +44,17 @@ impl SqlJobs {
             Statement::Create(job) => create_job::create(self, session, job).await,
             Statement::Drop { name, if_exists } => drop_job::drop_job(self, &name, if_exists),
             Statement::Run { name, date, force } => run_job::run_job(self, session, &name, date.as_deref(), force).await,
-            Statement::Show => show_jobs::show(self),
+            Statement::Show => self.show(),
         }
         .map(Some)
+    }
+
+    /// The jobs of the folder, their next time and their last run, as SHOW JOBS lists them.
+    ///
+    /// # Errors
+    /// Where folder or ledger cannot be read.
+    pub fn show(&self) -> Result<RecordBatch> {
+        show_jobs::show(self)
     }
 
     fn file(&self, name: &str, ending: &str) -> PathBuf {
