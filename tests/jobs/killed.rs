@@ -139,10 +139,10 @@ impl Sink {
             None => place.path(&format!("out-{number}")),
             Some(bucket) => bucket.path(&format!("out-{number}")),
         };
-        let name = if self.is_delta { "scores-1000.parquet" } else { "scores.parquet" };
-        let file = format!("run_date={DATE}/{name}");
         let files = files_below(&folder.join(format!("run_date={DATE}")))?;
-        ensure(files == [name], || format!("files of the date: {files:?}"))?;
+        let [name] = files.as_slice() else { return Err(format!("files of the date: {files:?}").into()) };
+        ensure(if self.is_delta { name.starts_with("scores-") } else { name == "scores.parquet" }, || name.clone())?;
+        let file = format!("run_date={DATE}/{name}");
         ensure(!folder.join("_staging").exists() || files_below(&folder.join("_staging"))?.is_empty(), || "staged files are left".into())?;
         if self.is_delta {
             let active = active_files(&folder)?;

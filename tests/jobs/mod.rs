@@ -30,6 +30,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("killed_and_gone_on_with_on_s3", killed::parquet_on_s3),
     ("mended", runs::mended),
     ("on_postgres", on_postgres::on_postgres),
+    ("not_planned", runs::not_planned),
     ("one_run_at_a_time", runs::locked),
     ("pages_and_webhook", served::pages),
     ("scheduled", served::served),

@@ -180,6 +180,25 @@ pub(super) fn locked() -> Outcome {
     place.ensure_output("2026-11-25", QUERY)
 }
 
+/// A job that cannot even be planned is a run that has failed, and is gone on with once its input is there; a query that runs as a whole is
+/// one chunk, passed on as it comes.
+pub(super) fn not_planned() -> Outcome {
+    let place = Place::new(2_000)?;
+    let job = format!("{}retries = {{ attempts = 1, delay_s = 0.1 }}\n", JOB.replace("numbers/", "late.parquet"));
+    let query = "SELECT b AS id, sum(mm_predict('add', a, b).sum) AS total FROM numbers GROUP BY b ORDER BY b";
+    place.write(&job, query)?;
+    let said = place.run_to(1, "2026-11-25", &[])?;
+    ensure(said.contains("late.parquet"), || said)?;
+    let status = place.command("status", &["scores"]).output()?;
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    ensure(status.contains("| scores-2026-11-25-1 | failed") && status.contains("late.parquet"), || status)?;
+    fs::copy(place.path("numbers/1.parquet"), place.path("late.parquet"))?;
+    let said = place.run_to(0, "2026-11-25", &[])?;
+    ensure(said.contains("scores-2026-11-25-1 done: 97 rows") && said.contains("1 chunks"), || said)?;
+    let by_hand = query.replace("numbers", &format!("'{}'", place.path("late.parquet").display()));
+    place.ensure_rows(&place.output("2026-11-25").display().to_string(), &by_hand)
+}
+
 /// A sink that may not be written, and one whose staged files are taken away between attempts.
 pub(super) fn sinks() -> Outcome {
     let place = Place::new(2_000)?;

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, JoinType};
 use datafusion::error::Result;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection};
+use datafusion::logical_expr::expr::{Exists, InSubquery};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection, ScalarUDF};
 use sensorium_inference::{Error, Kind};
 
 use crate::call::Asked;
 use crate::errors::to_datafusion;
+use crate::functions::VectorFunction;
 use crate::infer::{Infer, InferCall, model_function};
 use crate::session::Session;
 
@@ -82,6 +84,7 @@ struct Carry {
 impl Carry {
     /// The plan with receipts for its calls, and their columns in its schema.
     fn up(&mut self, plan: LogicalPlan) -> Result<(LogicalPlan, Vec<Carried>)> {
+        self.aside(&plan)?;
         if let Some(infer) = Infer::of(&plan) {
             let (input, mut carried) = self.up(infer.input.clone())?;
             let mut above = Infer::try_new(input, infer.call.clone())?.into_plan();
@@ -164,16 +167,51 @@ impl Carry {
         Ok(all)
     }
 
+    /// Notes the calls of a node that are no column of its input: those of subqueries, of conditions of joins, and on literals alone.
+    fn aside(&mut self, plan: &LogicalPlan) -> Result<()> {
+        let mut subqueries = Vec::new();
+        plan.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                match expr {
+                    Expr::ScalarSubquery(subquery)
+                    | Expr::Exists(Exists { subquery, .. })
+                    | Expr::InSubquery(InSubquery { subquery, .. }) => {
+                        subqueries.push(Arc::clone(&subquery.subquery));
+                    }
+                    Expr::ScalarFunction(call) => self.note(&call.func, "it stands where no row of the result passes"),
+                    _ => {}
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })?;
+        subqueries.iter().try_for_each(|subquery| self.stop(subquery, "a subquery"))
+    }
+
+    /// Notes a call that has no receipt.
+    fn note(&mut self, func: &ScalarUDF, why: &str) {
+        let inner = func.inner().downcast_ref::<VectorFunction>().and_then(VectorFunction::same_for_all);
+        if let Ok(function) = model_function(inner.map_or(func, AsRef::as_ref))
+            && function.has_receipt()
+        {
+            self.without.push(format!("{}: {why}", function.pinned().unwrap_or_default()));
+        }
+    }
+
     /// Notes the calls below a step that no receipt comes through.
     fn stop(&mut self, plan: &LogicalPlan, why: &str) -> Result<()> {
         plan.apply_with_subqueries(|plan| {
             if let Some(infer) = Infer::of(plan) {
-                let function = model_function(&infer.call.func)?;
-                if function.has_receipt() {
-                    self.without.push(format!("{}: above it is {why}", function.pinned().unwrap_or_default()));
-                }
+                self.note(&infer.call.func, &format!("above it is {why}"));
             }
-            Ok(TreeNodeRecursion::Continue)
+            // Those of correlated subqueries become columns only later.
+            plan.apply_expressions(|expr| {
+                expr.apply(|expr| {
+                    if let Expr::ScalarFunction(call) = expr {
+                        self.note(&call.func, &format!("above it is {why}"));
+                    }
+                    Ok(TreeNodeRecursion::Continue)
+                })
+            })
         })?;
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! A sink that is a Delta Lake table: what a run has written appears by one commit of the table's log, which also says that it has.
 //!
-//! Files are named after the run, and the commit has an application transaction (protocol, "Transaction Identifiers") whose version is
-//! that of the run, so that a run whose process ended behind its commit knows.
+//! A file is named after what is in it, so that a run whose process ended behind its commit finds its own file in the table, and another
+//! one's not. Commits of a date have application transactions (protocol, "Transaction Identifiers") of one identifier: of two at once, one
+//! fails.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use crate::sink::{Sink, Written};
 
 /// The column that tables are partitioned by.
 const RUN_DATE: &str = "run_date";
+/// Characters of a token in a file's name.
+pub(crate) const TOKEN: usize = 16;
 
 impl From<DeltaTableError> for JobError {
     fn from(error: DeltaTableError) -> Self {
@@ -35,8 +38,6 @@ impl From<DeltaTableError> for JobError {
 pub(crate) struct Publication<'p> {
     pub(crate) job: &'p str,
     pub(crate) date: NaiveDate,
-    /// Grows with each output of the date.
-    pub(crate) revision: u64,
     pub(crate) path: &'p Path,
     pub(crate) rows: u64,
     /// Columns of the file.
@@ -50,17 +51,35 @@ impl Publication<'_> {
 
     /// Whether a file of the table is an earlier output of this date.
     fn replaces(&self, path: &str) -> bool {
-        let revision = path.strip_prefix(&format!("{RUN_DATE}={}/{}-", self.date, self.job)).and_then(|rest| rest.strip_suffix(".parquet"));
-        revision.is_some_and(|revision| !revision.is_empty() && revision.bytes().all(|byte| byte.is_ascii_digit()))
+        let token = path.strip_prefix(&format!("{RUN_DATE}={}/{}-", self.date, self.job)).and_then(|rest| rest.strip_suffix(".parquet"));
+        let is_token = |token: &str| token.len() == TOKEN && token.bytes().all(|byte| byte.is_ascii_hexdigit());
+        path != self.path.as_ref() && token.is_some_and(is_token)
     }
 }
 
-/// Whether the table has this output, or a later one of its date, already.
-pub(crate) async fn is_published(sink: &Sink, publication: &Publication<'_>) -> Result<bool> {
+/// Whether a file is one of the table's.
+pub(crate) async fn is_published(sink: &Sink, path: &Path) -> Result<bool> {
     let log = log_of(sink)?;
     let Some(table) = opened(&log).await? else { return Ok(false) };
-    let version = table.snapshot()?.transaction_version(log.as_ref(), publication.application()).await?;
-    Ok(version.is_some_and(|version| u64::try_from(version).is_ok_and(|version| version >= publication.revision)))
+    let mut files = table.snapshot()?.snapshot().file_views(log.as_ref(), None);
+    while let Some(file) = files.try_next().await? {
+        if file.path() == path.as_ref() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Refuses columns that a Delta table cannot have, and those that the table has not, if it is there.
+pub(crate) async fn check_columns(sink: &Sink, schema: &Schema) -> Result<()> {
+    let columns = columns(schema)?;
+    match opened(&log_of(sink)?).await? {
+        None => Ok(()),
+        Some(table) => {
+            let state = table.snapshot()?;
+            fits(&state.schema(), &columns, state.metadata().partition_columns())
+        }
+    }
 }
 
 /// Puts a file that was written into the table, in place of earlier outputs of its date. The table is made if it is not there.
@@ -83,6 +102,9 @@ pub(crate) async fn publish(sink: &Sink, publication: &Publication<'_>, written:
     let mut actions = Vec::new();
     let mut files = state.snapshot().file_views(log.as_ref(), None);
     while let Some(file) = files.try_next().await? {
+        if file.path() == publication.path.as_ref() {
+            return Ok(());
+        }
         if publication.replaces(&file.path()) {
             actions.push(Action::Remove(file.remove_action(true)));
         }
@@ -97,7 +119,7 @@ pub(crate) async fn publish(sink: &Sink, publication: &Publication<'_>, written:
         stats: Some(format!("{{\"numRecords\":{}}}", publication.rows)),
         ..Add::default()
     }));
-    let version = i64::try_from(publication.revision).unwrap_or(i64::MAX);
+    let version = state.transaction_version(log.as_ref(), publication.application()).await?.unwrap_or(0) + 1;
     let properties = CommitProperties::default().with_application_transaction(Transaction::new(publication.application(), version));
     let predicate = Some(format!("{RUN_DATE} = '{}'", publication.date));
     let operation = DeltaOperation::Write { mode: SaveMode::Overwrite, partition_by: Some(vec![RUN_DATE.to_string()]), predicate };
@@ -123,6 +145,10 @@ async fn opened(log: &LogStoreRef) -> Result<Option<DeltaTable>> {
 
 /// The columns of the table: those of the files, and the date.
 fn columns(schema: &Schema) -> Result<StructType> {
+    if schema.fields().find(RUN_DATE).is_some() {
+        return Err(JobError::new(format!("sink: the query has a column '{RUN_DATE}', by which the Delta table is partitioned"))
+            .with_hint("leave it out: each row has it anyway"));
+    }
     let date = Arc::new(Field::new(RUN_DATE, DataType::Date32, true));
     let fields: Fields = schema.fields().iter().cloned().chain([date]).collect();
     let schema: std::result::Result<StructType, _> = (&Schema::new(fields)).try_into_kernel();
@@ -140,6 +166,9 @@ fn fits(table: &StructType, own: &StructType, partitions: &[String]) -> Result<(
     for field in own.fields() {
         match table.field(field.name()) {
             None => return differs(format!("the Delta table has no column '{}'", field.name())),
+            Some(known) if field.is_nullable() && !known.is_nullable() => {
+                return differs(format!("column '{}' may be NULL in the query, and not in the Delta table", field.name()));
+            }
             Some(known) if known.data_type() != field.data_type() => {
                 return differs(format!(
                     "column '{}' is {} in the Delta table, and {} in the query",
@@ -185,13 +214,17 @@ mod tests {
 
     #[test]
     fn only_outputs_of_the_same_job_and_date_are_replaced() {
-        let path = Path::from("run_date=2026-11-28/loans-2.parquet");
+        let path = Path::from("run_date=2026-11-28/loans-0123456789abcdef.parquet");
         let schema = Schema::empty();
         let date = NaiveDate::from_ymd_opt(2026, 11, 28).expect("a date");
-        let publication = Publication { job: "loans", date, revision: 2, path: &path, rows: 0, schema: &schema };
-        assert!(publication.replaces("run_date=2026-11-28/loans-1.parquet"));
-        for other in ["run_date=2026-11-27/loans-1.parquet", "run_date=2026-11-28/loans-eu-1.parquet", "run_date=2026-11-28/loans-.parquet"]
-        {
+        let publication = Publication { job: "loans", date, path: &path, rows: 0, schema: &schema };
+        assert!(publication.replaces("run_date=2026-11-28/loans-fedcba9876543210.parquet"));
+        for other in [
+            "run_date=2026-11-28/loans-0123456789abcdef.parquet",
+            "run_date=2026-11-27/loans-fedcba9876543210.parquet",
+            "run_date=2026-11-28/loans-eu-fedcba9876543210.parquet",
+            "run_date=2026-11-28/loans-.parquet",
+        ] {
             assert!(!publication.replaces(other), "{other}");
         }
     }

@@ -251,6 +251,11 @@ pub struct Job {
     pub sql: String,
 }
 
+/// Whether a job can be called so: its files are.
+pub(crate) fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|character| character.is_ascii_alphanumeric() || matches!(character, '-' | '_'))
+}
+
 impl Job {
     /// Reads the TOML file `path` and its query.
     ///
@@ -268,7 +273,13 @@ impl Job {
     }
 
     fn with(path: &Path, text: &str, query: impl Fn(&Path) -> Result<String>) -> Result<Self> {
-        let file: JobFile = toml::from_str(text).map_err(|error| JobError::new(format!("{}: {error}", path.display())))?;
+        // Without the line itself, in which there may be a secret.
+        let wrong = |error: toml::de::Error| {
+            let line = error.span().map(|span| text[..span.start.min(text.len())].lines().count().max(1));
+            let line = line.map_or_else(String::new, |line| format!(", line {line}"));
+            JobError::new(format!("{}{line}: {}", path.display(), error.message()))
+        };
+        let file: JobFile = toml::from_str(text).map_err(wrong)?;
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let name = file.name.clone().unwrap_or_else(|| stem.to_string());
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -292,8 +303,7 @@ impl Job {
     }
 
     fn check(&self) -> Result<()> {
-        let is_plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_');
-        if self.name.is_empty() || !self.name.chars().all(is_plain) {
+        if !is_plain(&self.name) {
             return Err(JobError::new(format!("name: '{}' is no name of a job", self.name)).with_hint("letters, digits, - and _"));
         }
         if self.file.key.is_empty() {

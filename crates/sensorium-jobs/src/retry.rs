@@ -6,6 +6,7 @@ use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::{cast, concat_batches, interleave};
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::util::display::array_value_to_string;
+use chrono::Utc;
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast as cast_expr, lit};
 use datafusion::physical_plan::SendableRecordBatchStream;
@@ -13,13 +14,13 @@ use datafusion::prelude::{DataFrame, ParquetReadOptions};
 use futures::StreamExt;
 use object_store::path::Path;
 use parquet::arrow::AsyncArrowWriter;
+use sha2::{Digest, Sha256};
 
 use crate::chunks::ChunkPlan;
-use crate::delta::{Publication, publish};
+use crate::delta::{Publication, TOKEN, publish};
 use crate::error::{JobError, Result};
 use crate::job_file::{Format, Job};
 use crate::ledger::{FailureRecord, Ledger, Outcome, RunState, now};
-use crate::run::revision;
 use crate::setting_up::{Ready, set_up};
 use crate::sink::{Sink, Written};
 use crate::stage::properties;
@@ -75,13 +76,14 @@ pub async fn retry(ledger: &Ledger, job: &Job, run: &str, models: Option<&str>) 
     }
     let sink = Sink::open(&ready.sink)?;
     let before = sink.path_of(&outcome.output)?;
-    let revision = revision(record.generation, attempts);
-    let path = sink.output(record.run_date, &job.name, revision);
+    // Another file than any before, in a table that keeps them.
+    let token = sensorium_inference::hex(&Sha256::digest(format!("{run} {}", Utc::now().to_rfc3339())))[..TOKEN].to_string();
+    let path = sink.output(record.run_date, &job.name, &token);
     let (written, placed) = replace(&ready, job, &sink, (&before, &path), &rows, &places).await?;
     if sink.format() == Format::Delta {
         let (schema, _) = ready.output()?;
         let (job, date) = (job.name.as_str(), record.run_date);
-        let publication = Publication { job, date, revision, path: &path, rows: outcome.rows_out, schema: &schema };
+        let publication = Publication { job, date, path: &path, rows: outcome.rows_out, schema: &schema };
         publish(&sink, &publication, &written).await?;
     }
     let is_placed = |failure: &FailureRecord| failure.key().is_some_and(|key| placed.contains(&key));

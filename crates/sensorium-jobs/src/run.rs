@@ -15,10 +15,10 @@ use serde::Serialize;
 
 use crate::checks::check;
 use crate::chunks::ChunkPlan;
-use crate::commit::{Damaged, commit};
-use crate::delta::Publication;
+use crate::commit::{Damaged, commit, token};
+use crate::delta::{Publication, check_columns};
 use crate::error::{JobError, Result};
-use crate::job_file::{Job, Notice};
+use crate::job_file::{Format, Job, Notice};
 use crate::ledger::{ChunkRecord, FailureRecord, Ledger, Outcome, RunRecord, RunState, now};
 use crate::parameters::Parameters;
 use crate::setting_up::{Ready, set_up};
@@ -98,7 +98,14 @@ pub async fn run(ledger: &Ledger, request: &RunRequest<'_>, observe: &(dyn Fn(St
         Some(open) => open.generation,
         None => 1,
     };
-    let mut ready = set_up(job, request.date, request.models, &BTreeMap::new()).await?;
+    let mut ready = match set_up_with_retries(request).await {
+        Ok(ready) => ready,
+        Err(error) => {
+            let record = not_set_up(request, generation);
+            ledger.begin(&record)?;
+            return Err(failed(ledger, job, &record, error).await);
+        }
+    };
     if ready.chunks.is_empty() {
         ready.chunks = ChunkPlan::Whole { why: "the table has no rows".into() };
     }
@@ -117,10 +124,17 @@ pub async fn run(ledger: &Ledger, request: &RunRequest<'_>, observe: &(dyn Fn(St
         outcome: None,
         error: None,
     };
-    ready.output()?;
+    let (schema, _) = ready.output()?;
     ready.session.set("mm.run_id", &record.run).await?;
     let sink = Sink::open(&ready.sink)?;
     ledger.begin(&record)?;
+    if ready.sink.format == Format::Delta {
+        // Before hours of work are done for a table that does not take it.
+        let checked = check_columns(&sink, &schema).await;
+        if let Err(error) = checked {
+            return Err(failed(ledger, job, &record, error).await);
+        }
+    }
     sharing::take(ledger, &record.run, &ready).await;
     let keeps_failures = before.is_none_or(|before| before.state != RunState::Failed);
     let attempt = Attempt { ledger, job, record: &record, ready: &ready, sink, observe, stop: request.stop, keeps_failures };
@@ -131,12 +145,13 @@ pub async fn run(ledger: &Ledger, request: &RunRequest<'_>, observe: &(dyn Fn(St
         }),
         None => attempt.work().await,
     };
+    let done = match done {
+        Err(error) if !is_told_to_stop(request.stop) => Err(failed(ledger, job, &record, error).await),
+        done => done,
+    };
     match &done {
         Err(error) if is_told_to_stop(request.stop) => ledger.log(&record.run, &error.to_string())?,
-        Err(error) => {
-            ledger.fail(&record.run, &error.to_string())?;
-            notify(ledger, job, &record, Notice::Failed, Some(&error.to_string()), None).await;
-        }
+        Err(_) => {}
         Ok(done) => {
             sharing::give(ledger, &record.run, &ready).await;
             let counts = Some((done.rows, done.rejected));
@@ -149,26 +164,62 @@ pub async fn run(ledger: &Ledger, request: &RunRequest<'_>, observe: &(dyn Fn(St
     done
 }
 
+/// Writes down that a run has failed, and tells those who want to know, whether it can be written down or not.
+async fn failed(ledger: &Ledger, job: &Job, record: &RunRecord, error: JobError) -> JobError {
+    let noted = ledger.fail(&record.run, &error.to_string());
+    notify(ledger, job, record, Notice::Failed, Some(&error.to_string()), None).await;
+    match noted {
+        Ok(()) => error,
+        Err(other) => error.with_hint(format!("the ledger does not know of it: {other}")),
+    }
+}
+
+/// What is known of a run whose query could not even be planned.
+fn not_set_up(request: &RunRequest<'_>, generation: u64) -> RunRecord {
+    let job = request.job;
+    RunRecord {
+        run: name(job, request.date, generation),
+        job: job.name.clone(),
+        run_date: request.date,
+        generation,
+        state: RunState::Running,
+        started_at: now(),
+        fingerprint: String::new(),
+        query: job.sql.clone(),
+        parameters: "[]".into(),
+        models: Vec::new(),
+        environment: "{}".into(),
+        outcome: None,
+        error: None,
+    }
+}
+
+/// Sets a job up; inputs may come late, and stores may not answer.
+async fn set_up_with_retries(request: &RunRequest<'_>) -> Result<Ready> {
+    let set_up = || async { set_up(request.job, request.date, request.models, &BTreeMap::new()).await };
+    set_up.retry(delays(request.job)).when(|_| !is_told_to_stop(request.stop)).await
+}
+
+fn delays(job: &Job) -> ExponentialBuilder {
+    let retries = &job.file.retries;
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_secs_f64(retries.delay_s))
+        .with_max_delay(Duration::from_secs_f64(retries.most_delay_s))
+        .with_max_times(retries.attempts as usize)
+        .with_jitter()
+}
+
 /// Removes what the run and earlier ones of its date have staged. What cannot be removed now is removed the next time.
 async fn clean_up(job: &Job, run: &RunRecord) {
     let sink = Parameters::of(job, run.run_date).and_then(|parameters| job.sink(&parameters));
     let Ok(sink) = sink.and_then(|sink| Sink::open(&sink)) else { return };
     for generation in 1..=run.generation {
-        let output = sink.output(run.run_date, &job.name, revision(generation, 0));
-        let _ = sink.clean(&name(job, run.run_date, generation), &output).await;
+        let _ = sink.clean(&name(job, run.run_date, generation), run.run_date, &job.name).await;
     }
 }
 
 fn name(job: &Job, date: NaiveDate, generation: u64) -> String {
     format!("{}-{date}-{generation}", job.name)
-}
-
-/// Outputs of one generation: the first, and those in which rows were tried again.
-const REVISIONS: u64 = 1_000;
-
-/// Number of an output of a date, which grows.
-pub(crate) fn revision(generation: u64, retries: u64) -> u64 {
-    generation * REVISIONS + retries.min(REVISIONS - 1)
 }
 
 fn is_told_to_stop(stop: Option<&AtomicBool>) -> bool {
@@ -221,8 +272,6 @@ impl Attempt<'_> {
         let start = Instant::now();
         let run = &self.record.run;
         self.ledger.log(run, &format!("{} chunks to {}", self.ready.chunks.len(), self.ready.sink.path))?;
-        let revision = revision(self.record.generation, 0);
-        let path = self.sink.output(self.record.run_date, &self.job.name, revision);
         let schema = self.ready.output()?.0;
         let mut kept = None;
         for _ in 0..=REPAIRS {
@@ -231,7 +280,8 @@ impl Attempt<'_> {
             self.check(&chunks).await?;
             let rows = chunks.iter().map(|chunk| chunk.rows_out).sum();
             let (job, date) = (self.job.name.as_str(), self.record.run_date);
-            let publication = Publication { job, date, revision, path: &path, rows, schema: &schema };
+            let path = self.sink.output(date, job, &token(run, &chunks));
+            let publication = Publication { job, date, path: &path, rows, schema: &schema };
             match commit(&self.sink, &chunks, &publication).await? {
                 Ok(written) => {
                     let outcome = Outcome {
@@ -310,12 +360,6 @@ impl Attempt<'_> {
     }
 
     async fn stage_with_retries(&self, number: usize, digest: String) -> Result<ChunkRecord> {
-        let retries = &self.job.file.retries;
-        let delays = ExponentialBuilder::default()
-            .with_min_delay(Duration::from_secs_f64(retries.delay_s))
-            .with_max_delay(Duration::from_secs_f64(retries.most_delay_s))
-            .with_max_times(retries.attempts as usize)
-            .with_jitter();
         let attempts = AtomicU64::new(0);
         let work = || async {
             let attempt = attempts.fetch_add(1, Ordering::Relaxed) + 1;
@@ -325,7 +369,7 @@ impl Attempt<'_> {
             // The error itself ends the run if it stays.
             let _ = self.ledger.log(&self.record.run, &format!("chunk {number}: {error}; again in {:.1} s", delay.as_secs_f64()));
         };
-        work.retry(delays).notify(tell).await
+        work.retry(delays(self.job)).notify(tell).await
     }
 
     async fn stage_one(&self, number: usize, digest: &str, attempts: u64) -> Result<ChunkRecord> {

@@ -87,7 +87,19 @@ pub async fn serve(
                     continue;
                 }
             };
-            for date in due(&job, ledger, since, Utc::now())? {
+            let dates = match due(&job, ledger, since, Utc::now()) {
+                Ok(dates) => dates,
+                // A server may be back in a while.
+                Err(error) => {
+                    let known = (file.clone(), error.to_string());
+                    if !refused.contains(&known) {
+                        tell(Event::Failed { job: &job.name, error: &error });
+                        refused.push(known);
+                    }
+                    continue;
+                }
+            };
+            for date in dates {
                 if stop.load(Ordering::Relaxed) || failed.contains(&(job.name.clone(), date)) {
                     continue;
                 }

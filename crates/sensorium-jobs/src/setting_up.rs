@@ -101,7 +101,7 @@ pub async fn set_up(job: &Job, date: NaiveDate, models: Option<&str>, pins: &BTr
         serde_json::to_string(&parameters.values().iter().map(|(name, value)| (name, value.to_string())).collect::<Vec<_>>());
     let parameters_text = parameters_text.map_err(|error| JobError::new(error.to_string()))?;
     let mut digest = Sha256::new();
-    digest.update(format!("{FORMAT} {sql} {parameters_text} {settings:?} {shared:?} {}", job.file.receipts));
+    digest.update(format!("{FORMAT} {sql} {parameters_text} {settings:?} {shared:?} {} {:?}", job.file.receipts, job.file.sink.format));
     prepared.models.iter().for_each(|model| digest.update(format!(" {}", model.version.sha256)));
     let environment = json!({
         "sensorium": env!("CARGO_PKG_VERSION"),
@@ -182,7 +182,9 @@ fn cache(job: &Job) -> Result<String> {
         Some(path) => Ok(job.place(path)),
         None => {
             let folder = sensorium_inference::cache_dir().map_err(|error| JobError::new(error.to_string()).with_hint("or cache = \"\""))?;
-            Ok(folder.join("results").to_string_lossy().into_owned())
+            // What is shared are this job's results, and those of others that share them.
+            let own = job.file.shared_cache.as_ref().map(|url| sensorium_inference::hex(&Sha256::digest(job.place(url)))[..16].to_string());
+            Ok(folder.join(own.map_or_else(|| "results".to_string(), |own| format!("results-{own}"))).to_string_lossy().into_owned())
         }
     }
 }

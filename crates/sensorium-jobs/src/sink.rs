@@ -22,6 +22,8 @@ use url::Url;
 use crate::error::{JobError, Result};
 use crate::job_file::{self, Format};
 
+/// The largest file that object stores copy by themselves.
+const COPIED_BYTES: u64 = 5 << 30;
 /// Ending of staged files: readers of the folder look for `.parquet`.
 const STAGED: &str = "staged";
 
@@ -77,11 +79,11 @@ impl Sink {
         format!("{}/{path}", self.place.trim_end_matches('/'))
     }
 
-    /// The file of a run date. Of a table that knows earlier ones, each revision has its own.
-    pub(crate) fn output(&self, date: NaiveDate, job: &str, revision: u64) -> Path {
+    /// The file of a run date. Of a table that knows earlier ones, each output has its own, told by a token.
+    pub(crate) fn output(&self, date: NaiveDate, job: &str, token: &str) -> Path {
         Path::from(match self.format {
             Format::Parquet => format!("run_date={date}/{job}.parquet"),
-            Format::Delta => format!("run_date={date}/{job}-{revision}.parquet"),
+            Format::Delta => format!("run_date={date}/{job}-{token}.parquet"),
         })
     }
 
@@ -138,6 +140,18 @@ impl Sink {
         Ok(sensorium_inference::hex(&digest.finalize()))
     }
 
+    /// Whether a file can be copied where it lies: object stores do so up to 5 GB (Amazon S3, CopyObject).
+    pub(crate) fn can_copy(&self, bytes: u64) -> bool {
+        self.folder.is_some() || bytes < COPIED_BYTES
+    }
+
+    /// Makes a file of another one, which appears as a whole.
+    pub(crate) async fn copy(&self, from: &Path, to: &Path) -> Result<Written> {
+        self.store.copy(from, to).await.map_err(|error| JobError::from(error).during(self.name(to)))?;
+        self.sync(to)?;
+        self.written(to).await
+    }
+
     /// Sees to it that a file outlives a loss of power.
     pub(crate) fn sync(&self, path: &Path) -> Result<()> {
         let Some(folder) = &self.folder else { return Ok(()) };
@@ -148,11 +162,11 @@ impl Sink {
         synced.map_err(|error| JobError::new(format!("sink {}: {error}", self.name(path))))
     }
 
-    /// Removes the staged files of a run, and what attempts that were killed have left beside its output.
-    pub(crate) async fn clean(&self, run: &str, output: &Path) -> Result<()> {
+    /// Removes the staged files of a run, and what attempts that were killed have left where its output is.
+    pub(crate) async fn clean(&self, run: &str, date: NaiveDate, job: &str) -> Result<()> {
         let prefix = Path::from(format!("_staging/{run}"));
         if let Some(folder) = &self.folder {
-            remove_unfinished(&folder.join(output.to_string()));
+            remove_unfinished(&folder.join(format!("run_date={date}")), job);
             let failed = |error: std::io::Error| JobError::new(format!("sink {}: {error}", self.name(&prefix)));
             let staged = folder.join(prefix.to_string());
             if staged.exists() {
@@ -176,10 +190,12 @@ impl Sink {
 }
 
 /// Files that were on their way when their process ended: object_store calls them `name#1`, `name#2`, ..
-fn remove_unfinished(file: &std::path::Path) {
-    let (Some(folder), Some(name)) = (file.parent(), file.file_name().and_then(|name| name.to_str())) else { return };
-    let is_unfinished =
-        |other: &std::ffi::OsStr| other.to_str().and_then(|other| other.strip_prefix(name)).is_some_and(|rest| rest.starts_with('#'));
+fn remove_unfinished(folder: &std::path::Path, job: &str) {
+    let is_unfinished = |name: &std::ffi::OsStr| {
+        let rest = name.to_str().and_then(|name| name.strip_prefix(job)).filter(|rest| rest.starts_with(['.', '-']));
+        rest.and_then(|rest| rest.split_once(".parquet#"))
+            .is_some_and(|(token, number)| !token.trim_start_matches('-').contains('-') && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| is_unfinished(&entry.file_name())) {
         // The next run of the date tries again.
         let _ = std::fs::remove_file(entry.path());

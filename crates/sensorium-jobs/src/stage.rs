@@ -5,11 +5,13 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream_partitioned};
+use datafusion::physical_plan::{
+    ExecutionPlan, ExecutionPlanProperties, SendableRecordBatchStream, execute_stream, execute_stream_partitioned,
+};
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use object_store::path::Path;
-use parquet::arrow::ArrowWriter;
+use parquet::arrow::{ArrowWriter, AsyncArrowWriter};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
@@ -30,11 +32,38 @@ pub(crate) struct Staged {
 /// Runs a plan and writes its rows, partition after partition, to a file.
 pub(crate) async fn stage(context: &SessionContext, plan: &LogicalPlan, sink: &Sink, path: &Path) -> Result<Staged> {
     let physical = context.state().create_physical_plan(plan).await?;
+    if physical.output_partitioning().partition_count() == 1 {
+        return pass_on(physical, context, sink, path).await;
+    }
     let parts = encode_all(physical, context).await?;
     let rows = parts.iter().map(|part| part.rows).sum();
     let mut files = parts.into_iter().map(|part| part.file);
     let written = splice(sink, path, async || Ok(files.next())).await?;
     Ok(Staged { written, rows })
+}
+
+/// Writes the rows of the only partition as they come: those of a query that runs as a whole may be many.
+async fn pass_on(plan: Arc<dyn ExecutionPlan>, context: &SessionContext, sink: &Sink, path: &Path) -> Result<Staged> {
+    let schema = plan.schema();
+    let mut batches = execute_stream(plan, context.task_ctx())?;
+    let mut writer = AsyncArrowWriter::try_new(sink.upload(path), Arc::clone(&schema), Some(properties(&schema)?))?;
+    let mut rows = 0;
+    let done = async {
+        while let Some(batch) = batches.next().await {
+            let batch = batch?;
+            rows += batch.num_rows() as u64;
+            writer.write(&batch).await.map_err(|error| JobError::from(error).during(sink.name(path)))?;
+        }
+        Ok::<(), JobError>(())
+    };
+    if let Err(error) = done.await {
+        writer.into_inner().abort().await;
+        return Err(error);
+    }
+    // What fails here cannot be aborted any more.
+    writer.finish().await.map_err(|error| JobError::from(error).during(sink.name(path)))?;
+    sink.sync(path)?;
+    Ok(Staged { written: writer.into_inner().written(), rows })
 }
 
 /// A partition's rows as a Parquet file.

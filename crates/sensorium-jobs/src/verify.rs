@@ -11,8 +11,9 @@ use object_store::path::Path;
 use sensorium_engine::MEDIA;
 
 use crate::chunks::{ChunkPlan, Piece};
+use crate::delta::is_published;
 use crate::error::{JobError, Result};
-use crate::job_file::Job;
+use crate::job_file::{Format, Job};
 use crate::ledger::{Ledger, RunRecord, RunState};
 use crate::retry::{Key, again, key_of};
 use crate::setting_up::{Ready, set_up};
@@ -78,6 +79,9 @@ pub async fn verify(ledger: &Ledger, job: &Job, run: &str, sample: u64, models: 
     verified.changed.extend(inputs(ledger, run, &ready.chunks)?);
     let sink = Sink::open(&ready.sink)?;
     let path = sink.path_of(&outcome.output)?;
+    if sink.format() == Format::Delta && !is_published(&sink, &path).await? {
+        verified.changed.push(format!("output: {} is no file of the Delta table any more", sink.name(&path)));
+    }
     let sha256 = sink.sha256(&path).await.map_err(|error| error.during(sink.name(&path)))?;
     if sha256 != outcome.output_sha256 {
         verified.changed.push(format!("output: {} has another SHA-256", sink.name(&path)));

@@ -1,16 +1,19 @@
 //! The read-only pages of the scheduler.
 
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use chrono::Utc;
+use sensorium_inference::Kind;
 use sensorium_report::{Report, html};
 use tokio::net::TcpListener;
 
@@ -52,12 +55,26 @@ pub async fn listen(folder: PathBuf, ledger: Arc<Ledger>, address: SocketAddr) -
         .route("/media/{run}/{number}", get(|State(pages): Page, Path((run, number)): Path<(String, usize)>| picture(pages, run, number)))
         .route("/metrics", get(|State(pages): Page| figures(pages)))
         .route("/health", get(|| async { "ok\n" }))
-        .with_state(Arc::new(Pages { folder, ledger }));
+        .with_state(Arc::new(Pages { folder, ledger }))
+        .layer(middleware::from_fn(move |request, next| only_asked_for(found, request, next)));
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(found)
 }
 
 type Page = State<Arc<Pages>>;
+
+/// Refuses requests that are made under another name than this one's: a page from elsewhere may have its name lead here (DNS rebinding).
+async fn only_asked_for(address: SocketAddr, request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let is_own = matches!(name, "localhost" | "127.0.0.1" | "[::1]") || host == address.to_string();
+    // Who listens to others has names that are not known here.
+    if is_own || !address.ip().is_loopback() {
+        next.run(request).await
+    } else {
+        guarded((StatusCode::MISDIRECTED_REQUEST, "not this host\n"))
+    }
+}
 
 /// Nothing runs in a page, and nothing is taken from elsewhere.
 fn guarded(content: impl IntoResponse) -> Response {
@@ -105,10 +122,13 @@ async fn figures(pages: Arc<Pages>) -> Response {
 async fn picture(pages: Arc<Pages>, run: String, number: usize) -> Response {
     let read = move || -> Option<(&'static str, Vec<u8>)> {
         let failure = pages.ledger.failures(&run, MOST_FAILURES).ok()?.into_iter().nth(number)?;
-        let uri = failure.uri?;
+        // What the query was not allowed to read is not shown, nor what may mean another file here.
+        let uri = failure.uri.filter(|_| failure.code != Kind::Forbidden.to_string())?;
         let path = PathBuf::from(uri.strip_prefix("file://").unwrap_or(&uri));
-        let facts = std::fs::metadata(&path).ok().filter(|facts| facts.is_file() && facts.len() <= MOST_BYTES)?;
-        let bytes = std::fs::read(&path).ok().filter(|bytes| bytes.len() as u64 <= facts.len().max(1))?;
+        let is_file = path.is_absolute() && std::fs::metadata(&path).is_ok_and(|facts| facts.is_file());
+        let file = if is_file { std::fs::File::open(&path).ok()? } else { return None };
+        let mut bytes = Vec::new();
+        file.take(MOST_BYTES + 1).read_to_end(&mut bytes).ok().filter(|length| *length as u64 <= MOST_BYTES)?;
         Some((kind_of(&bytes)?, bytes))
     };
     match tokio::task::spawn_blocking(read).await {

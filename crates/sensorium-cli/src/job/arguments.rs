@@ -200,6 +200,13 @@ pub(crate) enum Log {
 #[derive(Debug, Args)]
 pub(crate) struct LedgerFile {
     /// File of the ledger, or a PostgreSQL database as postgres://user@host/database
-    #[arg(id = "ledger", long = "ledger", value_name = "FILE", default_value = "jobs.sqlite", env = "SENSORIUM_LEDGER")]
+    #[arg(
+        id = "ledger",
+        long = "ledger",
+        value_name = "FILE",
+        default_value = "jobs.sqlite",
+        env = "SENSORIUM_LEDGER",
+        hide_env_values = true
+    )]
     pub(crate) place: String,
 }

@@ -8,13 +8,19 @@ use sensorium_jobs::{Job, Start, Target, export};
 
 use super::arguments::{Export, Scheduler};
 use crate::output::print_text;
-use crate::run::{Result, failed};
+use crate::run::{Failure, Result, failed};
 
 pub(super) fn exporting(options: &Export) -> Result<ExitCode> {
     let job = Job::read(&options.job)?;
     let whole = |path: &Path| -> Result<PathBuf> { absolute(path).map_err(|error| failed(path.display())(&error)) };
     let command = std::env::current_exe().map_err(|error| failed("where is this command?")(&error))?;
     let ledger = &options.ledger.place;
+    // What is written there is read by others, and on command lines by all.
+    if ledger.split_once("://").and_then(|(_, rest)| rest.split_once('@')).is_some_and(|(user, _)| user.contains(':')) {
+        return Err(Failure(
+            "the ledger's URL has a password\n\nhint: leave it out, and give the job PGPASSWORD in its environment".into(),
+        ));
+    }
     let ledger = if ledger.contains("://") { PathBuf::from(ledger) } else { whole(Path::new(ledger))? };
     let start = Start { command: &command, job: &whole(&options.job)?, ledger: &ledger, image: &options.image };
     let target = match options.target {

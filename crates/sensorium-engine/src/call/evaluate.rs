@@ -40,6 +40,11 @@ impl Bound {
         Self { reference: reference.to_string(), whole, version, bases, rows: Arc::default(), labels: Arc::default() }
     }
 
+    /// The same, with rows that are counted by themselves.
+    pub(crate) fn apart(&self) -> Self {
+        Self { rows: Arc::default(), ..self.clone() }
+    }
+
     /// Counts further rows of the call; returns the number of the first.
     pub(super) fn count(&self, rows: usize) -> u64 {
         self.rows.fetch_add(rows as u64, Ordering::Relaxed)

@@ -95,6 +95,9 @@ impl ModelFunction {
 
     /// The call with its model fixed to one version and its media to one folder.
     pub(crate) fn bind_to(&self, bound: Bound, null_on_error: bool) -> ScalarUDF {
+        if self.kind.asked == Asked::Receipt {
+            self.engine.models.expect_receipts();
+        }
         ScalarUDF::new_from_impl(Self { bound: Some(bound), null_on_error, ..self.copy() })
     }
 
@@ -122,7 +125,8 @@ impl ModelFunction {
     pub(crate) fn receipt_of(&self, asked: Asked) -> ScalarUDF {
         let function = if asked == Asked::Media { "mm_media" } else { "mm_receipt" };
         let kind = Kind { function, asked, policy: Policy::Setting };
-        ScalarUDF::new_from_impl(Self { kind, ..self.copy() })
+        let bound = self.bound.as_ref().map(Bound::apart);
+        ScalarUDF::new_from_impl(Self { kind, bound, ..self.copy() })
     }
 
     /// Whether failed rows are NULL.

@@ -19,7 +19,7 @@ use super::cancel::Cancel;
 use super::disk_cache::DiskCache;
 use super::limits::Limits;
 use super::workers;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::io;
 use crate::media::{digest_remote, fetch_local, version_of};
 
@@ -28,6 +28,8 @@ pub(crate) type Digest = [u8; 32];
 
 /// Memory of one entry: a URI, a version and what the table itself takes.
 const ENTRY_BYTES: usize = 512;
+/// What is under way in a window is known, whatever `mm.cache_bytes` says.
+const LEAST_ENTRIES: usize = 1 << 16;
 /// A file that was changed so lately may change again without another time.
 const SETTLED: Duration = Duration::from_secs(2);
 
@@ -45,6 +47,8 @@ struct Known {
     digests: LruCache<String, (String, Digest)>,
     /// Entity tags of objects, as of a statement.
     versions: LruCache<String, (u64, Option<String>)>,
+    /// What a statement has made of files: keys, results or receipts, which must all be about the same bytes.
+    files: LruCache<PathBuf, (u64, Digest)>,
 }
 
 impl Digests {
@@ -59,12 +63,14 @@ impl Digests {
 
     /// As many entries as `mm.cache_bytes` has room for.
     fn known(&self, limits: &Limits) -> (MutexGuard<'_, Option<Known>>, usize) {
-        let most = limits.cache_bytes / ENTRY_BYTES;
+        let most = (limits.cache_bytes / ENTRY_BYTES).max(LEAST_ENTRIES);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = known.get_or_insert_with(|| Known { digests: LruCache::new(most), versions: LruCache::new(most) });
+        let own =
+            known.get_or_insert_with(|| Known { digests: LruCache::new(most), versions: LruCache::new(most), files: LruCache::new(most) });
         if own.digests.capacity() != most {
             own.digests.set_capacity(most);
             own.versions.set_capacity(most);
+            own.files.set_capacity(most);
         }
         (known, most)
     }
@@ -89,6 +95,52 @@ impl Digests {
         }
     }
 
+    /// Notes the bytes of a file that were read for a model.
+    ///
+    /// # Errors
+    /// [`Kind::Fetch`] where the statement has made a key of others: the file was changed in between.
+    pub(super) fn saw_file(&self, path: &Path, statement: u64, bytes: &[u8], limits: &Limits) -> Result<()> {
+        let expected = self.file(path, statement, limits);
+        if expected.is_none() && !self.are_wanted() {
+            return Ok(());
+        }
+        let digest: Digest = Sha256::digest(bytes).into();
+        if expected.is_some_and(|expected| expected != digest) {
+            self.forget_file(path, limits);
+            return Err(Error::new(Kind::Fetch, format!("{} was changed while the query was running", path.display())).retryable());
+        }
+        self.note_file(path, statement, digest, limits);
+        Ok(())
+    }
+
+    /// The digest that the statement goes by for a file.
+    fn file(&self, path: &Path, statement: u64, limits: &Limits) -> Option<Digest> {
+        let (mut known, _) = self.known(limits);
+        known.as_mut()?.files.get(path).filter(|(other, _)| *other == statement).map(|(_, digest)| *digest)
+    }
+
+    fn note_file(&self, path: &Path, statement: u64, digest: Digest, limits: &Limits) {
+        let (mut known, _) = self.known(limits);
+        if let Some(known) = known.as_mut() {
+            known.files.insert(path.to_path_buf(), (statement, digest));
+        }
+    }
+
+    fn forget_file(&self, path: &Path, limits: &Limits) {
+        let (mut known, _) = self.known(limits);
+        if let Some(known) = known.as_mut() {
+            known.files.remove(path);
+        }
+    }
+
+    /// Has the next look at an object ask for its version again: it is another one than it was.
+    pub(super) fn forget_version(&self, url: &Url, limits: &Limits) {
+        let (mut known, _) = self.known(limits);
+        if let Some(known) = known.as_mut() {
+            known.versions.remove(url.as_str());
+        }
+    }
+
     /// The version that an object has had when the statement first looked at it.
     pub(super) fn expected(&self, url: &Url, statement: u64, limits: &Limits) -> Option<String> {
         let (mut known, _) = self.known(limits);
@@ -96,8 +148,27 @@ impl Digests {
     }
 
     /// Digests of files; none of such as cannot be read.
-    pub(super) fn of_files(&self, paths: &[PathBuf], limits: &Limits, disk: Option<&DiskCache>) -> Result<HashMap<PathBuf, Digest>> {
-        let different: Vec<&PathBuf> = paths.iter().collect::<HashSet<_>>().into_iter().collect();
+    pub(super) fn of_files(
+        &self,
+        paths: &[PathBuf],
+        statement: u64,
+        limits: &Limits,
+        disk: Option<&DiskCache>,
+    ) -> Result<HashMap<PathBuf, Digest>> {
+        let (mut seen, mut different) = (HashMap::new(), Vec::new());
+        for path in paths.iter().collect::<HashSet<_>>() {
+            match self.file(path, statement, limits) {
+                Some(digest) => drop(seen.insert(path.clone(), digest)),
+                None => different.push(path),
+            }
+        }
+        let found = self.of_unseen_files(different, limits, disk)?;
+        found.iter().for_each(|(path, digest)| self.note_file(path, statement, *digest, limits));
+        seen.extend(found);
+        Ok(seen)
+    }
+
+    fn of_unseen_files(&self, different: Vec<&PathBuf>, limits: &Limits, disk: Option<&DiskCache>) -> Result<HashMap<PathBuf, Digest>> {
         let states =
             workers::map(different.len(), FILES_OF_A_TASK, |place| std::fs::metadata(different[place]).ok().map(|facts| state_of(&facts)))?;
         let (mut found, mut open) = (HashMap::new(), Vec::new());
@@ -181,6 +252,7 @@ impl Digests {
     ) -> Result<HashMap<Url, Digest>> {
         let versions = if disk.is_some() { self.versions(urls, statement, limits, cancel)? } else { HashMap::new() };
         let lasting = |url: &Url| versions.get(url).cloned().flatten();
+        let expected = versions.clone();
         let (mut found, mut open) = (HashMap::new(), Vec::new());
         for url in urls.iter().collect::<HashSet<_>>() {
             let version = lasting(url).unwrap_or_else(|| in_statement(statement));
@@ -204,7 +276,8 @@ impl Digests {
         let read = async move {
             let read = |(url, version): (Url, String)| {
                 let limits = own.clone();
-                async move { (digest_remote(&url, &limits).await.ok(), url, version) }
+                let expected = expected.get(&url).cloned().flatten();
+                async move { (digest_remote(&url, expected.as_deref(), &limits).await.ok(), url, version) }
             };
             Ok(stream::iter(open).map(read).buffer_unordered(own.fetch_concurrency.max(1)).collect::<Vec<_>>().await)
         };
@@ -262,7 +335,7 @@ mod tests {
 
     fn digest_of(digests: &Digests, path: &Path, disk: &DiskCache) -> Digest {
         let path = path.to_path_buf();
-        digests.of_files(std::slice::from_ref(&path), &Limits::default(), Some(disk)).expect("an answer")[&path]
+        digests.of_files(std::slice::from_ref(&path), 0, &Limits::default(), Some(disk)).expect("an answer")[&path]
     }
 
     #[test]

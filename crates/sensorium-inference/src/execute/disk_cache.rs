@@ -95,7 +95,7 @@ impl DiskCache {
     pub(super) fn get(&self, keys: &[RowKey]) -> Result<OnDisk> {
         let mut connection = self.connection();
         let (entries, chunks) = look_up(&mut connection, keys).map_err(|error| self.failed(&error))?;
-        touch(&connection, chunks.keys()).map_err(|error| self.failed(&error))?;
+        touch(&connection, chunks.keys()).or_else(|error| if may_pass(&error) { Ok(()) } else { Err(self.failed(&error)) })?;
         drop(connection);
         let (mut sources, mut numbers) = (Vec::new(), HashMap::new());
         for (chunk, data) in chunks {
@@ -126,7 +126,7 @@ impl DiskCache {
             return Ok(());
         }
         match insert_media(&mut self.connection(), media, max_bytes / MEDIUM_BYTES) {
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => Ok(()),
+            Err(error) if may_pass(&error) => Ok(()),
             result => result.map_err(|error| self.failed(&error)),
         }
     }
@@ -139,7 +139,7 @@ impl DiskCache {
             return Ok(());
         }
         match insert(&mut self.connection(), keys, &data, max_bytes) {
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => Ok(()),
+            Err(error) if may_pass(&error) => Ok(()),
             result => result.map_err(|error| self.failed(&error)),
         }
     }
@@ -227,15 +227,26 @@ fn insert(connection: &mut Connection, keys: &[RowKey], data: &[u8], max_bytes: 
         entry.execute(params![key.as_slice(), chunk, row])?;
     }
     drop(entry);
-    let mut total: usize = transaction.query_row("SELECT sum(bytes) FROM chunk", [], |row| row.get(0))?;
+    evict(&transaction, max_bytes)?;
+    transaction.commit()
+}
+
+/// Drops what was not used for longest until `max_bytes` hold.
+pub(super) fn evict(connection: &Connection, max_bytes: usize) -> rusqlite::Result<()> {
+    let mut total: usize = connection.query_row("SELECT coalesce(sum(bytes), 0) FROM main.chunk", [], |row| row.get(0))?;
     while total > max_bytes {
-        let oldest = "SELECT id, bytes FROM chunk ORDER BY used, id LIMIT 1";
-        let (id, bytes): (i64, usize) = transaction.query_row(oldest, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        transaction.execute("DELETE FROM entry WHERE chunk = ?1", [id])?;
-        transaction.execute("DELETE FROM chunk WHERE id = ?1", [id])?;
+        let oldest = "SELECT id, bytes FROM main.chunk ORDER BY used, id LIMIT 1";
+        let (id, bytes): (i64, usize) = connection.query_row(oldest, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        connection.execute("DELETE FROM main.entry WHERE chunk = ?1", [id])?;
+        connection.execute("DELETE FROM main.chunk WHERE id = ?1", [id])?;
         total -= bytes;
     }
-    transaction.commit()
+    Ok(())
+}
+
+/// Of what may pass: a disk that is full, or another process that writes for long. Nothing new is kept then.
+fn may_pass(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy))
 }
 
 fn now() -> u64 {

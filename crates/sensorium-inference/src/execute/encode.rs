@@ -219,7 +219,11 @@ pub(super) fn medium(work: &Work<'_>, input: &Input, column: &Column, row: usize
 
 fn read(work: &Work<'_>, input: &Input, uri: &str, row: usize, fetched: &Fetched) -> Result<Bytes> {
     let bytes = match work.request.access.locate(&input.name, uri)? {
-        Place::Local(path) => fetch_local(&path, work.request.limits)?,
+        Place::Local(path) => {
+            let bytes = fetch_local(&path, work.request.limits)?;
+            work.model.digests.saw_file(&path, work.request.statement, &bytes, work.request.limits)?;
+            bytes
+        }
         Place::Remote(url) => {
             let missing = || Error::new(Kind::Fetch, format!("not read ahead: {url}"));
             fetched.get(&(input.name.clone(), row)).cloned().ok_or_else(missing)??

@@ -84,8 +84,10 @@ async fn read(wanted: Vec<Wanted>, rows: usize, limits: Limits, digests: Arc<Dig
     let fetches = wanted.into_iter().map(|(place, input, row, url)| async move {
         let expected = digests.expected(&url, statement, limits);
         let bytes = fetch_remote(&url, expected.as_deref(), limits).await;
-        if let Ok(bytes) = &bytes {
-            digests.saw(&url, statement, bytes, limits);
+        match &bytes {
+            Ok(bytes) => digests.saw(&url, statement, bytes, limits),
+            // A further attempt sees it as it is then.
+            Err(_) => digests.forget_version(&url, limits),
         }
         (place, input, row, bytes)
     });

@@ -12,11 +12,13 @@ use url::Url;
 use super::answer::result_type;
 use super::digests::Digests;
 use super::disk_cache::DiskCache;
+use super::loaded::LoadedModel;
 use super::run::Request;
 use super::workers;
 use crate::error::{Error, Kind, Result};
 use crate::media::Place;
 use crate::package::{Input, Manifest, hex};
+use crate::runtime::runtime_info;
 
 /// Fewer rows are not worth a change of threads, where no files are read for them.
 const ROWS_OF_A_TASK: usize = 64;
@@ -38,19 +40,23 @@ pub(super) type RowKey = [u8; 32];
 /// entity tag where there is such a cache, else by its URI within one statement: what lies behind may change while the
 /// session lives. Keys with such a URI are not durable: in another process they would mean something else.
 pub(super) fn row_keys(
-    model: &str,
-    manifest: &Manifest,
+    model: &LoadedModel,
+    name: &str,
     request: &Request<'_>,
     digests: &Digests,
     disk: Option<&DiskCache>,
 ) -> Result<RowKeys> {
+    let manifest = &*model.manifest;
     let failed = |error: arrow::error::ArrowError| Error::new(Kind::Argument, format!("the inputs cannot be compared: {error}"));
     let columns: Vec<ArrayRef> = request.inputs.iter().flatten().cloned().collect();
     let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
     let converter = RowConverter::new(fields).map_err(failed)?;
     let rows = converter.convert_columns(&columns).map_err(failed)?;
     let mut common = Sha256::new();
-    common.update(model);
+    common.update(name);
+    // What ran a row is in its receipt, and must be what would run it now.
+    common.update(format!("{} {} ", model.provider(), runtime_info()?.name()));
+    columns.iter().for_each(|column| common.update(format!("{:?} ", column.data_type())));
     common.update(format!(
         "{:?} {} {:?} {:?} {} {}",
         request.wanted,
@@ -104,7 +110,7 @@ fn known_media(manifest: &Manifest, request: &Request<'_>, digests: &Digests, di
             })?);
             continue;
         };
-        let digests_of_files = digests.of_files(&files(&places), request.limits, Some(disk))?;
+        let digests_of_files = digests.of_files(&files(&places), request.statement, request.limits, Some(disk))?;
         let versions = digests.versions(&objects(&places), request.statement, request.limits, request.cancel)?;
         let known = |place: &Located| match place {
             Located::Absent => Known::Lasting(String::new()),
@@ -154,7 +160,10 @@ pub(super) fn located(manifest: &Manifest, request: &Request<'_>) -> Vec<(usize,
 }
 
 pub(super) fn is_binary(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_))
+    match data_type {
+        DataType::Dictionary(_, values) => is_binary(values),
+        other => matches!(other, DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_)),
+    }
 }
 
 pub(super) fn files(places: &[Located]) -> Vec<PathBuf> {

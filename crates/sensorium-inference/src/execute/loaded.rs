@@ -122,6 +122,11 @@ impl LoadedModel {
         (rows >= ENOUGH_ROWS).then(|| Duration::from_nanos(u64::try_from(self.totals.work().as_nanos()).unwrap_or(u64::MAX) / rows))
     }
 
+    /// The execution provider that runs it, as ONNX Runtime names it.
+    pub(super) fn provider(&self) -> &'static str {
+        if self.is_on_cpu() { "CPUExecutionProvider" } else { "CUDAExecutionProvider" }
+    }
+
     pub(crate) fn is_on_cpu(&self) -> bool {
         matches!(*self.sessions, Sessions::Shared(_))
     }

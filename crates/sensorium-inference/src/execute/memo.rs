@@ -54,7 +54,7 @@ pub(super) fn run_different(model: &LoadedModel, name: &str, caches: &Caches, re
         return run(model, request);
     }
     let disk = caches.disk(request.limits)?;
-    let RowKeys { keys, are_durable } = row_keys(name, &model.manifest, request, &caches.digests, disk.as_deref())?;
+    let RowKeys { keys, are_durable } = row_keys(model, name, request, &caches.digests, disk.as_deref())?;
     request.cancel.check()?;
     let (groups, first_rows) = group(&keys);
     request.stats.distinct_rows.add(first_rows.len());

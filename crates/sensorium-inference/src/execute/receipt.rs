@@ -69,6 +69,7 @@ pub fn media_type() -> DataType {
 /// | `m` | medium, by URI or as bytes | SHA-256 of its bytes; where the URI ends in `#page=N`, `p` and N, 64 bits |
 /// | `e` | medium that cannot be read | |
 /// | `l` | list or vector | length, 64 bits; its values |
+/// | `s` | struct | number of its fields, 64 bits; their values |
 /// | `o` | date, time, decimal and others | length in bytes, 64 bits; the text that arrow's `cast` makes of it |
 pub(super) fn receipts(
     model: &LoadedModel,
@@ -99,7 +100,6 @@ pub(super) fn receipts(
     let digests = BinaryArray::from_iter_values(all);
     let (offsets, bytes, _) = digests.into_parts();
     let digests: ArrayRef = Arc::new(BinaryArray::new(offsets, bytes, nulls.clone()));
-    let provider = if model.is_on_cpu() { "CPUExecutionProvider" } else { "CUDAExecutionProvider" };
     let precision = match model.precision()? {
         "fp32" if !model.is_on_cpu() && request.limits.gpu.tf32 => "tf32",
         precision => precision,
@@ -110,7 +110,7 @@ pub(super) fn receipts(
         constant(Some(version.sha256.clone())),
         digests,
         constant(Some(runtime_info()?.name())),
-        constant(Some(provider.to_string())),
+        constant(Some(model.provider().to_string())),
         constant(Some(precision.to_string())),
         constant(run.map(str::to_string)),
     ];
@@ -272,7 +272,7 @@ fn double(value: f64) -> [u8; 8] {
 type Written<'a> = std::result::Result<Write<'a>, ArrowError>;
 
 fn digests_of(places: &[Located], request: &Request<'_>, digests: &Digests, disk: Option<&DiskCache>) -> Result<Vec<Option<Digest>>> {
-    let of_files = digests.of_files(&files(places), request.limits, disk)?;
+    let of_files = digests.of_files(&files(places), request.statement, request.limits, disk)?;
     let of_objects = match objects(places) {
         urls if urls.is_empty() => Default::default(),
         urls => digests.of_objects(&urls, request.statement, request.limits, request.cancel, disk)?,
@@ -367,6 +367,18 @@ fn value_writer(column: &ArrayRef, element: Option<&DataType>) -> Written<'stati
                 bytes.push(b'l');
                 length(bytes, values.len());
                 values.for_each(|value| write(value, bytes));
+            })
+        }
+        DataType::Struct(_) => {
+            let structs = column.as_struct().clone();
+            let fields = structs.columns().iter().map(|field| value_writer(field, element)).collect::<std::result::Result<Vec<_>, _>>()?;
+            Box::new(move |row, bytes| {
+                if structs.is_null(row) {
+                    return bytes.push(b'0');
+                }
+                bytes.push(b's');
+                length(bytes, fields.len());
+                fields.iter().for_each(|write| write(row, bytes));
             })
         }
         kind => {

@@ -10,15 +10,20 @@ use futures::TryStreamExt;
 use object_store::path::Path as ObjectPath;
 use object_store::{DynObjectStore, ObjectMeta, ObjectStoreExt};
 use rusqlite::{Connection, TransactionBehavior, params};
+use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::disk_cache::{DiskCache, TABLES};
+use super::disk_cache::{DiskCache, TABLES, evict};
 use crate::catalog::environment_options;
 use crate::error::{Error, Kind, Result};
 use crate::io;
+use crate::package::hex;
 
 /// Folder of the files, named after the layout of their tables.
-const FOLDER: &str = "results-1";
+const FOLDER: &str = "results-2";
+/// Results that are put into one file, in bytes, and the largest file that is taken.
+const FILE_BYTES: u64 = 64 << 20;
+const MOST_FILE_BYTES: u64 = 1 << 30;
 /// Files that nobody has added to for so long are removed: what is still used was made again or is kept by those who use it.
 const MOST_AGE: Duration = Duration::from_secs(90 * 24 * 3_600);
 
@@ -43,13 +48,10 @@ pub fn take_shared_results(folder: &Path, url: &str, most_bytes: usize) -> Resul
     let (mut shared, mut bytes) = (Shared::default(), 0);
     for file in files {
         let name = format!("{url} {}", file.location);
-        if cache.knows_shared(&name)? {
+        if file.size > MOST_FILE_BYTES || bytes + file.size > most_bytes as u64 || cache.knows_shared(&name)? {
             continue;
         }
         bytes += file.size;
-        if bytes > most_bytes as u64 {
-            break;
-        }
         let (store, location) = (Arc::clone(&store), file.location.clone());
         let content = io::wait(async move {
             let found = store.get(&location).await.map_err(|error| failed(&error))?;
@@ -57,8 +59,11 @@ pub fn take_shared_results(folder: &Path, url: &str, most_bytes: usize) -> Resul
         })?;
         let scratch = tempfile::NamedTempFile::new().map_err(|error| failed(&error))?;
         std::fs::write(scratch.path(), &content).map_err(|error| failed(&error))?;
-        shared.results += cache.take(&name, scratch.path())?;
-        shared.files += 1;
+        // What is no cache does not keep the others from being taken.
+        if let Ok(results) = cache.take(&name, scratch.path(), most_bytes) {
+            shared.results += results;
+            shared.files += 1;
+        }
     }
     Ok(shared)
 }
@@ -71,18 +76,21 @@ pub fn give_shared_results(folder: &Path, url: &str) -> Result<Shared> {
     let cache = DiskCache::open(folder)?;
     let (store, prefix) = open(url)?;
     let scratch = tempfile::tempdir().map_err(|error| failed(&error))?;
-    let path = scratch.path().join("results.sqlite");
     let mut shared = Shared::default();
-    let (results, last) = cache.give(url, &path)?;
-    if results > 0 {
+    loop {
+        let path = scratch.path().join(format!("{}.sqlite", shared.files));
+        let (results, last) = cache.give(url, &path)?;
+        if results == 0 {
+            break;
+        }
         let content = std::fs::read(&path).map_err(|error| failed(&error))?;
-        // Named by what is in it, so that one that was interrupted and comes again is the same.
-        let name =
-            prefix.clone().join(FOLDER).join(format!("{}.sqlite", crate::package::hex(&<sha2::Sha256 as sha2::Digest>::digest(&content))));
+        std::fs::remove_file(&path).map_err(|error| failed(&error))?;
+        let name = prefix.clone().join(FOLDER).join(format!("{}.sqlite", hex(&Sha256::digest(&content))));
         let (store, own) = (Arc::clone(&store), name.clone());
         io::wait(async move { store.put(&own, content.into()).await.map_err(|error| failed(&error)) })?;
         cache.gave(url, last, &format!("{url} {name}"))?;
-        shared = Shared { files: 1, results };
+        shared.files += 1;
+        shared.results += results;
     }
     let oldest =
         SystemTime::now().checked_sub(MOST_AGE).and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default().as_secs();
@@ -125,10 +133,10 @@ impl DiskCache {
     }
 
     /// Takes the results of the cache in the file `path` that this one does not have.
-    fn take(&self, name: &str, path: &Path) -> Result<usize> {
+    fn take(&self, name: &str, path: &Path, max_bytes: usize) -> Result<usize> {
         self.with(|connection| {
             connection.execute("ATTACH DATABASE ?1 AS other", [path.to_string_lossy()])?;
-            let taken = take(connection, name);
+            let taken = take(connection, name, max_bytes);
             connection.execute_batch("DETACH DATABASE other")?;
             taken
         })
@@ -152,40 +160,51 @@ impl DiskCache {
     }
 }
 
-fn take(connection: &mut Connection, name: &str) -> rusqlite::Result<usize> {
+/// Numbers of chunks, as they were and as they are written.
+const NUMBERS: &str = "CREATE TEMP TABLE IF NOT EXISTS numbers (old INTEGER PRIMARY KEY, new INTEGER NOT NULL); DELETE FROM numbers;";
+
+fn take(connection: &mut Connection, name: &str, max_bytes: usize) -> rusqlite::Result<usize> {
+    connection.execute_batch(NUMBERS)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Chunks get new numbers, behind all that are there. They are not given away again.
     let first: i64 = transaction.query_row("SELECT coalesce(max(id), 0) FROM main.chunk", [], |row| row.get(0))?;
+    transaction.execute("INSERT INTO numbers SELECT id, ?1 + row_number() OVER (ORDER BY id) FROM other.chunk", [first])?;
     transaction.execute(
-        "INSERT INTO main.chunk (id, bytes, used, data, is_taken) SELECT id + ?1, bytes, used, data, 1 FROM other.chunk",
-        [first],
+        "INSERT INTO main.chunk (id, bytes, used, data, is_taken) SELECT new, bytes, used, data, 1 FROM other.chunk JOIN numbers ON old = id",
+        [],
     )?;
-    let taken =
-        transaction.execute("INSERT OR IGNORE INTO main.entry (key, chunk, row) SELECT key, chunk + ?1, row FROM other.entry", [first])?;
+    let taken = transaction.execute(
+        "INSERT OR IGNORE INTO main.entry (key, chunk, row) SELECT key, new, row FROM other.entry JOIN numbers ON old = chunk",
+        [],
+    )?;
     transaction.execute(
         "DELETE FROM main.chunk WHERE id > ?1 AND NOT EXISTS (SELECT 1 FROM main.entry WHERE entry.chunk = main.chunk.id)",
         [first],
     )?;
     transaction.execute("INSERT OR REPLACE INTO shared (name, chunk) VALUES (?1, 0)", [name])?;
+    evict(&transaction, max_bytes)?;
     transaction.commit()?;
     Ok(taken)
 }
 
 fn give(connection: &mut Connection, url: &str) -> rusqlite::Result<(usize, i64)> {
-    let of_other = TABLES.replace("EXISTS ", "EXISTS other.");
-    connection.execute_batch(&of_other)?;
+    connection.execute_batch(NUMBERS)?;
+    connection.execute_batch(&TABLES.replace("EXISTS ", "EXISTS other."))?;
     let transaction = connection.transaction()?;
     let before: i64 = transaction.query_row("SELECT coalesce(max(chunk), 0) FROM shared WHERE name = ?1", [url], |row| row.get(0))?;
-    let last: i64 = transaction.query_row("SELECT coalesce(max(id), 0) FROM main.chunk", [], |row| row.get(0))?;
-    let own = "id > ?1 AND id <= ?2 AND NOT is_taken";
     transaction.execute(
-        &format!("INSERT INTO other.chunk (id, bytes, used, data, is_taken) SELECT id, bytes, used, data, 0 FROM main.chunk WHERE {own}"),
-        params![before, last],
+        "INSERT INTO numbers SELECT id, number FROM (
+             SELECT id, bytes, row_number() OVER (ORDER BY id) AS number, sum(bytes) OVER (ORDER BY id) AS total
+             FROM main.chunk WHERE id > ?1 AND NOT is_taken) WHERE total - bytes < ?2",
+        params![before, FILE_BYTES],
     )?;
-    let given = transaction.execute(
-        "INSERT INTO other.entry (key, chunk, row) SELECT key, chunk, row FROM main.entry WHERE chunk IN (SELECT id FROM other.chunk)",
+    let last: i64 = transaction.query_row("SELECT coalesce(max(old), ?1) FROM numbers", [before], |row| row.get(0))?;
+    transaction.execute(
+        "INSERT INTO other.chunk (id, bytes, used, data, is_taken) SELECT new, bytes, used, data, 0 FROM main.chunk JOIN numbers ON old = id",
         [],
     )?;
+    let given = transaction
+        .execute("INSERT INTO other.entry (key, chunk, row) SELECT key, new, row FROM main.entry JOIN numbers ON old = chunk", [])?;
     transaction.commit()?;
     Ok((given, last))
 }

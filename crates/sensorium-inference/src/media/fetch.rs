@@ -53,9 +53,9 @@ pub(crate) async fn fetch_remote(url: &Url, expected: Option<&str>, limits: &Lim
 }
 
 /// The SHA-256 of an object, within the bounds of [`fetch_remote`]; it is not held in memory.
-pub(crate) async fn digest_remote(url: &Url, limits: &Limits) -> Result<[u8; 32]> {
+pub(crate) async fn digest_remote(url: &Url, expected: Option<&str>, limits: &Limits) -> Result<[u8; 32]> {
     let mut digest = Sha256::new();
-    in_time(url, limits, read(url, None, limits, |part| digest.update(part))).await?;
+    in_time(url, limits, read(url, expected, limits, |part| digest.update(part))).await?;
     Ok(digest.finalize().into())
 }
 

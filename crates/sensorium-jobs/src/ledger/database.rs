@@ -4,7 +4,7 @@ use crate::error::{JobError, Result};
 
 /// A value of a column.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Null,
     Integer(i64),
     Real(f64),
@@ -12,15 +12,21 @@ pub(super) enum Value {
 }
 
 /// Statement with the values of its `$1`, `$2`, .., which stand in this order.
-pub(super) type Statement<'s> = (&'s str, Vec<Value>);
+pub(crate) type Statement<'s> = (&'s str, Vec<Value>);
 
 /// A database with tables of its own.
-pub(super) trait Database: std::fmt::Debug + Send {
+pub(crate) trait Database: std::fmt::Debug + Send {
     /// Carries all statements out, or none.
     fn write(&mut self, statements: &[Statement<'_>]) -> Result<()>;
 
     /// The rows of a query.
     fn rows(&mut self, statement: &Statement<'_>) -> Result<Vec<Vec<Value>>>;
+
+    /// Takes the lock of that name for as long as the session lives, if nobody has it; the ledger in a file has locks beside it.
+    fn try_lock(&mut self, name: &str) -> Result<bool>;
+
+    /// Gives it back.
+    fn unlock(&mut self, name: &str);
 
     /// Brings the tables to a version by a step, unless they are that far.
     fn migrate(&mut self, version: i64, step: &str) -> Result<()>;

@@ -2,28 +2,40 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::postgres::Postgres;
+use super::database::Database;
 use crate::error::{JobError, Result};
 
 /// A job that is taken until this is dropped.
-#[derive(Debug)]
 pub(crate) enum JobLock {
     /// By a file beside the ledger.
     #[expect(dead_code, reason = "held until it is dropped")]
     File(File),
-    /// By a session of the server.
-    #[expect(dead_code, reason = "held until it is dropped")]
-    Session(Postgres),
+    /// By the ledger's session with the server.
+    Session { database: Arc<Mutex<Box<dyn Database>>>, name: String },
 }
 
-pub(super) fn is_running(job: &str) -> JobError {
+impl Drop for JobLock {
+    fn drop(&mut self) {
+        if let Self::Session { database, name } = self {
+            database.lock().unwrap_or_else(PoisonError::into_inner).unlock(name);
+        }
+    }
+}
+
+fn is_running(job: &str) -> JobError {
     JobError::busy(format!("job {job} is running")).with_hint("`sensorium job status` says how far it is")
 }
 
 impl JobLock {
-    pub(super) fn of_session(session: Postgres) -> Self {
-        Self::Session(session)
+    /// Takes a job of the ledger in a database.
+    pub(super) fn of_session(database: &Arc<Mutex<Box<dyn Database>>>, job: &str) -> Result<Self> {
+        let name = format!("sensorium/{job}");
+        if !database.lock().unwrap_or_else(PoisonError::into_inner).try_lock(&name)? {
+            return Err(is_running(job));
+        }
+        Ok(Self::Session { database: Arc::clone(database), name })
     }
 
     /// Takes a job of the ledger in the file `ledger`.

@@ -8,12 +8,12 @@ mod records;
 mod sqlite;
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{NaiveDate, SecondsFormat, Utc};
 
 use self::database::{Columns, Database, Statement, Value};
-use self::lock::{JobLock, is_running};
+use self::lock::JobLock;
 use self::migrations::migrate;
 use self::postgres::Postgres;
 use self::records::{CHUNK_COLUMNS, FAILURE_COLUMNS};
@@ -25,7 +25,7 @@ pub use self::records::{CheckOutcome, ChunkRecord, FailureRecord, ModelRecord, O
 /// The ledger.
 #[derive(Debug)]
 pub struct Ledger {
-    database: Mutex<Box<dyn Database>>,
+    database: Arc<Mutex<Box<dyn Database>>>,
     place: String,
 }
 
@@ -51,7 +51,7 @@ impl Ledger {
         let mut database: Box<dyn Database> =
             if is_url(place) { Box::new(Postgres::open(place)?) } else { Box::new(Sqlite::open(Path::new(place))?) };
         migrate(database.as_mut())?;
-        Ok(Self { database: Mutex::new(database), place: place.to_string() })
+        Ok(Self { database: Arc::new(Mutex::new(database)), place: place.to_string() })
     }
 
     /// The same, if there is one.
@@ -67,8 +67,8 @@ impl Ledger {
         if !is_url(&self.place) {
             return JobLock::of_file(&self.place, job);
         }
-        let session = Postgres::open(&self.place)?;
-        if session.try_lock(&format!("sensorium/{job}"))? { Ok(JobLock::of_session(session)) } else { Err(is_running(job)) }
+        // Of the session that writes the ledger: without the one there is not the other.
+        JobLock::of_session(&self.database, job)
     }
 
     fn database(&self) -> MutexGuard<'_, Box<dyn Database>> {

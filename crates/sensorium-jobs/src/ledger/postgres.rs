@@ -2,8 +2,10 @@
 //!
 //! The connection lives on a thread with a runtime of its own: callers wait for it from within other runtimes, where theirs must not block.
 
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::{Builder, Runtime};
@@ -14,13 +16,19 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::database::{Database, Statement, Value};
 use crate::error::{JobError, Result};
 
+/// How long a server may take to answer, and a statement to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+const STATEMENT_TIMEOUT: &str = "SET statement_timeout = '60s'";
+
 /// What is done with the connection.
 type Task = Box<dyn FnOnce(&Runtime, &mut Client) + Send>;
 
 /// A connection to a server; dropping it ends the session, and with it its locks.
 #[derive(Debug)]
-pub(crate) struct Postgres {
+pub(super) struct Postgres {
     tasks: mpsc::Sender<Task>,
+    /// Whether the session holds a lock.
+    is_locked: Arc<AtomicBool>,
 }
 
 impl From<tokio_postgres::Error> for JobError {
@@ -45,39 +53,51 @@ impl Postgres {
             config.password(password);
         }
         config.application_name("sensorium");
+        // One who does not answer is not waited for: a run can be gone on with.
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(PATIENCE);
+        }
+        config.tcp_user_timeout(PATIENCE).keepalives_idle(PATIENCE);
         let tls = tls()?;
         let (ready, started) = mpsc::channel();
         let (tasks, received) = mpsc::channel::<Task>();
+        let is_locked: Arc<AtomicBool> = Arc::default();
+        let locked = Arc::clone(&is_locked);
         let work = move || {
-            let connected = (|| {
-                let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
-                let (client, connection) = runtime.block_on(config.connect(tls)).map_err(|error| whole(&error))?;
+            let connect = |runtime: &Runtime| {
+                let (client, connection) = runtime.block_on(config.connect(tls.clone())).map_err(|error| whole(&error))?;
                 runtime.spawn(connection);
+                runtime.block_on(client.batch_execute(STATEMENT_TIMEOUT)).map_err(|error| whole(&error))?;
+                Ok::<_, String>(client)
+            };
+            let connected = (|| {
+                let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(|error| error.to_string())?;
+                let client = connect(&runtime)?;
                 Ok::<_, String>((runtime, client))
             })();
             match connected {
                 Err(error) => drop(ready.send(Err(error))),
                 Ok((runtime, mut client)) => {
                     let _ = ready.send(Ok(()));
-                    received.into_iter().for_each(|task| task(&runtime, &mut client));
+                    for task in received {
+                        // With the session its locks are gone: who holds one is not connected again, and so fails.
+                        if client.is_closed()
+                            && !locked.load(Ordering::Relaxed)
+                            && let Ok(again) = connect(&runtime)
+                        {
+                            client = again;
+                        }
+                        task(&runtime, &mut client);
+                    }
                 }
             }
         };
         thread::Builder::new().name("sensorium-ledger".into()).spawn(work).map_err(|error| failed(&error))?;
         match started.recv() {
-            Ok(Ok(())) => Ok(Self { tasks }),
+            Ok(Ok(())) => Ok(Self { tasks, is_locked }),
             Ok(Err(error)) => Err(failed(&error)),
             Err(error) => Err(failed(&error)),
         }
-    }
-
-    /// Takes the lock of that name, if nobody has it.
-    pub(super) fn try_lock(&self, name: &str) -> Result<bool> {
-        let name = name.to_string();
-        self.with(move |runtime, client| {
-            let row = runtime.block_on(client.query_one("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", &[&name]))?;
-            Ok(row.get(0))
-        })
     }
 
     fn with<T: Send + 'static>(&self, work: impl FnOnce(&Runtime, &mut Client) -> Result<T> + Send + 'static) -> Result<T> {
@@ -104,7 +124,7 @@ fn tls() -> Result<MakeRustlsConnect> {
     let mut roots = RootCertStore::empty();
     // Of those that the system has, some may be of kinds that are not known here.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = config.map_err(|error| JobError::new(format!("ledger: TLS: {error}")))?;
     Ok(MakeRustlsConnect::new(config.with_root_certificates(roots).with_no_client_auth()))
@@ -155,6 +175,26 @@ fn parameters(values: &[Value]) -> Vec<&(dyn ToSql + Sync)> {
 }
 
 impl Database for Postgres {
+    fn try_lock(&mut self, name: &str) -> Result<bool> {
+        let (name, locked) = (name.to_string(), Arc::clone(&self.is_locked));
+        self.with(move |runtime, client| {
+            let row = runtime.block_on(client.query_one("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", &[&name]))?;
+            let is_taken: bool = row.get(0);
+            locked.store(is_taken, Ordering::Relaxed);
+            Ok(is_taken)
+        })
+    }
+
+    fn unlock(&mut self, name: &str) {
+        let (name, locked) = (name.to_string(), Arc::clone(&self.is_locked));
+        // Where the connection has ended, so has the lock.
+        let _ = self.with(move |runtime, client| {
+            locked.store(false, Ordering::Relaxed);
+            runtime.block_on(client.query_one("SELECT pg_advisory_unlock(hashtextextended($1, 0))", &[&name]))?;
+            Ok(())
+        });
+    }
+
     fn write(&mut self, statements: &[Statement<'_>]) -> Result<()> {
         let statements: Vec<(String, Vec<Value>)> = statements.iter().map(|(sql, values)| ((*sql).to_string(), values.clone())).collect();
         self.with(move |runtime, client| {

@@ -1,17 +1,22 @@
 //! `CREATE JOB`: a job file and its query, written into the folder of jobs.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, SchemaRef};
 use chrono::Utc;
+use datafusion::common::config::ExtensionOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::listing::ListingTable;
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::{LogicalPlan, TableScan};
-use sensorium_engine::Session;
 use sensorium_engine::grammar::OptionValue;
+use sensorium_engine::{MmSettings, Session};
+use sha2::{Digest, Sha256};
 use toml::{Table, Value};
+use url::Url;
 
 use super::parse::Creation;
 use super::{SqlJobs, status};
@@ -50,6 +55,12 @@ pub(super) async fn create(jobs: &SqlJobs, session: &Session, creation: Creation
     let named = PathBuf::from(format!("{name}.toml"));
     let mut file = file_of(creation)?;
     file.insert("models".into(), absolute(session.models())?.into());
+    let stored = format!("{name}-{}.sql", &sensorium_inference::hex(&Sha256::digest(&query))[..8]);
+    file.insert("query".into(), stored.clone().into());
+    let settings = settings(session);
+    if !settings.is_empty() {
+        file.insert("settings".into(), Value::Table(settings));
+    }
     let inputs = inputs(session, &query, &named, &file).await?;
     if !inputs.is_empty() {
         file.insert("inputs".into(), Value::Table(inputs));
@@ -59,8 +70,16 @@ pub(super) async fn create(jobs: &SqlJobs, session: &Session, creation: Creation
     // All that can be known before a row is read.
     let ready = set_up(&job, Utc::now().date_naive(), None, &BTreeMap::new()).await?;
     ready.output()?;
-    write(&jobs.file(&name, "sql"), &format!("{query}\n"))?;
+    for input in job.file.inputs.keys() {
+        same_columns(session, &ready.session, input).await?;
+    }
+    let before = query_file(&path);
+    // A query that is there is this one, or nobody's yet; the job's file says which one counts.
+    write(&jobs.folder.join(&stored), &format!("{query}\n"))?;
     write(&path, &text)?;
+    if let Some(before) = before.filter(|before| *before != stored) {
+        let _ = std::fs::remove_file(jobs.folder.join(before));
+    }
     let next = job.file.schedule.as_ref().map(|schedule| schedule.next(Utc::now())).transpose()?;
     let next = next.map_or_else(|| "it runs when it is told to".to_string(), |next| format!("it runs next at {}", next.format("%H:%M %Z")));
     status(format!("job {name} created; {next}"))
@@ -145,12 +164,48 @@ fn files_of(scan: &TableScan) -> Result<Option<String>> {
     let listed = provider.downcast_ref::<ListingTable>();
     match listed.map(|table| table.table_paths().as_slice()) {
         Some([only]) => {
-            let url = only.as_str();
-            Ok(Some(url.strip_prefix("file://").unwrap_or(url).to_string()))
+            let url: &Url = only.as_ref();
+            let place = match url.to_file_path() {
+                Ok(path) if url.scheme() == "file" => format!("{}{}", path.display(), if url.path().ends_with('/') { "/" } else { "" }),
+                _ => url.to_string(),
+            };
+            Ok(Some(only.get_glob().as_ref().map_or_else(|| place.clone(), |glob| format!("{place}{glob}"))))
         }
         _ => Err(JobError::new(format!("table '{name}' does not lie in files that another session can read"))
             .with_hint("CREATE EXTERNAL TABLE .. STORED AS PARQUET LOCATION '..', or --table name=path")),
     }
+}
+
+/// Refuses a table that the job would read in another way than the session does, as by other options of its format.
+async fn same_columns(session: &Session, own: &Session, table: &str) -> Result<()> {
+    let schema = async |session: &Session| session.context().table_provider(table).await.map(|table| table.schema());
+    let (here, there) = (schema(session).await?, schema(own).await?);
+    let columns = |schema: &SchemaRef| -> Vec<(String, DataType)> {
+        schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect()
+    };
+    if columns(&here) == columns(&there) {
+        return Ok(());
+    }
+    Err(JobError::new(format!("table '{table}' would have other columns where the job runs, which reads its files by their endings alone"))
+        .with_hint("name a file or folder that needs no options, or a view of it in the query"))
+}
+
+/// The settings of the session that are not those of any session.
+fn settings(session: &Session) -> Table {
+    // What a job says of itself, and what is a matter of where it runs.
+    const OWN: [&str; 5] = ["mm.row_key", "mm.run_id", "mm.on_error", "mm.max_errors", "mm.cache_path"];
+    let config = session.context().copied_config();
+    let Some(settings) = config.options().extensions.get::<MmSettings>() else { return Table::new() };
+    let defaults = MmSettings::default().entries();
+    let changed = settings.entries().into_iter().zip(defaults).filter(|(own, default)| own.value != default.value);
+    changed.filter_map(|(own, _)| Some((own.key.clone(), own.value?.into()))).filter(|(key, _)| !OWN.contains(&key.as_str())).collect()
+}
+
+/// The file of a job's query, as its file says; none where there is no such file yet.
+pub(super) fn query_file(path: &Path) -> Option<String> {
+    let file: Table = toml::from_str(&std::fs::read_to_string(path).ok()?).ok()?;
+    let named = file.get("query").and_then(Value::as_str).map(str::to_string);
+    named.or_else(|| Some(path.with_extension("sql").file_name()?.to_string_lossy().into_owned()))
 }
 
 fn absolute(path: &str) -> Result<String> {
@@ -164,7 +219,11 @@ fn absolute(path: &str) -> Result<String> {
 /// Whoever reads the folder sees the old file or the new one.
 fn write(path: &Path, text: &str) -> Result<()> {
     let failed = |error: std::io::Error| JobError::new(format!("cannot write {}: {error}", path.display()));
-    let unfinished = path.with_extension("unfinished");
-    std::fs::write(&unfinished, text).map_err(failed)?;
-    std::fs::rename(&unfinished, path).map_err(failed)
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(format!(".{}", std::process::id()));
+    let written = std::fs::File::create(&unfinished).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    written.and_then(|()| std::fs::rename(&unfinished, path)).map_err(failed)
 }

@@ -2,6 +2,7 @@
 
 use arrow::array::RecordBatch;
 
+use super::create_job::query_file;
 use super::{SqlJobs, no_such_job, status};
 use crate::error::{JobError, Result};
 
@@ -10,7 +11,8 @@ pub(super) fn drop_job(jobs: &SqlJobs, name: &str, if_exists: bool) -> Result<Re
     if !path.exists() {
         return if if_exists { status(format!("there is no job {name}")) } else { Err(no_such_job(name)) };
     }
-    let removed = std::fs::remove_file(&path).and_then(|()| match std::fs::remove_file(jobs.file(name, "sql")) {
+    let query = query_file(&path).unwrap_or_else(|| format!("{name}.sql"));
+    let removed = std::fs::remove_file(&path).and_then(|()| match std::fs::remove_file(jobs.folder.join(query)) {
         // A job of which only the file was made by hand may have its query elsewhere.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         result => result,

@@ -1,5 +1,6 @@
 //! The grammar of statements about jobs.
 
+use crate::job_file::is_plain;
 use datafusion::error::Result;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -53,13 +54,13 @@ fn statement(parser: &mut Parser<'_>, sql: &str) -> Parsed<Option<Statement>> {
     }
     if words(parser, &["DROP", "JOB"]) {
         let if_exists = words(parser, &["IF", "EXISTS"]);
-        return Ok(Some(Statement::Drop { name: name(parser)?, if_exists }));
+        return Ok(Some(Statement::Drop { name: job_name(parser)?, if_exists }));
     }
     if words(parser, &["SHOW", "JOBS"]) {
         return Ok(Some(Statement::Show));
     }
     if words(parser, &["RUN", "JOB"]) {
-        let name = name(parser)?;
+        let name = job_name(parser)?;
         let date = if words(parser, &["FOR"]) { Some(literal(parser, RUN)?) } else { None };
         let force = words(parser, &["FORCE"]);
         return Ok(Some(Statement::Run { name, date, force }));
@@ -69,7 +70,7 @@ fn statement(parser: &mut Parser<'_>, sql: &str) -> Parsed<Option<Statement>> {
 
 fn create(parser: &mut Parser<'_>, sql: &str, replace: bool) -> Parsed<Statement> {
     let if_not_exists = !replace && words(parser, &["IF", "NOT", "EXISTS"]);
-    let name = name(parser)?;
+    let name = job_name(parser)?;
     let schedule = if words(parser, &["SCHEDULE"]) { Some(literal(parser, CREATE)?) } else { None };
     let time_zone = if words(parser, &["TIME", "ZONE"]) { Some(literal(parser, CREATE)?) } else { None };
     need(parser, &["OPTIONS"], CREATE)?;
@@ -81,6 +82,16 @@ fn create(parser: &mut Parser<'_>, sql: &str, replace: bool) -> Parsed<Statement
     }
     let query = rest(parser, sql).to_string();
     Ok(Statement::Create(Creation { name, replace, if_not_exists, schedule, time_zone, options, sink, query }))
+}
+
+/// A name of a job, which names its files.
+fn job_name(parser: &mut Parser<'_>) -> Parsed<String> {
+    let name = name(parser)?;
+    if is_plain(&name) {
+        Ok(name)
+    } else {
+        Err(ParserError::ParserError(format!("'{name}' is no name of a job\n\nhint: letters, digits, - and _")))
+    }
 }
 
 /// A text in quotes.
