@@ -16,6 +16,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_date_is_done_once", runs::once),
     ("checks_stop_a_run", runs::checks),
     ("chunks_do_not_change_the_rows", runs::chunks),
+    ("delta", runs::delta),
     ("disks", disks::full),
     ("exported", files::exported),
     ("failed_rows_are_listed_by_their_key", runs::failures),

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::killed::active_files;
 use super::place::{JOB, Place, QUERY};
 use crate::Outcome;
 use crate::support::ensure;
@@ -178,6 +179,58 @@ pub(super) fn locked() -> Outcome {
     ensure(said.contains("job scores is running"), || said)?;
     ensure(first.wait()?.success(), || "the first run has failed".into())?;
     place.ensure_output("2026-11-25", QUERY)
+}
+
+/// A Delta table: rows that failed are tried again, twice, and each output of a date takes the place of the one before; what a table cannot
+/// have is refused before there is any work.
+pub(super) fn delta() -> Outcome {
+    let place = Place::new(400)?;
+    place.sql("CREATE MODEL vit FROM 'tests/fixtures/vit'")?;
+    let picture = std::env::current_dir()?.join("tests/fixtures/vit_pictures/photo_coffee.png");
+    let later = place.path("later.png");
+    let query = format!(
+        "SELECT id, mm_predict('vit', CASE WHEN id IN (7, 9) THEN 'file://{}' ELSE 'file://{}' END).label AS total FROM numbers",
+        later.display(),
+        picture.display()
+    );
+    let job = JOB.replace("path = 'out'", "path = 'out', format = 'delta'");
+    place.write(&job, &query)?;
+    place.run_to(3, "2026-11-28", &[])?;
+    let file = place.path("scores.toml").to_string_lossy().into_owned();
+    let table = place.path("out");
+    let rows = |what: &str| -> Result<String, libtest_mimic::Failed> {
+        let active = active_files(&table)?;
+        let [only] = active.as_slice() else { return Err(format!("files of the table: {active:?}").into()) };
+        place.count(&format!("SELECT {what} FROM '{}'", table.join(only).display()))
+    };
+    ensure(rows("count(*) || ' ' || count(total)")? == "400 398", || "the failed rows are not NULL".into())?;
+    for expected in ["2 failures left", "0 failures left"] {
+        let done = place.command("retry", &[&file, "scores-2026-11-28-1"]).output()?;
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        ensure(said.contains(expected), || said)?;
+        fs::copy(&picture, &later)?;
+    }
+    ensure(rows("count(*) || ' ' || count(total)")? == "400 400", || "rows are lost, or still NULL".into())?;
+    let verified = place.command("verify", &[&file, "scores-2026-11-28-1"]).output()?;
+    ensure(verified.status.success(), || String::from_utf8_lossy(&verified.stdout).into_owned())?;
+    // A ledger that knows nothing of the table, as after a move, and the same date again.
+    fs::remove_file(place.path("jobs.sqlite"))?;
+    place.write(&job, &query.replace("FROM numbers", "FROM numbers WHERE id <= 100"))?;
+    place.run_to(0, "2026-11-28", &[])?;
+    ensure(rows("count(*) || ' ' || count(total)")? == "100 100", || "an older output is taken for this one".into())?;
+    place.run_to(0, "2026-11-28", &["--force"])?;
+    ensure(rows("max(receipt['run_id'])")? == "scores-2026-11-28-2", || "--force changes nothing".into())?;
+
+    for (query, message) in [
+        ("SELECT id, a AS total FROM numbers", "column 'total' is"),
+        ("SELECT id, a AS other FROM numbers", "the Delta table has no column 'other'"),
+        ("SELECT id, a AS run_date FROM numbers", "a column 'run_date', by which the Delta table is partitioned"),
+    ] {
+        place.write(&job, query)?;
+        let said = place.run_to(1, "2026-11-29", &[])?;
+        ensure(said.contains(message) && !said.contains("chunks to"), || format!("{message}: {said}"))?;
+    }
+    Ok(())
 }
 
 /// A job that cannot even be planned is a run that has failed, and is gone on with once its input is there; a query that runs as a whole is

@@ -57,8 +57,12 @@ pub(super) fn pages() -> Outcome {
     fs::write(place.path("secret.png"), &whole)?;
     let hook = TcpListener::bind("127.0.0.1:0")?;
     let folder = place.path("").display().to_string();
+    // A picture that the query may not read, and so nobody else by it.
+    let outside = tempfile::TempDir::new()?;
+    fs::copy(place.path("secret.png"), outside.path().join("secret.png"))?;
+    let elsewhere = outside.path().join("secret.png").display().to_string();
     let query = format!(
-        "SELECT id, mm_predict('vit', CASE WHEN id = 17 THEN '{folder}/cut.png' WHEN id = 18 THEN '{folder}/evil.png' ELSE 'file://{}' END).label AS l FROM numbers",
+        "SELECT id, mm_predict('vit', CASE WHEN id = 17 THEN '{folder}/cut.png' WHEN id = 18 THEN '{folder}/evil.png' WHEN id = 19 THEN '{elsewhere}' ELSE 'file://{}' END).label AS l FROM numbers",
         std::env::current_dir()?.join("tests/fixtures/vit_pictures/photo_coffee.png").display()
     );
     let job = JOB.replace("700", "100");
@@ -130,7 +134,7 @@ fn check_pages(address: &str) -> Outcome {
             "200",
             vec![
                 "application/openmetrics-text",
-                "sensorium_job_last_rejected_rows{job=\"scores\"} 2",
+                "sensorium_job_last_rejected_rows{job=\"scores\"} 3",
                 "sensorium_job_failed{job=\"scores\"} 1",
                 "# EOF",
             ],
@@ -143,6 +147,9 @@ fn check_pages(address: &str) -> Outcome {
         }
         ensure(!answer.contains("<script") && !answer.contains("<b>pieces"), || format!("{path}: {answer}"))?;
     }
+    // A page from elsewhere whose name leads here.
+    let other = request_of(address, "GET / HTTP/1.1", "evil.example")?;
+    ensure(other.starts_with("HTTP/1.1 421 "), || other)?;
     let post = request(address, "POST / HTTP/1.1")?;
     ensure(post.starts_with("HTTP/1.1 405 "), || post)
 }
@@ -152,8 +159,12 @@ fn get(address: &str, path: &str) -> Result<String, libtest_mimic::Failed> {
 }
 
 fn request(address: &str, line: &str) -> Result<String, libtest_mimic::Failed> {
+    request_of(address, line, address)
+}
+
+fn request_of(address: &str, line: &str, host: &str) -> Result<String, libtest_mimic::Failed> {
     let mut stream = TcpStream::connect(address)?;
-    stream.write_all(format!("{line}\r\nHost: {address}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").as_bytes())?;
+    stream.write_all(format!("{line}\r\nHost: {host}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
