@@ -1,14 +1,17 @@
 //! Where a row's result comes from: the model, the bytes that it was given, and what ran it.
 
+use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, DictionaryArray, Int32Array, ListBuilder, PrimitiveArray, StringArray,
     StringBuilder, StructArray, UInt64Array,
 };
-use arrow::buffer::NullBuffer;
+use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
-use arrow::datatypes::{ArrowPrimitiveType, DataType, Field, Fields, Float32Type, Float64Type, Int32Type, Int64Type, UInt64Type};
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Field, Fields, Float32Type, Float64Type, Int32Type, Int64Type, UInt8Type, UInt64Type,
+};
 use arrow::error::ArrowError;
 use sha2::{Digest as _, Sha256};
 
@@ -24,7 +27,7 @@ use crate::modality::{element_type, split_page};
 use crate::package::{Input, Manifest, Modality, hex};
 use crate::runtime::runtime_info;
 
-/// Fewer rows are not worth a change of threads.
+/// Rows whose numbers fit into a core's cache.
 const ROWS_OF_A_TASK: usize = 256;
 
 static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
@@ -79,13 +82,7 @@ pub(super) fn receipts(
     disk: Option<&DiskCache>,
     run: Option<&str>,
 ) -> Result<Answer> {
-    let writers = input_writers(&model.manifest, request, digests, disk)?;
-    let digest = |row: usize| {
-        let mut bytes = Vec::with_capacity(BYTES_OF_A_ROW);
-        writers.iter().for_each(|write| write(row, &mut bytes));
-        Digest::from(Sha256::digest(&bytes))
-    };
-    let all = workers::map(request.rows, ROWS_OF_A_TASK, digest)?;
+    let all = row_digests(request.rows, &input_writers(&model.manifest, request, digests, disk)?)?;
     // Of fields, too: who takes one out of a receipt that is NULL gets NULL.
     let nulls = presence(&model.manifest, request);
     let keys = |is_null: bool| {
@@ -97,9 +94,8 @@ pub(super) fn receipts(
         Arc::new(DictionaryArray::<Int32Type>::new(keys, Arc::new(StringArray::from(vec![value]))))
     };
     let number: ArrayRef = Arc::new(DictionaryArray::<Int32Type>::new(keys(false), Arc::new(UInt64Array::from(vec![version.version]))));
-    let digests = BinaryArray::from_iter_values(all);
-    let (offsets, bytes, _) = digests.into_parts();
-    let digests: ArrayRef = Arc::new(BinaryArray::new(offsets, bytes, nulls.clone()));
+    let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(size_of::<Digest>(), request.rows));
+    let digests: ArrayRef = Arc::new(BinaryArray::new(offsets, all.into(), nulls.clone()));
     let precision = match model.precision()? {
         "fp32" if !model.is_on_cpu() && request.limits.gpu.tf32 => "tf32",
         precision => precision,
@@ -159,110 +155,131 @@ fn input_writers<'a>(
     request: &'a Request<'_>,
     digests: &Digests,
     disk: Option<&DiskCache>,
-) -> Result<Vec<Write<'a>>> {
+) -> Result<Vec<Writer<'a>>> {
     let by_uri = located(manifest, request);
-    let mut writers: Vec<Write<'a>> = Vec::new();
-    // Numbers that stand side by side are written down column by column, and copied row by row.
-    let mut numbers = Block::new(request.rows);
+    let mut writers: Vec<Writer<'a>> = Vec::new();
     for (number, (input, columns)) in manifest.inputs.iter().zip(request.inputs).enumerate() {
         let element = match input.modality {
             Modality::Number { element, .. } | Modality::Vector { element, .. } => Some(element_type(element)),
             _ => None,
         };
         if columns.is_empty() {
-            writers.extend(numbers.take());
-            writers.push(Box::new(|_, bytes| bytes.push(b'0')));
+            writers.push(Writer::Row(Box::new(|_, bytes| bytes.push(b'0'))));
         }
         for column in columns {
             let is_plain =
                 |element: &&DataType| !column.data_type().is_nested() && (element.is_numeric() || **element == DataType::Boolean);
             if let Some(element) = element.as_ref().filter(is_plain) {
-                numbers.push(&cast(column, element).map_err(|error| unreadable(input, &error))?);
+                if !matches!(writers.last(), Some(Writer::Numbers(_))) {
+                    writers.push(Writer::Numbers(Block::default()));
+                }
+                if let Some(Writer::Numbers(block)) = writers.last_mut() {
+                    cast(column, element).and_then(|numbers| block.push(&numbers)).map_err(|error| unreadable(input, &error))?;
+                }
                 continue;
             }
-            writers.extend(numbers.take());
             let places = by_uri.iter().find(|(other, _)| *other == number).map(|(_, places)| places);
             let writer = match places {
                 Some(places) => medium_writer(column, digests_of(places, request, digests, disk)?),
                 None if input.modality.is_media() && is_binary(column.data_type()) => bytes_writer(column),
                 None => value_writer(column, element.as_ref()),
             };
-            writers.push(writer.map_err(|error| unreadable(input, &error))?);
+            writers.push(Writer::Row(writer.map_err(|error| unreadable(input, &error))?));
         }
     }
-    writers.extend(numbers.take());
     Ok(writers)
 }
 
-/// Columns of numbers, row by row.
-struct Block {
-    rows: usize,
-    columns: Vec<Bits>,
+/// What writes the inputs of a row down.
+enum Writer<'a> {
+    /// Row by row.
+    Row(Write<'a>),
+    /// Numbers that stand side by side, column by column for some rows at once.
+    Numbers(Block),
 }
 
-/// The numbers of a column as they are written down.
-struct Bits {
-    width: usize,
-    bytes: Vec<u8>,
+/// Columns of numbers.
+#[derive(Default)]
+struct Block {
+    columns: Vec<Fill>,
+    /// Bytes of a row.
+    stride: usize,
 }
+
+/// Writes the numbers of some rows to their places in rows of `stride` bytes each.
+type Fill = Box<dyn Fn(Range<usize>, &mut [u8], usize) + Sync + Send>;
 
 impl Block {
-    fn new(rows: usize) -> Self {
-        Self { rows, columns: Vec::new() }
-    }
-
     /// Adds a column of one of the types that models take.
-    fn push(&mut self, column: &ArrayRef) {
+    fn push(&mut self, column: &ArrayRef) -> std::result::Result<(), ArrowError> {
         let single = |value: f32| if value.is_nan() { SINGLE_NAN.to_le_bytes() } else { value.to_le_bytes() };
-        self.columns.push(match column.data_type() {
-            DataType::Float32 => bits(column.as_primitive::<Float32Type>(), b'f', single),
-            DataType::Float64 => bits(column.as_primitive::<Float64Type>(), b'd', double),
+        match column.data_type() {
+            DataType::Float32 => self.add(column.as_primitive::<Float32Type>().clone(), b'f', single),
+            DataType::Float64 => self.add(column.as_primitive::<Float64Type>().clone(), b'd', double),
             DataType::Boolean => {
-                let column = column.as_boolean();
-                let value = |row: usize| if column.is_null(row) { [b'0', 0] } else { [b'b', u8::from(column.value(row))] };
-                Bits { width: 2, bytes: (0..column.len()).flat_map(value).collect() }
+                let numbers = cast(column, &DataType::UInt8)?;
+                self.add(numbers.as_primitive::<UInt8Type>().clone(), b'b', u8::to_le_bytes);
             }
+            // A whole number fits into a longer one.
             kind if kind.is_unsigned_integer() => {
-                whole(column, &DataType::UInt64, |column| bits(column.as_primitive::<UInt64Type>(), b'u', u64::to_le_bytes))
+                self.add(cast(column, &DataType::UInt64)?.as_primitive::<UInt64Type>().clone(), b'u', u64::to_le_bytes);
             }
-            _ => whole(column, &DataType::Int64, |column| bits(column.as_primitive::<Int64Type>(), b'i', i64::to_le_bytes)),
-        });
+            _ => self.add(cast(column, &DataType::Int64)?.as_primitive::<Int64Type>().clone(), b'i', i64::to_le_bytes),
+        }
+        Ok(())
     }
 
-    /// Writes a row of the columns so far, if there are some.
-    fn take(&mut self) -> Option<Write<'static>> {
-        let columns = std::mem::take(&mut self.columns);
-        let stride: usize = columns.iter().map(|column| column.width).sum();
-        if stride == 0 {
-            return None;
-        }
-        let mut bytes = vec![0; stride * self.rows];
-        let mut start = 0;
-        for column in columns {
-            let of_rows = bytes.chunks_exact_mut(stride).zip(column.bytes.chunks_exact(column.width));
-            of_rows.for_each(|(row, value)| row[start..start + column.width].copy_from_slice(value));
-            start += column.width;
-        }
-        Some(Box::new(move |row, all| all.extend_from_slice(&bytes[row * stride..(row + 1) * stride])))
+    fn add<T: ArrowPrimitiveType, const N: usize>(
+        &mut self,
+        column: PrimitiveArray<T>,
+        tag: u8,
+        to_bits: impl Fn(T::Native) -> [u8; N] + Sync + Send + 'static,
+    ) {
+        let start = self.stride;
+        self.stride += N + 1;
+        self.columns.push(Box::new(move |rows, bytes, stride| {
+            for (row, written) in rows.zip(bytes.chunks_exact_mut(stride)) {
+                let written = &mut written[start..=start + N];
+                if column.is_null(row) {
+                    written.fill(0);
+                    written[0] = b'0';
+                } else {
+                    written[0] = tag;
+                    written[1..].copy_from_slice(&to_bits(column.value(row)));
+                }
+            }
+        }));
     }
 }
 
-fn whole(column: &ArrayRef, kind: &DataType, bits: impl Fn(&ArrayRef) -> Bits) -> Bits {
-    // A whole number fits into a longer one.
-    cast(column, kind).map_or(Bits { width: 0, bytes: Vec::new() }, |column| bits(&column))
-}
-
-fn bits<T: ArrowPrimitiveType, const N: usize>(column: &PrimitiveArray<T>, tag: u8, to_bits: impl Fn(T::Native) -> [u8; N]) -> Bits {
-    let mut bytes = vec![0; column.len() * (N + 1)];
-    for (row, (written, value)) in bytes.chunks_exact_mut(N + 1).zip(column.values()).enumerate() {
-        if column.is_null(row) {
-            written[0] = b'0';
-        } else {
-            written[0] = tag;
-            written[1..].copy_from_slice(&to_bits(*value));
+/// The digests of all rows, one behind the other.
+fn row_digests(rows: usize, writers: &[Writer<'_>]) -> Result<Vec<u8>> {
+    let tiles = workers::map(rows.div_ceil(ROWS_OF_A_TASK), 1, |tile| {
+        let range = tile * ROWS_OF_A_TASK..rows.min((tile + 1) * ROWS_OF_A_TASK);
+        let block = |writer: &Writer<'_>| match writer {
+            Writer::Row(_) => Vec::new(),
+            Writer::Numbers(block) => {
+                let mut bytes = vec![0; block.stride * range.len()];
+                block.columns.iter().for_each(|fill| fill(range.clone(), &mut bytes, block.stride));
+                bytes
+            }
+        };
+        let blocks: Vec<Vec<u8>> = writers.iter().map(block).collect();
+        let mut digests = Vec::with_capacity(range.len() * size_of::<Digest>());
+        let mut bytes = Vec::with_capacity(BYTES_OF_A_ROW);
+        for (place, row) in range.enumerate() {
+            bytes.clear();
+            for (writer, block) in writers.iter().zip(&blocks) {
+                match writer {
+                    Writer::Row(write) => write(row, &mut bytes),
+                    Writer::Numbers(Block { stride, .. }) => bytes.extend_from_slice(&block[place * stride..(place + 1) * stride]),
+                }
+            }
+            digests.extend_from_slice(&Sha256::digest(&bytes));
         }
-    }
-    Bits { width: N + 1, bytes }
+        digests
+    })?;
+    Ok(tiles.concat())
 }
 
 fn double(value: f64) -> [u8; 8] {
