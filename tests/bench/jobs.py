@@ -1,9 +1,10 @@
 """A job beside the same query by hand: seconds, and what the ledger takes.
 
-    python3 tests/bench/jobs.py SENSORIUM [--rounds 3] [--tasks perceptron,trees,pictures]
+    python3 tests/bench/jobs.py SENSORIUM [--rounds 3] [--tasks perceptron,trees,pictures] [--receipts]
 
 SENSORIUM is the release command. Needs the data and models that `compare.py floor` has made. By hand the rows go to one Parquet file; the job
-parts them into chunks of its own choice, writes each down, and puts one file together. Each is a process of its own; they take turns.
+parts them into chunks of its own choice, writes each down, and puts one file together, by default without receipts; results that are kept
+for later runs are off, as by hand. Each is a process of its own; they take turns.
 """
 
 import argparse
@@ -33,14 +34,16 @@ def main() -> None:
     parser.add_argument("sensorium")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tasks", default=",".join(TASKS))
+    parser.add_argument("--receipts", action="store_true")
     asked = parser.parse_args()
+    kind = f"cache = ''\nreceipts = {str(asked.receipts).lower()}"
     models = data_folder() / "catalog"
     print("| | by hand, s | job, s | throughput | ledger, KiB |\n|---|---|---|---|---|")
     for task in asked.tasks.split(","):
         table, query = data_folder() / TASKS[task][0], TASKS[task][1]
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
-            (folder / "job.toml").write_text(f"models = '{models}'\nkey = ['id']\ninputs = {{ rows = '{table}' }}\nsink = {{ path = 'out' }}\n")
+            (folder / "job.toml").write_text(f"models = '{models}'\nkey = ['id']\n{kind}\ninputs = {{ rows = '{table}' }}\nsink = {{ path = 'out' }}\n")
             (folder / "job.sql").write_text(query)
             settings = ["--models", models, "--set", "mm.allowed_roots=/", "--table", f"rows={table}"]
             pairs = []
