@@ -42,7 +42,11 @@ async fn assemble(sink: &Sink, chunks: &[ChunkRecord], path: &Path) -> Result<Re
     {
         let staged = Path::from(only.file.as_str());
         let is_whole = sink.sha256(&staged).await.is_ok_and(|found| found == only.sha256);
-        return if is_whole { sink.copy(&staged, path).await.map(Ok) } else { Ok(Err(Damaged(only.number))) };
+        if !is_whole {
+            return Ok(Err(Damaged(only.number)));
+        }
+        sink.copy(&staged, path).await?;
+        return Ok(Ok(Written { bytes: only.bytes, sha256: only.sha256.clone() }));
     }
     let mut damaged = None;
     let mut rest = chunks.iter();

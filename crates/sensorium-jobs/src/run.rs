@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use arrow::datatypes::SchemaRef;
 use backon::{ExponentialBuilder, Retryable};
 use chrono::NaiveDate;
 use object_store::path::Path;
@@ -98,35 +99,23 @@ pub async fn run(ledger: &Ledger, request: &RunRequest<'_>, observe: &(dyn Fn(St
         Some(open) => open.generation,
         None => 1,
     };
-    let mut ready = match set_up_with_retries(request).await {
-        Ok(ready) => ready,
+    let record = not_set_up(request, generation);
+    let (ready, schema, sink) = match set_up_with_retries(request).await {
+        Ok(set_up) => set_up,
         Err(error) => {
-            let record = not_set_up(request, generation);
             ledger.begin(&record)?;
             return Err(failed(ledger, job, &record, error).await);
         }
     };
-    if ready.chunks.is_empty() {
-        ready.chunks = ChunkPlan::Whole { why: "the table has no rows".into() };
-    }
     let record = RunRecord {
-        run: name(job, request.date, generation),
-        job: job.name.clone(),
-        run_date: request.date,
-        generation,
-        state: RunState::Running,
-        started_at: now(),
         fingerprint: ready.fingerprint.clone(),
         query: ready.sql.clone(),
         parameters: ready.parameters.clone(),
         models: ready.models(),
         environment: ready.environment.clone(),
-        outcome: None,
-        error: None,
+        ..record
     };
-    let (schema, _) = ready.output()?;
     ready.session.set("mm.run_id", &record.run).await?;
-    let sink = Sink::open(&ready.sink)?;
     ledger.begin(&record)?;
     if ready.sink.format == Format::Delta {
         // Before hours of work are done for a table that does not take it.
@@ -174,7 +163,7 @@ async fn failed(ledger: &Ledger, job: &Job, record: &RunRecord, error: JobError)
     }
 }
 
-/// What is known of a run whose query could not even be planned.
+/// What is known of a run before its query is planned.
 fn not_set_up(request: &RunRequest<'_>, generation: u64) -> RunRecord {
     let job = request.job;
     RunRecord {
@@ -194,9 +183,17 @@ fn not_set_up(request: &RunRequest<'_>, generation: u64) -> RunRecord {
     }
 }
 
-/// Sets a job up; inputs may come late, and stores may not answer.
-async fn set_up_with_retries(request: &RunRequest<'_>) -> Result<Ready> {
-    let set_up = || async { set_up(request.job, request.date, request.models, &BTreeMap::new()).await };
+/// Sets a job up, with the columns of its output and its sink; inputs may come late, and stores may not answer.
+async fn set_up_with_retries(request: &RunRequest<'_>) -> Result<(Ready, SchemaRef, Sink)> {
+    let set_up = || async {
+        let mut ready = set_up(request.job, request.date, request.models, &BTreeMap::new()).await?;
+        if ready.chunks.is_empty() {
+            ready.chunks = ChunkPlan::Whole { why: "the table has no rows".into() };
+        }
+        let (schema, _) = ready.output()?;
+        let sink = Sink::open(&ready.sink)?;
+        Ok((ready, schema, sink))
+    };
     set_up.retry(delays(request.job)).when(|_| !is_told_to_stop(request.stop)).await
 }
 

@@ -146,10 +146,9 @@ impl Sink {
     }
 
     /// Makes a file of another one, which appears as a whole.
-    pub(crate) async fn copy(&self, from: &Path, to: &Path) -> Result<Written> {
+    pub(crate) async fn copy(&self, from: &Path, to: &Path) -> Result<()> {
         self.store.copy(from, to).await.map_err(|error| JobError::from(error).during(self.name(to)))?;
-        self.sync(to)?;
-        self.written(to).await
+        self.sync(to)
     }
 
     /// Sees to it that a file outlives a loss of power.
