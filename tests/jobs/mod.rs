@@ -1,5 +1,6 @@
 //! Jobs as their users run them: through the command, with crashes, disks and inputs as they come.
 
+mod clock;
 mod disks;
 mod files;
 mod incremental;
@@ -14,6 +15,7 @@ use crate::Test;
 
 pub(crate) const TESTS: &[Test] = &[
     ("a_date_is_done_once", runs::once),
+    ("a_clock_that_is_set", clock::set),
     ("checks_stop_a_run", runs::checks),
     ("chunks_do_not_change_the_rows", runs::chunks),
     ("delta", runs::delta),

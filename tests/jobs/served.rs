@@ -177,12 +177,12 @@ impl Place {
     }
 }
 
-fn terminate(child: &Child) -> Outcome {
+pub(super) fn terminate(child: &Child) -> Outcome {
     let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status()?;
     ensure(sent.success(), || "no signal was sent".into())
 }
 
-fn wait_for(child: &mut Child, holds: impl Fn() -> bool) -> Outcome {
+pub(super) fn wait_for(child: &mut Child, holds: impl Fn() -> bool) -> Outcome {
     let start = Instant::now();
     while !holds() {
         ensure(start.elapsed() < PATIENCE && child.try_wait()?.is_none(), || "the scheduler does nothing, or has ended".into())?;

@@ -1,7 +1,9 @@
 //! All staged files become one file, which appears at once.
 
+use bytes::Bytes;
 use object_store::path::Path;
 use sha2::{Digest, Sha256};
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::delta::{Publication, TOKEN, is_published, publish};
 use crate::error::{JobError, Result};
@@ -48,22 +50,44 @@ async fn assemble(sink: &Sink, chunks: &[ChunkRecord], path: &Path) -> Result<Re
         sink.copy(&staged, path).await?;
         return Ok(Ok(Written { bytes: only.bytes, sha256: only.sha256.clone() }));
     }
-    let mut damaged = None;
+    let (mut check, mut damaged) = (None, None);
     let mut rest = chunks.iter();
     let written = splice(sink, path, async || {
-        let Some(chunk) = rest.next() else { return Ok(None) };
-        let staged = sink.read(&Path::from(chunk.file.as_str())).await;
-        match staged.ok().filter(|file| sensorium_inference::hex(&Sha256::digest(file)) == chunk.sha256) {
-            Some(file) => Ok(Some(file)),
-            None => {
-                damaged = Some(Damaged(chunk.number));
-                Err(JobError::new("a staged file is gone or has changed"))
-            }
+        if let Err(failed) = passed(&mut check).await {
+            damaged = Some(failed);
+            return Err(JobError::new("a staged file has changed"));
         }
+        let Some(chunk) = rest.next() else { return Ok(None) };
+        let Ok(staged) = sink.read(&Path::from(chunk.file.as_str())).await else {
+            damaged = Some(Damaged(chunk.number));
+            return Err(JobError::new("a staged file is gone"));
+        };
+        check = Some(Check::begin(chunk, staged.clone()));
+        Ok(Some(staged))
     })
     .await;
-    match (written, damaged) {
+    // What has changed may be no Parquet file any more, and have ended the copy.
+    match (written, damaged.or(passed(&mut check).await.err())) {
         (_, Some(damaged)) => Ok(Err(damaged)),
         (written, None) => written.map(Ok),
     }
+}
+
+/// Whether a staged file is what the ledger says, found out while it is copied: nothing appears before all are.
+struct Check {
+    chunk: u64,
+    is_whole: JoinHandle<bool>,
+}
+
+impl Check {
+    fn begin(chunk: &ChunkRecord, staged: Bytes) -> Self {
+        let expected = chunk.sha256.clone();
+        let is_whole = spawn_blocking(move || sensorium_inference::hex(&Sha256::digest(&staged)) == expected);
+        Self { chunk: chunk.number, is_whole }
+    }
+}
+
+async fn passed(check: &mut Option<Check>) -> Result<(), Damaged> {
+    let Some(Check { chunk, is_whole }) = check.take() else { return Ok(()) };
+    if is_whole.await.unwrap_or_default() { Ok(()) } else { Err(Damaged(chunk)) }
 }

@@ -26,6 +26,7 @@ mod splice;
 mod sql;
 mod stage;
 mod verify;
+mod watch;
 mod web;
 mod webhook;
 

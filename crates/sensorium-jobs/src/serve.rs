@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::Instant;
 
 use chrono::Utc;
 
@@ -11,9 +11,7 @@ use crate::error::{JobError, Result};
 use crate::job_file::Job;
 use crate::ledger::Ledger;
 use crate::run::{Finished, RunRequest, Step, run};
-
-/// How often the clock is looked at: it may be set, and job files may change.
-const TICK: Duration = Duration::from_secs(1);
+use crate::watch::{TICK, Watch};
 
 /// What the scheduler tells of.
 #[derive(Debug)]
@@ -70,11 +68,13 @@ pub async fn serve(
     stop: &AtomicBool,
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<()> {
-    let since = Utc::now();
+    let mut watch = Watch::new(Utc::now(), Instant::now());
     let mut refused: Vec<(PathBuf, String)> = Vec::new();
     // Runs that have failed here, which would fail again each second.
     let mut failed: Vec<(String, chrono::NaiveDate)> = Vec::new();
     while !stop.load(Ordering::Relaxed) {
+        let now = Utc::now();
+        let since = watch.look(now, Instant::now());
         for file in job_files(folder)? {
             let job = match Job::read(&file) {
                 Ok(job) => job,
@@ -87,7 +87,7 @@ pub async fn serve(
                     continue;
                 }
             };
-            let dates = match due(&job, ledger, since, Utc::now()) {
+            let dates = match due(&job, ledger, since, now) {
                 Ok(dates) => dates,
                 // A server may be back in a while.
                 Err(error) => {

@@ -11,10 +11,10 @@ use datafusion::physical_plan::{
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use object_store::path::Path;
-use parquet::arrow::{ArrowWriter, AsyncArrowWriter};
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::arrow::{ArrowSchemaConverter, ArrowWriter, AsyncArrowWriter};
+use parquet::basic::{Compression, LogicalType, Type, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::schema::types::ColumnPath;
+use parquet::schema::types::{ColumnDescriptor, ColumnPath};
 use sensorium_engine::RECEIPT;
 use tokio::task::JoinSet;
 
@@ -92,7 +92,8 @@ async fn encode_all(plan: Arc<dyn ExecutionPlan>, context: &SessionContext) -> R
 /// As DataFusion writes files.
 const ZSTD_LEVEL: i32 = 3;
 
-/// How files with these columns are written. Digests are all different, and do not get smaller.
+/// How files with these columns are written. Digests and the numbers of vectors are all different, and hardly get smaller: looking for
+/// equal ones and for their extremes would cost more than all else.
 pub(crate) fn properties(schema: &Schema) -> Result<WriterProperties> {
     let mut properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?));
     for field in schema.fields().iter().filter(|field| is_receipt(field)) {
@@ -102,7 +103,20 @@ pub(crate) fn properties(schema: &Schema) -> Result<WriterProperties> {
             .set_column_statistics_enabled(digest.clone(), EnabledStatistics::None)
             .set_column_compression(digest, Compression::UNCOMPRESSED);
     }
+    for column in ArrowSchemaConverter::new().convert(schema)?.columns().iter().filter(|column| is_of_vectors(column)) {
+        properties = properties
+            .set_column_dictionary_enabled(column.path().clone(), false)
+            .set_column_statistics_enabled(column.path().clone(), EnabledStatistics::None)
+            .set_column_compression(column.path().clone(), Compression::SNAPPY);
+    }
     Ok(properties.build())
+}
+
+/// Whether a column has the real numbers of lists.
+fn is_of_vectors(column: &ColumnDescriptor) -> bool {
+    let is_real =
+        matches!(column.physical_type(), Type::FLOAT | Type::DOUBLE) || matches!(column.logical_type_ref(), Some(LogicalType::Float16));
+    is_real && column.max_rep_level() > 0
 }
 
 /// Field of a receipt that tells its row's inputs.
@@ -123,4 +137,30 @@ async fn encode(mut batches: SendableRecordBatchStream, schema: SchemaRef) -> Re
         writer.write(&batch)?;
     }
     Ok(Part { file: writer.into_inner()?.into(), rows })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_vectors_are_written_as_they_are_and_others_are_not() {
+        let item = || Arc::new(Field::new_list_field(DataType::Float32, true));
+        let schema = Schema::new(vec![
+            Field::new("id", DataType::Int64, false),
+            Field::new("score", DataType::Float32, true),
+            Field::new("vector", DataType::FixedSizeList(item(), 3), true),
+            Field::new("of", DataType::Struct(vec![Field::new("parts", DataType::List(item()), true)].into()), true),
+        ]);
+        let properties = properties(&schema).expect("properties");
+        let columns = ArrowSchemaConverter::new().convert(&schema).expect("columns");
+        let plain: Vec<String> = columns
+            .columns()
+            .iter()
+            .map(|column| column.path())
+            .filter(|path| !properties.dictionary_enabled(path) && properties.compression(path) == Compression::SNAPPY)
+            .map(ColumnPath::string)
+            .collect();
+        assert_eq!(plain, ["vector.list.item", "of.parts.list.item"]);
+    }
 }

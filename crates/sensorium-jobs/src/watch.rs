@@ -1,0 +1,70 @@
+//! A clock that may be set while the scheduler goes by it.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+/// A clock that is set forward by less has skipped times, which are made up for; by more, it was wrong before (cron(8) of Debian).
+const CORRECTION: TimeDelta = TimeDelta::hours(3);
+
+/// Since when somebody has looked at the clock.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    since: DateTime<Utc>,
+    time: DateTime<Utc>,
+    steady: Instant,
+}
+
+impl Watch {
+    /// Begins to look, at a time and at an instant of a clock that nobody sets.
+    pub(crate) fn new(time: DateTime<Utc>, steady: Instant) -> Self {
+        Self { since: time, time, steady }
+    }
+
+    /// Since when times that have come are not missed ones: a clock that was set back takes the beginning with it, and one that was
+    /// corrected, or has gone on while the machine slept, begins anew.
+    pub(crate) fn look(&mut self, time: DateTime<Utc>, steady: Instant) -> DateTime<Utc> {
+        let passed = TimeDelta::from_std(steady.saturating_duration_since(self.steady)).unwrap_or(TimeDelta::MAX);
+        let skipped = (time - self.time).checked_sub(&passed).unwrap_or(TimeDelta::zero());
+        if skipped >= CORRECTION || time < self.since {
+            self.since = time;
+        }
+        (self.time, self.steady) = (time, steady);
+        self.since
+    }
+}
+
+/// How often the clock is looked at: it may be set, and job files may change.
+pub(crate) const TICK: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(text: &str) -> DateTime<Utc> {
+        format!("2026-11-25T{text}:00Z").parse().expect("a time")
+    }
+
+    #[test]
+    fn hours_of_work_are_no_leap() {
+        let start = Instant::now();
+        let mut watch = Watch::new(time("01:00"), start);
+        assert_eq!(watch.look(time("09:00"), start + Duration::from_secs(8 * 3600)), time("01:00"));
+    }
+
+    #[test]
+    fn what_a_short_leap_skips_was_not_missed() {
+        let start = Instant::now();
+        let mut watch = Watch::new(time("01:00"), start);
+        assert_eq!(watch.look(time("03:30"), start + Duration::from_secs(1)), time("01:00"));
+        assert_eq!(watch.look(time("06:45"), start + Duration::from_secs(2)), time("06:45"), "a correction");
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_does_not_hold_up_what_comes() {
+        let start = Instant::now();
+        let mut watch = Watch::new(time("20:00"), start);
+        assert_eq!(watch.look(time("02:00"), start + Duration::from_secs(1)), time("02:00"));
+        assert_eq!(watch.look(time("02:01"), start + Duration::from_secs(61)), time("02:00"));
+    }
+}
