@@ -12,6 +12,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("errors_go_to_stderr_with_a_hint", errors),
     ("formats", formats),
     ("missing_library_lists_what_was_tried", missing_library),
+    ("nothing_is_told_elsewhere", untold),
     ("output_file", output_file),
     ("script_and_settings", script),
     ("shell_reads_several_lines", shell),
@@ -99,6 +100,21 @@ fn shell() -> Outcome {
     let found = stdout(&output);
     ensure(output.status.success() && found == "one\n1\ntwo\n2\nthree\n3\n", || format!("{found}{}", stderr(&output)))?;
     ensure(stderr(&output).contains("nonsense"), || "the error of a statement is not shown".into())
+}
+
+/// ONNX Runtime writes down what it means to send to its maker below the user's home.
+fn untold() -> Outcome {
+    let home = TempDir::new()?;
+    let library = sensorium_inference::runtime_info()?.library;
+    let mut command = command();
+    command.args(["sql", "--quiet", "--models", &home.path().join("models").to_string_lossy(), "-c"]);
+    command.arg(format!("{CREATE} SELECT mm_predict('add', 1, 2)")).env("ORT_DYLIB_PATH", library).env("HOME", home.path());
+    command.env("SENSORIUM_CACHE", home.path().join("models"));
+    ["CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "XDG_CACHE_HOME"].iter().for_each(|name| _ = command.env_remove(name));
+    let output = command.output()?;
+    ensure(output.status.success(), || stderr(&output))?;
+    let left = std::fs::read_dir(home.path())?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
+    ensure(left == [home.path().join("models")], || format!("{left:?}"))
 }
 
 fn missing_library() -> Outcome {

@@ -69,7 +69,11 @@ async fn assemble(sink: &Sink, chunks: &[ChunkRecord], path: &Path) -> Result<Re
     // What has changed may be no Parquet file any more, and have ended the copy.
     match (written, damaged.or(passed(&mut check).await.err())) {
         (_, Some(damaged)) => Ok(Err(damaged)),
-        (written, None) => written.map(Ok),
+        (written, None) => {
+            let written = written?;
+            sink.sync(path)?;
+            Ok(Ok(written))
+        }
     }
 }
 

@@ -171,7 +171,7 @@ async fn replace(
     match copy(before, &mut writer, rows, places, &job.file.key).await {
         Ok(placed) => {
             writer.finish().await.map_err(|error| failed(&error))?;
-            let written = writer.into_inner().written();
+            let written = writer.into_inner().written().await?;
             sink.sync(path)?;
             Ok((written, placed))
         }

@@ -17,6 +17,7 @@ use parquet::errors::ParquetError;
 use sensorium_inference::environment_options;
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use url::Url;
 
 use crate::error::{JobError, Result};
@@ -117,7 +118,7 @@ impl Sink {
 
     /// Begins a file, which appears when it is complete.
     pub(crate) fn upload(&self, path: &Path) -> Upload {
-        Upload { writer: BufWriter::new(Arc::clone(&self.store), path.clone()), digest: Sha256::new(), bytes: 0 }
+        Upload { writer: BufWriter::new(Arc::clone(&self.store), path.clone()), digest: None, bytes: 0 }
     }
 
     /// Whether a file is there, with that many bytes.
@@ -201,17 +202,18 @@ fn remove_unfinished(folder: &std::path::Path, job: &str) {
     }
 }
 
-/// A file on its way, with its digest.
+/// A file on its way, with its digest, which is made while the bytes are written.
 pub(crate) struct Upload {
     writer: BufWriter,
-    digest: Sha256,
+    digest: Option<JoinHandle<Sha256>>,
     bytes: u64,
 }
 
 impl Upload {
     /// What was written, once it is complete.
-    pub(crate) fn written(self) -> Written {
-        Written { bytes: self.bytes, sha256: sensorium_inference::hex(&self.digest.finalize()) }
+    pub(crate) async fn written(self) -> Result<Written> {
+        let digest = digested(self.digest).await.map_err(|error| JobError::new(format!("a digest was not made: {error}")))?;
+        Ok(Written { bytes: self.bytes, sha256: sensorium_inference::hex(&digest.finalize()) })
     }
 
     /// Leaves nothing of a file that is not complete.
@@ -220,11 +222,23 @@ impl Upload {
     }
 }
 
+/// The digest of all that came before.
+async fn digested(before: Option<JoinHandle<Sha256>>) -> std::result::Result<Sha256, JoinError> {
+    match before {
+        Some(digest) => digest.await,
+        None => Ok(Sha256::new()),
+    }
+}
+
 impl AsyncFileWriter for Upload {
     fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, parquet::errors::Result<()>> {
-        self.digest.update(&bytes);
-        self.bytes += bytes.len() as u64;
-        Box::pin(async move { self.writer.put(bytes).await.map_err(|error| ParquetError::External(Box::new(error))) })
+        Box::pin(async move {
+            let digest = digested(self.digest.take()).await.map_err(|error| ParquetError::External(Box::new(error)))?;
+            let more = bytes.clone();
+            self.digest = Some(spawn_blocking(move || digest.chain_update(more)));
+            self.bytes += bytes.len() as u64;
+            self.writer.put(bytes).await.map_err(|error| ParquetError::External(Box::new(error)))
+        })
     }
 
     fn complete(&mut self) -> BoxFuture<'_, parquet::errors::Result<()>> {

@@ -44,8 +44,7 @@ pub(crate) async fn splice(sink: &Sink, path: &Path, next: impl AsyncFnMut() -> 
     }
     // What fails here cannot be aborted any more.
     upload.complete().await.map_err(|error| JobError::from(error).during(sink.name(path)))?;
-    sink.sync(path)?;
-    Ok(upload.written())
+    upload.written().await
 }
 
 async fn copy(upload: &mut Upload, mut next: impl AsyncFnMut() -> Result<Option<Bytes>>) -> Result<()> {

@@ -29,7 +29,8 @@ pub(crate) struct Staged {
     pub(crate) rows: u64,
 }
 
-/// Runs a plan and writes its rows, partition after partition, to a file.
+/// Runs a plan and writes its rows, partition after partition, to a file. What a loss of power takes of it is missed by its digest, and
+/// made again.
 pub(crate) async fn stage(context: &SessionContext, plan: &LogicalPlan, sink: &Sink, path: &Path) -> Result<Staged> {
     let physical = context.state().create_physical_plan(plan).await?;
     if physical.output_partitioning().partition_count() == 1 {
@@ -62,8 +63,7 @@ async fn pass_on(plan: Arc<dyn ExecutionPlan>, context: &SessionContext, sink: &
     }
     // What fails here cannot be aborted any more.
     writer.finish().await.map_err(|error| JobError::from(error).during(sink.name(path)))?;
-    sink.sync(path)?;
-    Ok(Staged { written: writer.into_inner().written(), rows })
+    Ok(Staged { written: writer.into_inner().written().await?, rows })
 }
 
 /// A partition's rows as a Parquet file.

@@ -17,6 +17,9 @@ struct Runtime {
     library: PathBuf,
 }
 
+/// The variable by which ONNX Runtime is told not to tell.
+const TELEMETRY: &str = "ORT_DISABLE_TELEMETRY";
+
 /// What is known of the loaded library.
 #[derive(Debug, Clone)]
 pub struct RuntimeInfo {
@@ -41,6 +44,7 @@ fn runtime() -> Result<&'static Runtime> {
 
 fn start() -> Result<Runtime> {
     let library = locate()?;
+    keep_to_itself();
     let failed = |error: &dyn std::fmt::Display| Error::new(Kind::Runtime, format!("ONNX Runtime does not start: {error}"));
     let environment = ort::init_from(&library)
         .map_err(|error| failed(&error))?
@@ -49,6 +53,17 @@ fn start() -> Result<Runtime> {
         .build()
         .map_err(|error| failed(&error))?;
     Ok(Runtime { environment, library })
+}
+
+/// Keeps ONNX Runtime from telling its maker of processes and models, which official builds from 1.29 on begin with before their
+/// environment can be told not to (onnxruntime, `core/platform/posix/telemetry_1ds.cc`).
+#[expect(unsafe_code, reason = "the library reads nothing but the process's environment before it begins")]
+fn keep_to_itself() {
+    if std::env::var_os(TELEMETRY).is_none() {
+        // SAFETY: readers in Rust take turns with this. What C code reads at the same time without asking is the old environment, which
+        // glibc does not free when a variable is added.
+        unsafe { std::env::set_var(TELEMETRY, "1") };
+    }
 }
 
 /// Finds and loads ONNX Runtime; later calls return at once.
