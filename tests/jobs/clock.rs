@@ -47,12 +47,12 @@ pub(super) fn set() -> Outcome {
         set_clock(&clock, MIDNIGHT + 2 * HOUR + 15 * MINUTE)?;
         wait_for(&mut serve, || has_run("2031-03-10"))?;
         // It was ahead by days.
-        set_clock(&clock, MIDNIGHT - 8 * DAY + 2 * HOUR - 4)?;
+        set_clock(&clock, MIDNIGHT - 8 * DAY + 2 * HOUR - 8)?;
         wait_for(&mut serve, || has_run("2031-03-02"))?;
         // It was behind by days; this one's time has gone by.
         set_clock(&clock, MIDNIGHT - 4 * DAY + 5 * HOUR)?;
         std::thread::sleep(A_WHILE);
-        set_clock(&clock, MIDNIGHT - 3 * DAY + 2 * HOUR - 4)?;
+        set_clock(&clock, MIDNIGHT - 3 * DAY + 2 * HOUR - 8)?;
         wait_for(&mut serve, || has_run("2031-03-07"))
     };
     let leapt = leaps();

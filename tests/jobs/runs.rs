@@ -264,11 +264,16 @@ pub(super) fn sinks() -> Outcome {
     place.run_to(1, "2026-11-25", &[])?;
     fs::remove_file(place.path("out/_staging/scores-2026-11-25-1/000001.staged"))?;
     let damaged = place.path("out/_staging/scores-2026-11-25-1/000002.staged");
-    let bytes: Vec<u8> = fs::read(&damaged)?.into_iter().map(|byte| byte ^ 1).collect();
+    // A file that can still be read as Parquet.
+    let mut bytes = fs::read(&damaged)?;
+    bytes[8] ^= 1;
     fs::write(&damaged, bytes)?;
     place.write(JOB, QUERY)?;
     let said = place.run_to(0, "2026-11-25", &[])?;
-    ensure(said.contains("4 chunks, 3 of them by an earlier attempt"), || said)?;
+    ensure(said.contains("4 chunks, 2 of them by an earlier attempt"), || said)?;
+    let log = place.command("logs", &["scores-2026-11-25-1"]).output()?;
+    let log = String::from_utf8_lossy(&log.stdout).into_owned();
+    ensure(log.contains("staged chunk 1 is gone or damaged") && log.contains("staged chunk 2 is gone or damaged"), || log)?;
     place.ensure_output("2026-11-25", QUERY)
 }
 

@@ -43,10 +43,11 @@ async fn assemble(sink: &Sink, chunks: &[ChunkRecord], path: &Path) -> Result<Re
         && sink.can_copy(only.bytes)
     {
         let staged = Path::from(only.file.as_str());
-        let is_whole = sink.sha256(&staged).await.is_ok_and(|found| found == only.sha256);
-        if !is_whole {
+        if !sink.holds(&staged, &only.sha256).await {
             return Ok(Err(Damaged(only.number)));
         }
+        // On the disk before it is the output.
+        sink.sync(&staged)?;
         sink.copy(&staged, path).await?;
         return Ok(Ok(Written { bytes: only.bytes, sha256: only.sha256.clone() }));
     }
@@ -94,4 +95,57 @@ impl Check {
 async fn passed(check: &mut Option<Check>) -> Result<(), Damaged> {
     let Some(Check { chunk, is_whole }) = check.take() else { return Ok(()) };
     if is_whole.await.unwrap_or_default() { Ok(()) } else { Err(Damaged(chunk)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+    use parquet::arrow::ArrowWriter;
+
+    use super::*;
+    use crate::job_file;
+
+    /// A chunk whose staged file has these rows; bytes of it are other ones than the ledger knows where `is_damaged`.
+    fn staged(folder: &std::path::Path, number: u64, is_damaged: bool) -> ChunkRecord {
+        let values: ArrayRef = Arc::new(Int64Array::from_iter_values(0..50));
+        let batch = RecordBatch::try_from_iter([("id", values)]).expect("a batch");
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).expect("a writer");
+        writer.write(&batch).expect("rows");
+        let mut file = writer.into_inner().expect("a file");
+        let sha256 = sensorium_inference::hex(&Sha256::digest(&file));
+        // It can still be read as Parquet.
+        file[8] ^= u8::from(is_damaged);
+        let name = format!("{number}.staged");
+        std::fs::write(folder.join(&name), &file).expect("room");
+        ChunkRecord {
+            number,
+            digest: String::new(),
+            file: name,
+            bytes: file.len() as u64,
+            sha256,
+            inputs: None,
+            rows_in: None,
+            rows_out: 50,
+            rejected: 0,
+            attempts: 1,
+            seconds: 0.0,
+            cached: 0,
+            finished_at: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_appears_of_a_staged_file_that_has_changed() {
+        let path = Path::from("out.parquet");
+        for (count, damaged) in [(1, Some(0)), (3, Some(0)), (3, Some(1)), (3, Some(2)), (3, None)] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = serde_json::json!({ "path": folder.path(), "format": "parquet" });
+            let sink = Sink::open(&serde_json::from_value::<job_file::Sink>(file).expect("a sink")).expect("a folder");
+            let chunks: Vec<_> = (0..count).map(|number| staged(folder.path(), number, damaged == Some(number))).collect();
+            let found = assemble(&sink, &chunks, &path).await.expect("no other error").err().map(|Damaged(number)| number);
+            assert_eq!((found, folder.path().join("out.parquet").exists()), (damaged, damaged.is_none()));
+        }
+    }
 }

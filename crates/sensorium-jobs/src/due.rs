@@ -8,30 +8,32 @@ use crate::error::{JobError, Result};
 use crate::job_file::Job;
 use crate::ledger::{Ledger, RunState};
 use crate::schedule::{CatchUp, Schedule};
+use crate::watch::Watched;
 
 /// Dates that are made up for at most, the last ones.
 const MOST_DATES: usize = 366;
 
-/// The dates of a job that are due at `now`, the earliest first. `since` is when the scheduler began to look.
+/// The dates of a job that are due at `now`, the earliest first. `watched` is when the scheduler began to look.
 ///
-/// A date is due once its time has come, unless it has a run. Of those that came before `since`, the job's `catch_up` says which are made
-/// up for, back to its last run. A run whose process has ended in the middle is due again.
+/// A date is due once its time has come, unless it has a run. Of those that were missed, the job's `catch_up` says which are made
+/// up for, back to its last run, which a clock that was ahead may have made of a date that is still to come. A run whose process has ended in the middle is due again.
 ///
 /// # Errors
 /// For a schedule that makes no sense, and where the ledger cannot be read.
-pub fn due(job: &Job, ledger: &Ledger, since: DateTime<Utc>, now: DateTime<Utc>) -> Result<Vec<NaiveDate>> {
+pub fn due(job: &Job, ledger: &Ledger, watched: impl Into<Watched>, now: DateTime<Utc>) -> Result<Vec<NaiveDate>> {
     let Some(schedule) = &job.file.schedule else { return Ok(Vec::new()) };
     let runs = ledger.runs(Some(&job.name), MOST_DATES as u64)?;
-    let last = runs.iter().map(|run| run.run_date).max();
+    let (watched, zone) = (watched.into(), schedule.pattern()?.1);
+    let today = now.with_timezone(&zone).date_naive();
+    let last = runs.iter().map(|run| run.run_date).filter(|date| *date <= today).max();
     let mut dates: Vec<NaiveDate> = runs.iter().filter(|run| run.state == RunState::Running).map(|run| run.run_date).collect();
-    let times = schedule.between(start(schedule, last, since)?, now)?;
-    let (missed, own): (Vec<_>, Vec<_>) = times.into_iter().partition(|time| *time < since);
+    let times = schedule.between(start(zone, last, watched), now)?;
+    let (missed, own): (Vec<_>, Vec<_>) = times.into_iter().partition(|time| *time < watched.since);
     let made_up_for = match schedule.catch_up {
         CatchUp::All => missed.as_slice(),
         CatchUp::Last => &missed[missed.len().saturating_sub(1)..],
         CatchUp::None => &[],
     };
-    let zone = schedule.pattern()?.1;
     let of = |time: &DateTime<Utc>| time.with_timezone(&zone).date_naive();
     dates.extend(made_up_for.iter().chain(&own).map(of).filter(|date| runs.iter().all(|run| run.run_date != *date)));
     dates.sort_unstable();
@@ -40,10 +42,9 @@ pub fn due(job: &Job, ledger: &Ledger, since: DateTime<Utc>, now: DateTime<Utc>)
 }
 
 /// Where to look for times from: behind the last run, or since when there is somebody to look.
-fn start(schedule: &Schedule, last: Option<NaiveDate>, since: DateTime<Utc>) -> Result<DateTime<Utc>> {
-    let Some(last) = last else { return Ok(since) };
-    let zone = schedule.pattern()?.1;
-    Ok(midnight_after(last, zone).map_or(since, |midnight| midnight.to_utc().min(since)))
+fn start(zone: Tz, last: Option<NaiveDate>, watched: Watched) -> DateTime<Utc> {
+    let Some(last) = last else { return watched.began };
+    midnight_after(last, zone).map_or(watched.since, |midnight| midnight.to_utc().min(watched.since))
 }
 
 fn midnight_after(date: NaiveDate, zone: Tz) -> Option<DateTime<Tz>> {
@@ -113,7 +114,7 @@ mod tests {
 
     fn found(schedule: &str, runs: &[(&str, RunState)], since: &str, now: &str) -> Vec<String> {
         let (_folder, ledger) = ledger(runs);
-        let time = |text: &str| text.parse().expect("a time");
+        let time = |text: &str| text.parse::<DateTime<Utc>>().expect("a time");
         let dates = due(&job(schedule), &ledger, time(since), time(now)).expect("dates");
         dates.iter().map(ToString::to_string).collect()
     }
@@ -152,6 +153,24 @@ mod tests {
         let often = "cron = '*/5 * * * *', catch_up = 'all'";
         let dates = found(often, &[("2026-11-20", RunState::Done)], "2026-11-24T12:00:00Z", "2026-11-24T12:10:00Z");
         assert_eq!(dates, ["2026-11-21", "2026-11-22", "2026-11-23", "2026-11-24"]);
+    }
+
+    #[test]
+    fn a_job_without_runs_makes_up_for_what_a_sleep_has_missed() {
+        let (_folder, ledger) = ledger(&[]);
+        let time = |text: &str| text.parse::<DateTime<Utc>>().expect("a time");
+        let watched = Watched { began: time("2026-11-20T12:00:00Z"), since: time("2026-11-24T07:00:00Z") };
+        let of = |catch_up: &str| {
+            due(&job(&format!("{AT_TWO}, catch_up = '{catch_up}'")), &ledger, watched, time("2026-11-24T07:00:01Z")).expect("dates").len()
+        };
+        assert_eq!((of("all"), of("last"), of("none")), (4, 1, 0));
+    }
+
+    #[test]
+    fn a_run_of_a_date_to_come_hides_none_that_were_missed() {
+        let runs = [("2026-11-20", RunState::Done), ("2026-12-10", RunState::Done)];
+        let all = format!("{AT_TWO}, catch_up = 'all'");
+        assert_eq!(found(&all, &runs, "2026-11-22T12:00:00Z", "2026-11-22T12:00:01Z"), ["2026-11-21", "2026-11-22"]);
     }
 
     #[test]

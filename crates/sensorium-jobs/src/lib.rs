@@ -45,4 +45,5 @@ pub use serve::{Event, job_files, serve};
 pub use setting_up::{Ready, set_up};
 pub use sql::{MM_RUNS, SqlJobs};
 pub use verify::{Verified, verify};
+pub use watch::Watched;
 pub use web::listen;

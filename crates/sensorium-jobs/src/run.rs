@@ -302,11 +302,15 @@ impl Attempt<'_> {
                 }
                 Err(Damaged(number)) => {
                     self.ledger.forget_chunk(run, number)?;
-                    self.ledger.log(run, &format!("staged chunk {number} is gone or damaged, and is made again"))?;
+                    self.tell_of_damage(number)?;
                 }
             }
         }
         Err(JobError::new(format!("sink {}: staged files go away while the run is going on", self.ready.sink.path)))
+    }
+
+    fn tell_of_damage(&self, chunk: u64) -> Result<()> {
+        self.ledger.log(&self.record.run, &format!("staged chunk {chunk} is gone or damaged, and is made again"))
     }
 
     /// Stages all chunks that are not; returns them in their order, and how many were.
@@ -325,11 +329,16 @@ impl Attempt<'_> {
             };
             let before = known.iter().find(is_kept);
             let chunk = match before {
-                Some(chunk) if self.sink.has(&Path::from(chunk.file.as_str()), chunk.bytes).await => {
+                Some(chunk) if self.sink.holds(&Path::from(chunk.file.as_str()), &chunk.sha256).await => {
                     kept += 1;
                     chunk.clone()
                 }
-                _ => self.stage_with_retries(number, digest).await.map_err(|error| error.during(format!("chunk {number}")))?,
+                before => {
+                    if before.is_some() {
+                        self.tell_of_damage(number as u64)?;
+                    }
+                    self.stage_with_retries(number, digest).await.map_err(|error| error.during(format!("chunk {number}")))?
+                }
             };
             chunks.push(chunk);
             self.guard(&chunks)?;

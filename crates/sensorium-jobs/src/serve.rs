@@ -1,5 +1,6 @@
 //! The scheduler: runs what is due, one run after another, until it is told to stop.
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -68,13 +69,13 @@ pub async fn serve(
     stop: &AtomicBool,
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<()> {
-    let mut watch = Watch::new(Utc::now(), Instant::now());
+    // By job and schedule: a new one has missed nothing.
+    let mut watches: HashMap<(String, String), Watch> = HashMap::new();
     let mut refused: Vec<(PathBuf, String)> = Vec::new();
     // Runs that have failed here, which would fail again each second.
     let mut failed: Vec<(String, chrono::NaiveDate)> = Vec::new();
     while !stop.load(Ordering::Relaxed) {
-        let now = Utc::now();
-        let since = watch.look(now, Instant::now());
+        let mut seen = HashSet::new();
         for file in job_files(folder)? {
             let job = match Job::read(&file) {
                 Ok(job) => job,
@@ -87,7 +88,12 @@ pub async fn serve(
                     continue;
                 }
             };
-            let dates = match due(&job, ledger, since, now) {
+            let Some(schedule) = &job.file.schedule else { continue };
+            let key = (job.name.clone(), format!("{} {}", schedule.cron, schedule.time_zone));
+            seen.insert(key.clone());
+            let (now, steady) = (Utc::now(), Instant::now());
+            let watched = watches.entry(key).or_insert_with(|| Watch::new(now, steady)).look(now, steady);
+            let dates = match due(&job, ledger, watched, now) {
                 Ok(dates) => dates,
                 // A server may be back in a while.
                 Err(error) => {
@@ -116,6 +122,7 @@ pub async fn serve(
                 }
             }
         }
+        watches.retain(|key, _| seen.contains(key));
         tokio::time::sleep(TICK).await;
     }
     Ok(())

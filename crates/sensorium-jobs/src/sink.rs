@@ -121,9 +121,9 @@ impl Sink {
         Upload { writer: BufWriter::new(Arc::clone(&self.store), path.clone()), digest: None, bytes: 0 }
     }
 
-    /// Whether a file is there, with that many bytes.
-    pub(crate) async fn has(&self, path: &Path, bytes: u64) -> bool {
-        self.store.head(path).await.is_ok_and(|found| found.size == bytes)
+    /// Whether a file is there, with these bytes.
+    pub(crate) async fn holds(&self, path: &Path, sha256: &str) -> bool {
+        self.sha256(path).await.is_ok_and(|found| found == sha256)
     }
 
     /// The bytes of a file.

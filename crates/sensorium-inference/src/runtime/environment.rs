@@ -43,8 +43,8 @@ fn runtime() -> Result<&'static Runtime> {
 }
 
 fn start() -> Result<Runtime> {
-    let library = locate()?;
     keep_to_itself();
+    let library = locate()?;
     let failed = |error: &dyn std::fmt::Display| Error::new(Kind::Runtime, format!("ONNX Runtime does not start: {error}"));
     let environment = ort::init_from(&library)
         .map_err(|error| failed(&error))?
@@ -60,8 +60,8 @@ fn start() -> Result<Runtime> {
 #[expect(unsafe_code, reason = "the library reads nothing but the process's environment before it begins")]
 fn keep_to_itself() {
     if std::env::var_os(TELEMETRY).is_none() {
-        // SAFETY: readers in Rust take turns with this. What C code reads at the same time without asking is the old environment, which
-        // glibc does not free when a variable is added.
+        // SAFETY: readers in Rust take turns with this. C code of another thread that reads at the same time without asking reads the old
+        // environment, which glibc does not free when the first variable is added; this is the only one that Sensorium adds.
         unsafe { std::env::set_var(TELEMETRY, "1") };
     }
 }
