@@ -16,7 +16,8 @@ const MOST_DATES: usize = 366;
 /// The dates of a job that are due at `now`, the earliest first. `watched` is when the scheduler began to look.
 ///
 /// A date is due once its time has come, unless it has a run. Of those that were missed, the job's `catch_up` says which are made
-/// up for, back to its last run, which a clock that was ahead may have made of a date that is still to come. A run whose process has ended in the middle is due again.
+/// up for, back to its last run; runs of dates to come, which a clock that was ahead has made, do not count. A run whose process has ended
+/// in the middle is due again.
 ///
 /// # Errors
 /// For a schedule that makes no sense, and where the ledger cannot be read.

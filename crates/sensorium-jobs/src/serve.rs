@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::Utc;
 
@@ -12,7 +12,10 @@ use crate::error::{JobError, Result};
 use crate::job_file::Job;
 use crate::ledger::Ledger;
 use crate::run::{Finished, RunRequest, Step, run};
-use crate::watch::{TICK, Watch};
+use crate::watch::Watch;
+
+/// How often the clock is looked at: it may be set, and job files may change.
+const TICK: Duration = Duration::from_secs(1);
 
 /// What the scheduler tells of.
 #[derive(Debug)]

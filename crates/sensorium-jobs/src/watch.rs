@@ -1,6 +1,6 @@
 //! A clock that may be set while the scheduler goes by it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -50,11 +50,10 @@ impl Watch {
     }
 }
 
-/// How often the clock is looked at: it may be set, and job files may change.
-pub(crate) const TICK: Duration = Duration::from_secs(1);
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn time(text: &str) -> DateTime<Utc> {
