@@ -15,18 +15,20 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 /// From the bottom up; a crate may use those before it.
-const ORDER: [&str; 8] = [
+const ORDER: [&str; 10] = [
     "sensorium-inference",
     "sensorium-train",
     "sensorium-report",
     "sensorium-engine",
     "sensorium-jobs",
+    "sensorium-polars",
+    "sensorium-python",
     "sensorium-cli",
     "sensorium-tests",
     "sensorium-examples",
 ];
 /// Packages that only the named crate may depend on.
-const OWNERS: [(&str, &str); 20] = [
+const OWNERS: [(&str, &str); 23] = [
     ("argmin", "sensorium-train"),
     ("hessboost", "sensorium-train"),
     ("minijinja", "sensorium-report"),
@@ -45,6 +47,9 @@ const OWNERS: [(&str, &str); 20] = [
     ("fast_image_resize", "sensorium-inference"),
     ("clap", "sensorium-cli"),
     ("indicatif", "sensorium-cli"),
+    ("polars", "sensorium-polars"),
+    ("pyo3", "sensorium-python"),
+    ("pyo3-arrow", "sensorium-python"),
     ("rustyline", "sensorium-cli"),
     ("tracing-subscriber", "sensorium-cli"),
 ];

@@ -1,17 +1,12 @@
 //! The progress bar of long queries: rows of each model, rows a second and where the time goes, on stderr, in a terminal only.
 
 use std::io::{self, IsTerminal};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use sensorium_engine::Session;
-use sensorium_inference::ModelProgress;
+use sensorium_engine::{Session, Watch};
 use tokio::task::JoinHandle;
 
-/// Queries shorter than this show nothing.
-const QUIET_PERIOD: Duration = Duration::from_millis(700);
-/// What times are told of.
-const STEPS: [&str; 6] = ["fetch", "decode", "tokenize", "queue", "device", "scatter"];
 const TICK: Duration = Duration::from_millis(200);
 
 /// Shows progress until it is dropped.
@@ -30,7 +25,7 @@ impl Progress {
         }
         let bar = ProgressBar::new_spinner();
         bar.set_style(ProgressStyle::with_template("{spinner} {elapsed} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
-        let task = tokio::spawn(watch(session.clone(), bar.clone()));
+        let task = tokio::spawn(show(Watch::start(session), bar.clone()));
         Self { task: Some(task), bar }
     }
 }
@@ -44,61 +39,12 @@ impl Drop for Progress {
     }
 }
 
-async fn watch(session: Session, bar: ProgressBar) {
-    let start = Instant::now();
-    let before = session.progress();
-    tokio::time::sleep(QUIET_PERIOD).await;
+async fn show(watch: Watch, bar: ProgressBar) {
     loop {
-        let seconds = start.elapsed().as_secs_f64();
-        let line = |model: &ModelProgress| line(model, before.iter().find(|other| other.model == model.model), seconds);
-        let models = session.progress();
-        bar.set_message(session.activity().into_iter().chain(models.iter().filter_map(line)).collect::<Vec<_>>().join("  "));
-        bar.tick();
+        if let Some(lines) = watch.lines() {
+            bar.set_message(lines.join("  "));
+            bar.tick();
+        }
         tokio::time::sleep(TICK).await;
-    }
-}
-
-/// One model since `before`; nothing if it has not run.
-fn line(now: &ModelProgress, before: Option<&ModelProgress>, seconds: f64) -> Option<String> {
-    let rows = now.rows - before.map_or(0, |before| before.rows);
-    let of = |progress: &ModelProgress, name: &str| progress.figures.iter().find(|(own, _)| *own == name).map_or(0, |(_, figure)| *figure);
-    let grown = |name: &str| of(now, name) - before.map_or(0, |before| of(before, name));
-    let percent = |part: u64, whole: u64| part as f64 * 100.0 / whole.max(1) as f64;
-    let mut parts = vec![format!("{rows} rows, {:.0}/s", rows as f64 / seconds)];
-    let hits = grown("cache_hits") + grown("disk_cache_hits");
-    if hits > 0 {
-        parts.push(format!("{hits} from the cache"));
-    }
-    let padded = grown("padded_tokens");
-    if padded > 0 {
-        parts.push(format!("padding {:.0}%", percent(padded - grown("tokens"), padded)));
-    }
-    let times: Vec<(&str, u64)> = STEPS.iter().map(|step| (*step, grown(&format!("{step}_time")))).collect();
-    let all = times.iter().map(|(_, time)| time).sum();
-    let shares = times.iter().map(|(step, time)| (step, percent(*time, all))).filter(|(_, share)| *share >= 1.0);
-    parts.extend(shares.map(|(step, share)| format!("{step} {share:.0}%")));
-    (rows + hits > 0).then(|| format!("{}: {}", now.model, parts.join(", ")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn progress(rows: u64, figures: &[(&'static str, u64)]) -> ModelProgress {
-        ModelProgress { model: "m@1".into(), rows, running: 0, figures: figures.to_vec() }
-    }
-
-    #[test]
-    fn a_line_says_what_has_come_since() {
-        let before = progress(10, &[("cache_hits", 1), ("device_time", 100)]);
-        let figures =
-            [("cache_hits", 3), ("tokens", 90), ("padded_tokens", 100), ("device_time", 1_000), ("decode_time", 100), ("fetch_time", 1)];
-        let line = line(&progress(30, &figures), Some(&before), 2.0);
-        assert_eq!(line.as_deref(), Some("m@1: 20 rows, 10/s, 2 from the cache, padding 10%, decode 10%, device 90%"));
-    }
-
-    #[test]
-    fn a_model_that_did_not_run_has_no_line() {
-        assert_eq!(line(&progress(10, &[]), Some(&progress(10, &[])), 1.0), None);
     }
 }

@@ -18,6 +18,7 @@ use sensorium_inference::{Catalog, CreateMode, MAX_CONTEXT_ROWS, ModelProgress};
 use crate::engine::{Engine, one_statement};
 use crate::errors::to_datafusion;
 use crate::evaluate::evaluate;
+use crate::frames::{Frame, with_frames};
 use crate::functions::{MetricTable, PredictTable, Search, aggregate_functions, scalar_functions, table_functions};
 use crate::infer::{MmQueryPlanner, PlanCodec};
 use crate::rewrite::rewrite;
@@ -136,6 +137,17 @@ impl Session {
     /// When the path cannot be read or its ending says nothing.
     pub async fn register(&self, name: &str, path: &str) -> Result<()> {
         listing::register_files(&self.context, name, path).await
+    }
+
+    /// The session for a statement that reads `frames` as tables, by name, before the tables that are there.
+    ///
+    /// Their rows are read in order, and come out in order where no join, aggregate or sort decides otherwise. Settings that are
+    /// made on it are its own; models, tables and what is kept of results are shared.
+    ///
+    /// # Errors
+    /// When two names are the same.
+    pub fn with_frames(&self, frames: Vec<(String, Arc<dyn Frame>)>) -> Result<Self> {
+        Ok(Self { context: with_frames(&self.context, frames)?, engine: Arc::clone(&self.engine) })
     }
 
     /// `SET key = value`.

@@ -117,7 +117,10 @@ impl Chart {
     }
 
     /// An SVG element.
-    pub(crate) fn svg(&self) -> Result<String, String> {
+    ///
+    /// # Errors
+    /// When it cannot be drawn.
+    pub fn svg(&self) -> Result<String, String> {
         let height = match self {
             Self::Curve(_) => HEIGHT,
             Self::Bars { bars, .. } => BAR_HEIGHT * (bars.len() as u32 + 1),

@@ -1,10 +1,12 @@
 //! The search for ONNX Runtime's shared library.
 //!
-//! An explicit path that does not work is an error. Otherwise, in this order: beside the executable, the cache
-//! folder that `sensorium setup` fills, the active Python environment, the system's own search path.
+//! An explicit path that does not work is an error. Otherwise, in this order: what the program around
+//! Sensorium prefers, beside the executable, the cache folder that `sensorium setup` fills, the active Python environment,
+//! the system's own search path.
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::cache::cache_dir;
 use crate::error::{Error, Kind, Result};
@@ -21,6 +23,15 @@ pub const LIBRARY_FILE: &str = if cfg!(target_os = "macos") {
 };
 /// Oldest minor version of the library (1.x) that has every call used here.
 const OLDEST_MINOR: u32 = 24;
+
+/// A library that the program around Sensorium brings along.
+static PREFERRED: OnceLock<PathBuf> = OnceLock::new();
+
+/// Has the search begin with `library`, as a Python package does whose environment has one; the first call counts.
+pub fn prefer_library(library: PathBuf) {
+    // A second one would come too late: the process may have loaded the first.
+    let _ = PREFERRED.set(library);
+}
 
 /// The folder in which `sensorium setup` puts the library, one per release and kind.
 ///
@@ -48,11 +59,11 @@ pub(super) fn locate() -> Result<PathBuf> {
         }
     }
     Err(Error::new(Kind::Runtime, format!("ONNX Runtime not found, tried:\n{}", tried.join("\n")))
-        .with_hint("run `sensorium setup`, which installs it with pip into the cache folder"))
+        .with_hint("run `sensorium setup`, which installs it with pip into the cache folder, or `pip install onnxruntime` in Python's environment"))
 }
 
 fn candidates() -> Vec<PathBuf> {
-    let mut found = Vec::new();
+    let mut found: Vec<PathBuf> = PREFERRED.get().cloned().into_iter().collect();
     if let Some(folder) = env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf)) {
         found.push(folder.join(LIBRARY_FILE));
     }

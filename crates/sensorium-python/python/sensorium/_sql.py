@@ -1,0 +1,65 @@
+"""Values of Python as pieces of SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sensorium._errors import ArgumentError
+
+
+def identifier(name: str) -> str:
+    """A name in double quotes.
+
+    >>> print(identifier('a "b" c'))
+    "a ""b"" c"
+    """
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text(value: str) -> str:
+    """A text in single quotes.
+
+    >>> text("it's")
+    "'it''s'"
+    """
+    return "'" + value.replace("'", "''") + "'"
+
+
+def options(values: Mapping[str, Any]) -> str:
+    """``OPTIONS (..)`` of a statement about models, or nothing.
+
+    >>> print(options({"label": "churned", "optional": ["photo"], "seed": 7, "reasons": {"a": "too high"}}))
+     OPTIONS (label = 'churned', optional = ['photo'], seed = 7, reasons = {"a": 'too high'})
+    """
+    if not values:
+        return ""
+    return " OPTIONS (" + ", ".join(f"{name} = {_option(name, value)}" for name, value in values.items()) + ")"
+
+
+def _option(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{identifier(str(key))}: {text(str(item))}" for key, item in value.items()) + "}"
+    if isinstance(value, Sequence):
+        return "[" + ", ".join(text(str(item)) for item in value) + "]"
+    raise ArgumentError(f"option {name}: a {type(value).__name__}", hint="a text, a number, True or False, a list or a dict of texts")
+
+
+def setting(name: str, value: Any) -> tuple[str, str]:
+    """A setting's full name and value, as ``SET`` takes them.
+
+    >>> setting("allowed_roots", ["/a", "/b"])
+    ('mm.allowed_roots', '/a,/b')
+    """
+    key = name if name.startswith(("mm.", "datafusion.")) else f"mm.{name}"
+    if isinstance(value, bool):
+        return key, "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        return key, ",".join(str(item) for item in value)
+    return key, str(value)

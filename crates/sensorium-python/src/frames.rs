@@ -1,0 +1,198 @@
+//! Frames of Python: batches in memory, streams that are read once, and sources that can be read again by Python's own code.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchReader, StructArray};
+use arrow::datatypes::SchemaRef;
+use datafusion::common::exec_err;
+use datafusion::error::Result;
+use futures::stream::{BoxStream, StreamExt};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyCapsule, PyIterator};
+use pyo3_arrow::ffi::to_schema_pycapsule;
+use pyo3_arrow::input::AnyRecordBatch;
+use sensorium_engine::Frame;
+use tokio::sync::mpsc::{Sender, channel};
+
+use crate::errors::from_python;
+use crate::reader::{arrow_error, stream_capsule};
+
+/// Batches of a frame that wait for the engine.
+const WAITING: usize = 2;
+
+type Rows = Box<dyn RecordBatchReader + Send>;
+
+/// Batches in memory: what a query gave.
+#[pyclass(frozen)]
+pub(crate) struct Batches {
+    pub(crate) schema: SchemaRef,
+    pub(crate) batches: Vec<RecordBatch>,
+}
+
+#[pymethods]
+impl Batches {
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        Ok(to_schema_pycapsule(py, self.schema.as_ref())?)
+    }
+
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(&self, py: Python<'py>, requested_schema: Option<Bound<'py, PyCapsule>>) -> PyResult<Bound<'py, PyCapsule>> {
+        let arrays = self.batches.clone().into_iter().map(|batch| Ok(Arc::new(StructArray::from(batch)) as ArrayRef));
+        stream_capsule(py, &self.schema, arrays, requested_schema)
+    }
+
+    fn __len__(&self) -> usize {
+        self.batches.iter().map(RecordBatch::num_rows).sum()
+    }
+}
+
+/// How the package has described a frame.
+#[derive(FromPyObject)]
+pub(crate) enum Described {
+    /// `("memory", object)`: all batches are there.
+    #[pyo3(transparent)]
+    Pair((String, Py<PyAny>)),
+}
+
+/// A frame as the engine reads it.
+pub(crate) fn frame(py: Python<'_>, described: Described) -> PyResult<Arc<dyn Frame>> {
+    let Described::Pair((kind, object)) = described;
+    match kind.as_str() {
+        "memory" => {
+            let rows = reader(object.bind(py))?;
+            let schema = rows.schema();
+            let batches = rows.collect::<Result<Vec<_>, _>>().map_err(|error| crate::errors::to_python(py, &arrow_error(error)))?;
+            let batches = sensorium_engine::Batches::try_new(schema, batches);
+            Ok(Arc::new(batches.map_err(|error| crate::errors::to_python(py, &error))?))
+        }
+        "source" => {
+            let schema = reader(&object.bind(py).call_method0(intern!(py, "empty"))?)?.schema();
+            Ok(Arc::new(PythonSource { schema, object: Arc::new(object) }))
+        }
+        _ => {
+            let rows = reader(object.bind(py))?;
+            Ok(Arc::new(Once { schema: rows.schema(), rows: Mutex::new(Some(rows)), object: Arc::new(object) }))
+        }
+    }
+}
+
+fn reader(object: &Bound<'_, PyAny>) -> PyResult<Rows> {
+    object.extract::<AnyRecordBatch>()?.into_reader()
+}
+
+/// An object with `__arrow_c_stream__`, which may or may not give a second stream.
+struct Once {
+    schema: SchemaRef,
+    /// The stream that its schema was taken from.
+    rows: Mutex<Option<Rows>>,
+    object: Arc<Py<PyAny>>,
+}
+
+impl fmt::Debug for Once {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Once").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+impl Frame for Once {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn rows(&self) -> Option<usize> {
+        None
+    }
+
+    fn read(&self, columns: &[usize], _: Option<usize>) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let first = self.rows.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (object, schema, columns) = (Arc::clone(&self.object), Arc::clone(&self.schema), columns.to_vec());
+        Ok(read_elsewhere(move |sender| {
+            let rows = match first {
+                Some(rows) => rows,
+                None => Python::attach(|py| reader(object.bind(py))).map_err(from_python)?,
+            };
+            if rows.schema() != schema {
+                return exec_err!("a frame has other columns when it is read once more");
+            }
+            for batch in rows {
+                if !send(&sender, batch.map_err(arrow_error)?.project(&columns).map_err(arrow_error)) {
+                    break;
+                }
+            }
+            Ok(())
+        }))
+    }
+}
+
+/// An object of the package's with `empty()`, which gives a frame without rows, and `read(columns, limit)`, an iterator of frames.
+struct PythonSource {
+    schema: SchemaRef,
+    object: Arc<Py<PyAny>>,
+}
+
+impl fmt::Debug for PythonSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PythonSource").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+impl Frame for PythonSource {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn rows(&self) -> Option<usize> {
+        None
+    }
+
+    fn read(&self, columns: &[usize], limit: Option<usize>) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let schema = Arc::new(self.schema.project(columns).map_err(arrow_error)?);
+        let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+        let object = Arc::clone(&self.object);
+        Ok(read_elsewhere(move |sender| {
+            let frames: Py<PyIterator> = Python::attach(|py| {
+                let frames = object.bind(py).call_method1(intern!(py, "read"), (names, limit))?;
+                PyResult::Ok(frames.try_iter()?.unbind())
+            })
+            .map_err(from_python)?;
+            let next = || {
+                Python::attach(|py| {
+                    let frame = frames.bind(py).clone().next();
+                    frame.map(|frame| reader(&frame?)).transpose()
+                })
+            };
+            while let Some(rows) = next().map_err(from_python)? {
+                for batch in rows {
+                    let batch = batch.map_err(arrow_error)?;
+                    // A frame without columns still has rows.
+                    let batch = if schema.fields().is_empty() { batch.project(&[]) } else { batch.with_schema(Arc::clone(&schema)) };
+                    if !send(&sender, batch.map_err(arrow_error)) {
+                        return Ok(());
+                    }
+                }
+            }
+            Ok(())
+        }))
+    }
+}
+
+/// Whether somebody still reads.
+fn send(sender: &Sender<Result<RecordBatch>>, batch: Result<RecordBatch>) -> bool {
+    sender.blocking_send(batch).is_ok()
+}
+
+/// Runs `work`, which may wait for Python, on a thread where nothing else waits.
+fn read_elsewhere(
+    work: impl FnOnce(Sender<Result<RecordBatch>>) -> Result<()> + Send + 'static,
+) -> BoxStream<'static, Result<RecordBatch>> {
+    let (sender, receiver) = channel(WAITING);
+    tokio::task::spawn_blocking(move || {
+        let own = sender.clone();
+        if let Err(error) = work(sender) {
+            send(&own, Err(error));
+        }
+    });
+    futures::stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|batch| (batch, receiver)) }).boxed()
+}

@@ -1,0 +1,158 @@
+//! The session.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use datafusion::prelude::DataFrame;
+use pyo3::prelude::*;
+use sensorium_engine::Watch;
+
+use crate::errors::to_python;
+use crate::frames::{Described, frame};
+use crate::plan::Plan;
+use crate::waiting::wait;
+
+/// How often progress is shown.
+const SHOWN_EVERY: Duration = Duration::from_millis(200);
+
+/// A session over a folder of models; what it knows is shared by all threads that use it.
+#[pyclass(frozen)]
+pub(crate) struct Session {
+    inner: sensorium_engine::Session,
+    bar: Option<Py<PyAny>>,
+}
+
+#[pymethods]
+impl Session {
+    /// `bar` makes an object with `show(lines)` and `close()`.
+    #[new]
+    fn new(py: Python<'_>, models: &str, settings: Vec<(String, String)>, bar: Option<Py<PyAny>>) -> PyResult<Self> {
+        let models = models.to_string();
+        let mut watched = Watched::default();
+        let inner = wait(py, &mut watched, async move {
+            let session = sensorium_engine::Session::open(&models)?;
+            for (key, value) in settings {
+                session.set(&key, &value).await?;
+            }
+            Ok(session)
+        })?;
+        Ok(Self { inner, bar })
+    }
+
+    #[getter]
+    fn models(&self) -> &str {
+        self.inner.models()
+    }
+
+    /// `SET key = value`.
+    fn set(&self, py: Python<'_>, key: String, value: String) -> PyResult<()> {
+        let session = self.inner.clone();
+        wait(py, &mut Watched::default(), async move { session.set(&key, &value).await })
+    }
+
+    /// Registers a file, folder or glob as a table.
+    fn register(&self, py: Python<'_>, name: String, path: String) -> PyResult<()> {
+        let session = self.inner.clone();
+        wait(py, &mut Watched::default(), async move { session.register(&name, &path).await })
+    }
+
+    /// Plans one statement over frames; model statements and SET are carried out at once.
+    fn statement(&self, py: Python<'_>, sql: String, frames: Vec<(String, Described)>) -> PyResult<Plan> {
+        let session = self.with_frames(py, frames)?;
+        let progress = self.progress(py);
+        let mut watched = progress.watch();
+        let frame = wait(py, &mut watched, async move { session.sql(&sql).await })?;
+        Ok(Plan { frame, progress })
+    }
+
+    /// Plans a query over frames; anything but a query is an error.
+    fn query(&self, py: Python<'_>, sql: String, frames: Vec<(String, Described)>) -> PyResult<Plan> {
+        let session = self.with_frames(py, frames)?;
+        let progress = self.progress(py);
+        let mut watched = progress.watch();
+        let frame = wait(py, &mut watched, async move {
+            let prepared = session.prepare(&sql, &Default::default(), &Default::default()).await?;
+            Ok(DataFrame::new(session.context().state(), prepared.plan))
+        })?;
+        Ok(Plan { frame, progress })
+    }
+
+    /// The settings, as (name, value, description).
+    fn settings(&self) -> Vec<(String, Option<String>, String)> {
+        let config = self.inner.context().copied_config();
+        let entries = config.options().entries().into_iter().filter(|entry| entry.key.starts_with("mm."));
+        entries.map(|entry| (entry.key, entry.value, entry.description.to_string())).collect()
+    }
+}
+
+impl Session {
+    fn with_frames(&self, py: Python<'_>, frames: Vec<(String, Described)>) -> PyResult<sensorium_engine::Session> {
+        if frames.is_empty() {
+            return Ok(self.inner.clone());
+        }
+        let named = |(name, described)| Ok((name, frame(py, described)?));
+        let frames = frames.into_iter().map(named).collect::<PyResult<Vec<_>>>()?;
+        self.inner.with_frames(frames).map_err(|error| to_python(py, &error))
+    }
+
+    fn progress(&self, py: Python<'_>) -> Progress {
+        Progress(self.bar.as_ref().map(|bar| (self.inner.clone(), bar.clone_ref(py))))
+    }
+}
+
+/// What shows how far the queries of a session are, if anything does.
+pub(crate) struct Progress(Option<(sensorium_engine::Session, Py<PyAny>)>);
+
+impl Progress {
+    /// One query begins.
+    pub(crate) fn watch(&self) -> Watched {
+        let bar = Python::attach(|py| {
+            self.0.as_ref().map(|(session, bar)| Shown { watch: Watch::start(session), make: bar.clone_ref(py), bar: None, last: Instant::now() })
+        });
+        Watched(bar)
+    }
+}
+
+/// One query, and the bar that shows it once it has taken long enough.
+#[derive(Default)]
+pub(crate) struct Watched(Option<Shown>);
+
+struct Shown {
+    watch: Watch,
+    make: Py<PyAny>,
+    bar: Option<Py<PyAny>>,
+    last: Instant,
+}
+
+impl Watched {
+    /// Shows what has changed, if the time has come.
+    pub(crate) fn tick(&mut self, py: Python<'_>) -> PyResult<()> {
+        let Some(shown) = &mut self.0 else { return Ok(()) };
+        if shown.last.elapsed() < SHOWN_EVERY {
+            return Ok(());
+        }
+        shown.last = Instant::now();
+        let Some(lines) = shown.watch.lines() else { return Ok(()) };
+        if shown.bar.is_none() {
+            shown.bar = Some(shown.make.call0(py)?);
+        }
+        match &shown.bar {
+            Some(bar) => bar.call_method1(py, "show", (lines,)).map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let Some(bar) = self.0.as_mut().and_then(|shown| shown.bar.take()) else { return };
+        // A bar that cannot be taken away does not undo a query.
+        Python::try_attach(|py| drop(bar.call_method0(py, "close")));
+    }
+}
+
+/// Where ONNX Runtime's library is looked for first.
+#[pyfunction]
+pub(crate) fn prefer_library(path: PathBuf) {
+    sensorium_inference::prefer_library(path);
+}
