@@ -5,18 +5,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchReader, StructArray};
 use arrow::datatypes::SchemaRef;
-use datafusion::common::exec_err;
+use arrow::ffi_stream::FFI_ArrowArrayStream;
 use datafusion::error::Result;
 use futures::stream::{BoxStream, StreamExt};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyIterator};
 use pyo3_arrow::ffi::to_schema_pycapsule;
+use pyo3_arrow::PyRecordBatch;
 use pyo3_arrow::input::AnyRecordBatch;
-use sensorium_engine::Frame;
+use sensorium_engine::{Frame, ImportedStream};
 use tokio::sync::mpsc::{Sender, channel};
 
-use crate::errors::from_python;
+use crate::errors::{from_python, raise};
 use crate::reader::{arrow_error, stream_capsule};
 
 /// Batches of a frame that wait for the engine.
@@ -73,21 +74,31 @@ pub(crate) fn frame(py: Python<'_>, described: Described) -> PyResult<Arc<dyn Fr
         }
         _ => {
             let rows = reader(object.bind(py))?;
-            Ok(Arc::new(Once { schema: rows.schema(), rows: Mutex::new(Some(rows)), object: Arc::new(object) }))
+            Ok(Arc::new(Once { schema: rows.schema(), rows: Mutex::new(Some(rows)) }))
         }
     }
 }
 
+/// The rows of an object with `__arrow_c_stream__`, or with `__arrow_c_array__` for a single batch.
+#[expect(unsafe_code, reason = "the capsule's content is as its name says, by the PyCapsule interface")]
 fn reader(object: &Bound<'_, PyAny>) -> PyResult<Rows> {
-    object.extract::<AnyRecordBatch>()?.into_reader()
+    let py = object.py();
+    let name = intern!(py, "__arrow_c_stream__");
+    if !object.hasattr(name)? {
+        return object.extract::<PyRecordBatch>().and_then(|batch| AnyRecordBatch::RecordBatch(batch).into_reader());
+    }
+    let capsule = object.call_method0(name)?.cast_into::<PyCapsule>()?;
+    let pointer = capsule.pointer_checked(Some(c"arrow_array_stream"))?.cast::<FFI_ArrowArrayStream>();
+    // SAFETY: a capsule of this name holds a stream, which is moved out of it.
+    let stream = unsafe { ImportedStream::try_new(FFI_ArrowArrayStream::from_raw(pointer.as_ptr())) };
+    let hint = "cast the column to a type that Arrow has, such as Int64, Decimal or String";
+    Ok(Box::new(stream.map_err(|error| raise(py, "argument", &error.to_string(), hint))?))
 }
 
-/// An object with `__arrow_c_stream__`, which may or may not give a second stream.
+/// A stream, which can be read once: what an object gives the second time may be nothing at all.
 struct Once {
     schema: SchemaRef,
-    /// The stream that its schema was taken from.
     rows: Mutex<Option<Rows>>,
-    object: Arc<Py<PyAny>>,
 }
 
 impl fmt::Debug for Once {
@@ -106,16 +117,13 @@ impl Frame for Once {
     }
 
     fn read(&self, columns: &[usize], _: Option<usize>) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-        let first = self.rows.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (object, schema, columns) = (Arc::clone(&self.object), Arc::clone(&self.schema), columns.to_vec());
+        let Some(rows) = self.rows.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            let hint = "make a frame of it first, as pyarrow's .read_all() does";
+            let twice = |py: Python<'_>| raise(py, "argument", "a stream can be read once, and the query reads it twice", hint);
+            return Err(from_python(Python::attach(twice)));
+        };
+        let columns = columns.to_vec();
         Ok(read_elsewhere(move |sender| {
-            let rows = match first {
-                Some(rows) => rows,
-                None => Python::attach(|py| reader(object.bind(py))).map_err(from_python)?,
-            };
-            if rows.schema() != schema {
-                return exec_err!("a frame has other columns when it is read once more");
-            }
             for batch in rows {
                 if !send(&sender, batch.map_err(arrow_error)?.project(&columns).map_err(arrow_error)) {
                     break;

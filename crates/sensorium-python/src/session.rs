@@ -77,6 +77,11 @@ impl Session {
         Ok(Plan { frame, progress })
     }
 
+    /// Rows that each loaded model has seen.
+    fn model_rows(&self) -> Vec<(String, u64)> {
+        self.inner.progress().into_iter().map(|model| (model.model, model.rows)).collect()
+    }
+
     /// The settings, as (name, value, description).
     fn settings(&self) -> Vec<(String, Option<String>, String)> {
         let config = self.inner.context().copied_config();

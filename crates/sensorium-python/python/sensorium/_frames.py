@@ -31,7 +31,7 @@ def describe(name: str, frame: Any) -> Described:
     if isinstance(frame, pl.Series):
         frame = frame.to_frame()
     if isinstance(frame, pl.DataFrame):
-        _refuse_objects(name, frame.schema)
+        _refuse_what_arrow_lacks(name, frame.schema)
         return "memory", frame
     if isinstance(frame, pl.LazyFrame):
         return "source", _LazyRows(name, frame)
@@ -60,21 +60,29 @@ def _is_in_memory(frame: object) -> bool:
     return pyarrow is not None and isinstance(frame, (pyarrow.Table, pyarrow.RecordBatch))
 
 
-def _refuse_objects(name: str, schema: Mapping[str, Any]) -> None:
+def _refuse_what_arrow_lacks(name: str, schema: Mapping[str, Any]) -> None:
     for column, dtype in schema.items():
-        if _has_objects(dtype):
+        kind = _unknown_to_arrow(dtype)
+        if kind == "Object":
             raise ArgumentError(
                 f"{name}: column '{column}' holds Python objects, which have no Arrow type",
                 hint=f"leave it out (.drop('{column}')), or make texts, numbers or structs of it first",
             )
+        if kind is not None:
+            raise ArgumentError(
+                f"{name}: column '{column}' is {kind}, which Arrow has no type for",
+                hint="cast it to Int64, Decimal or String, or leave it out",
+            )
 
 
-def _has_objects(dtype: Any) -> bool:
+def _unknown_to_arrow(dtype: Any) -> str | None:
+    """Name of the type, or of one inside of it, that cannot be passed on."""
     if isinstance(dtype, pl.Struct):
-        return any(_has_objects(field.dtype) for field in dtype.fields)
+        return next((kind for field in dtype.fields if (kind := _unknown_to_arrow(field.dtype))), None)
     if isinstance(dtype, (pl.List, pl.Array)):
-        return _has_objects(dtype.inner)
-    return bool(dtype == pl.Object)
+        return _unknown_to_arrow(dtype.inner)
+    kind = str(dtype.base_type())
+    return kind if kind in ("Object", "Int128", "UInt128") else None
 
 
 class _LazyRows:
@@ -83,7 +91,7 @@ class _LazyRows:
     def __init__(self, name: str, frame: pl.LazyFrame) -> None:
         self._frame = frame
         self._schema = frame.collect_schema()
-        _refuse_objects(name, self._schema)
+        _refuse_what_arrow_lacks(name, self._schema)
 
     def empty(self) -> pl.DataFrame:
         """Its columns, without rows."""

@@ -144,6 +144,15 @@ class Session:
         """The rows that became NULL because they failed while ``on_error`` was ``'null'``."""
         return self.sql("SELECT * FROM mm_errors()")
 
+    def model_rows(self) -> dict[str, int]:
+        """How many rows each model has been run on since it was loaded; rows whose results were kept do not count.
+
+        >>> rows = s.sql("SELECT mm_predict('add', a, 1) FROM t", t=pl.DataFrame({"a": [1.5, 2.5, 3.5]}))
+        >>> "add@1" in s.model_rows()
+        True
+        """
+        return dict(self._native.model_rows())
+
     def register(self, name: str, path: str | os.PathLike[str]) -> None:
         """Makes a file, folder or glob of Parquet, CSV or JSON a table of the session."""
         self._native.register(name, os.fspath(path))
