@@ -28,7 +28,7 @@ const ORDER: [&str; 10] = [
     "sensorium-examples",
 ];
 /// Packages that only the named crate may depend on.
-const OWNERS: [(&str, &str); 23] = [
+const OWNERS: [(&str, &str); 24] = [
     ("argmin", "sensorium-train"),
     ("hessboost", "sensorium-train"),
     ("minijinja", "sensorium-report"),
@@ -48,6 +48,7 @@ const OWNERS: [(&str, &str); 23] = [
     ("clap", "sensorium-cli"),
     ("indicatif", "sensorium-cli"),
     ("polars", "sensorium-polars"),
+    ("polars-arrow", "sensorium-polars"),
     ("pyo3", "sensorium-python"),
     ("pyo3-arrow", "sensorium-python"),
     ("rustyline", "sensorium-cli"),

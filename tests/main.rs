@@ -15,6 +15,7 @@ mod jobs;
 mod lifting;
 mod pages;
 mod parity;
+mod python;
 mod shapes;
 mod slt;
 mod support;
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
         eprintln!("the set-up of the tests failed: {error}");
         return ExitCode::FAILURE;
     }
-    let groups: [Group; 14] = [
+    let groups: [Group; 15] = [
         ("arrows", arrows::TESTS),
         ("cases", cases::TESTS),
         ("catalog", catalog::TESTS),
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         ("lifting", lifting::TESTS),
         ("pages", pages::TESTS),
         ("parity", parity::TESTS),
+        ("python", python::TESTS),
         ("shapes", shapes::TESTS),
         ("training", training::TESTS),
     ];

@@ -59,7 +59,7 @@ CASES: dict[str, tuple[Any, list[Any]]] = {
     ),
     "list_of_structs": (pl.List(pl.Struct({"start": pl.Float64, "text": pl.String})), [[{"start": 0.5, "text": "a"}], [], [{"start": None, "text": None}]]),
 }
-NEW = {"Int128": [-(2**127), 0, 2**127 - 1], "UInt128": [0, 1, 2**127], "Float16": [0.5, -2.0, 1.0]}
+NEW = {"Int128": [-(2**127), 0, 2**127 - 1], "UInt128": [0, 1, 2**127], "Float16": [0.5, -2.0, 1.0], "Map": [{"a": 1.5, "b": None}, {}, {"c": 2.0}]}
 
 
 def frame(dtype: Any, values: list[Any]) -> pl.DataFrame:
@@ -90,11 +90,13 @@ def test_in_and_out(session: sm.Session, case: str) -> None:
 
 
 @pytest.mark.parametrize("name", NEW)
-def test_types_that_arrow_has_no_name_for(session: sm.Session, name: str) -> None:
+def test_types_of_some_versions(session: sm.Session, name: str) -> None:
     """Passed on as they are, or refused; never another value."""
     dtype = getattr(pl, name, None)
     if dtype is None:
         pytest.skip(f"Polars {pl.__version__} has no {name}")
+    if name == "Map":
+        dtype = dtype(pl.String, pl.Float64)
     given = frame(dtype, NEW[name])
     try:
         result = session.sql("SELECT * FROM given", given=given)

@@ -31,21 +31,29 @@ pub(crate) fn path_in(folder: &TempDir, name: &str) -> String {
 
 /// The `sensorium` command, built by [`prepare`].
 pub(crate) fn command() -> Command {
-    let tests = std::env::current_exe().expect("an executable");
-    let profile = tests.ancestors().nth(2).expect("target/PROFILE/deps");
-    let mut command = Command::new(profile.join("sensorium"));
+    let mut command = Command::new(built("sensorium"));
     command.current_dir(root());
     command
 }
 
-/// Builds the command and runs its set-up, as a user does.
+/// A library for other programs, built by [`prepare`].
+pub(crate) fn library(name: &str) -> PathBuf {
+    built(&format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX))
+}
+
+fn built(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().expect("an executable");
+    tests.ancestors().nth(2).expect("target/PROFILE/deps").join(name)
+}
+
+/// Builds the command and the Python package's library, and runs the set-up, as a user does.
 pub(crate) fn prepare(only_list: bool) -> Result<(), String> {
     std::env::set_current_dir(root()).map_err(|error| error.to_string())?;
     if only_list {
         return Ok(());
     }
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--bin", "sensorium"]);
+    build.args(["build", "--quiet"]);
     // What `cargo test` tells a test of itself would make build scripts run again, and with them half the build.
     let of_this_run = |key: &str| {
         ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_PRIMARY_", "CARGO_BIN_"].iter().any(|start| key.starts_with(start))
@@ -55,7 +63,7 @@ pub(crate) fn prepare(only_list: bool) -> Result<(), String> {
             build.env_remove(key);
         }
     }
-    for (what, command) in [("cargo build --bin sensorium", &mut build), ("sensorium setup", command().arg("setup"))] {
+    for (what, command) in [("cargo build", &mut build), ("sensorium setup", command().arg("setup"))] {
         let status = command.status().map_err(|error| format!("{what}: {error}"))?;
         if !status.success() {
             return Err(format!("{what}: {status}"));

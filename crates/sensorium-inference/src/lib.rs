@@ -29,7 +29,8 @@ pub use nearest::nearest;
 pub use package::*;
 pub use random::Random;
 pub use runtime::{
-    Device, GpuOptions, LIBRARY_FILE, ONNXRUNTIME_VERSION, RuntimeInfo, cache_dir, environment, initialise, library_cache_dir, prefer_library, runtime_info,
+    Device, GpuOptions, LIBRARY_FILE, ONNXRUNTIME_VERSION, RuntimeInfo, cache_dir, environment, initialise, library_cache_dir,
+    prefer_library, runtime_info,
 };
 pub use sqlite::open_shared;
 pub use vectors::{Cosines, Direction, cosine};

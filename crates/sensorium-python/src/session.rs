@@ -112,7 +112,12 @@ impl Progress {
     /// One query begins.
     pub(crate) fn watch(&self) -> Watched {
         let bar = Python::attach(|py| {
-            self.0.as_ref().map(|(session, bar)| Shown { watch: Watch::start(session), make: bar.clone_ref(py), bar: None, last: Instant::now() })
+            self.0.as_ref().map(|(session, bar)| Shown {
+                watch: Watch::start(session),
+                make: bar.clone_ref(py),
+                bar: None,
+                last: Instant::now(),
+            })
         });
         Watched(bar)
     }

@@ -58,8 +58,9 @@ pub(super) fn locate() -> Result<PathBuf> {
             Err(why) => tried.push(format!("  {} ({why})", candidate.display())),
         }
     }
-    Err(Error::new(Kind::Runtime, format!("ONNX Runtime not found, tried:\n{}", tried.join("\n")))
-        .with_hint("run `sensorium setup`, which installs it with pip into the cache folder, or `pip install onnxruntime` in Python's environment"))
+    Err(Error::new(Kind::Runtime, format!("ONNX Runtime not found, tried:\n{}", tried.join("\n"))).with_hint(
+        "run `sensorium setup`, which installs it with pip into the cache folder, or `pip install onnxruntime` in Python's environment",
+    ))
 }
 
 fn candidates() -> Vec<PathBuf> {

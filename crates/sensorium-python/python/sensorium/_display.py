@@ -17,11 +17,12 @@ _MOST_BARS = 12
 _MOST_ROWS = 50
 
 
-class _Shown:
-    """A frame with a heading."""
+class ModelList:
+    """The models of a folder; `frame` has the columns of ``mm_models()``, `rows` how many rows those that are loaded have seen."""
 
-    def __init__(self, frame: pl.DataFrame) -> None:
+    def __init__(self, frame: pl.DataFrame, rows: dict[str, int]) -> None:
         self.frame = frame
+        self.rows = rows
 
     def __repr__(self) -> str:
         return repr(self.frame)
@@ -29,31 +30,33 @@ class _Shown:
     def __len__(self) -> int:
         return self.frame.height
 
-
-class ModelList(_Shown):
-    """The models of a folder; `frame` has the columns of ``mm_models()``."""
-
     def _repr_html_(self) -> str:
         if not self.frame.height:
             return "<p>no models yet: <code>session.create_model(name, package)</code></p>"
-        columns = ["name", "version", "aliases", "task", "inputs", "created_at"]
-        return _table(self.frame.select(columns)) + _bars("versions", [(row["name"], float(row["versions"])) for row in self.frame.iter_rows(named=True)])
+        columns = ["name", "version", "versions", "aliases", "task", "inputs", "created_at"]
+        seen = sorted(((name, float(rows)) for name, rows in self.rows.items()), key=lambda pair: -pair[1])
+        return _table(self.frame.select(columns)) + _bars("rows that loaded models have seen", seen, "{:,.0f}")
 
 
-class Evaluation(_Shown):
-    """Figures of a model on rows with labels; `frame` has a row for each, and `page` is the file to look at, if it was written."""
+class Evaluation:
+    """Figures of a model on rows with labels, by name; `frame` has a row for each, and `page` is the file with curves.
 
-    @property
-    def page(self) -> Path | None:
-        """The page with curves."""
-        return next((Path(value) for row in self.frame.iter_rows() for value in row if isinstance(value, str) and value.endswith("report.html")), None)
+    ``evaluation["auc"]`` is one of them.
+    """
 
-    def __getitem__(self, figure: str) -> Any:
-        return dict(self.frame.iter_rows())[figure]
+    def __init__(self, frame: pl.DataFrame, page: Path) -> None:
+        self.frame = frame
+        self.page = page
+
+    def __repr__(self) -> str:
+        return repr(self.frame)
+
+    def __getitem__(self, figure: str) -> float:
+        return float(dict(self.frame.iter_rows())[figure])
 
     def _repr_html_(self) -> str:
-        shares = [(str(row[0]), value) for row in self.frame.iter_rows() if (value := _share(row[1])) is not None]
-        link = f'<p><a href="{html.escape(str(self.page))}">{html.escape(str(self.page))}</a></p>' if self.page else ""
+        shares = [(str(name), float(value)) for name, value in self.frame.iter_rows() if value is not None and 0 <= value <= 1]
+        link = f'<p><a href="{html.escape(str(self.page))}">{html.escape(str(self.page))}</a></p>'
         return _table(self.frame) + _bars("figures between 0 and 1", shares) + link
 
 
@@ -104,17 +107,9 @@ def _pairs(value: Any) -> list[tuple[str, float]]:
     return [(str(item["key"]), float(item["value"])) for item in value if item.get("value") is not None]
 
 
-def _share(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if 0 <= number <= 1 else None
-
-
-def _bars(title: str, pairs: list[tuple[str, float]]) -> str:
-    rows = [(name, value, f"{value:.4g}") for name, value in pairs[:_MOST_BARS]]
-    return _native.bars(title, rows) if rows else ""
+def _bars(title: str, pairs: list[tuple[str, float]], form: str = "{:.4g}") -> str:
+    rows = [(name, value, form.format(value)) for name, value in pairs[:_MOST_BARS]]
+    return f"<p>{html.escape(title)}</p>{_native.bars(title, rows)}" if rows else ""
 
 
 def _table(frame: pl.DataFrame) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import warnings
 from typing import Any
@@ -21,9 +22,8 @@ class Bar:
         with warnings.catch_warnings():
             # Notebooks without widgets have the line as text.
             warnings.simplefilter("ignore")
-            from tqdm.auto import tqdm
-
-            self._bar: Any = tqdm(total=None, leave=False, bar_format="{elapsed} {desc}")
+            make: Any = importlib.import_module("tqdm.auto").tqdm
+            self._bar = make(total=None, leave=False, bar_format="{elapsed} {desc}")
 
     def show(self, lines: list[str]) -> None:
         """Replaces what is shown."""

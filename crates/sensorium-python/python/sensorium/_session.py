@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -15,9 +17,6 @@ from sensorium._frames import describe_all, to_polars
 from sensorium._progress import Bar, is_watched
 from sensorium._scan import scan_plan
 from sensorium._sql import identifier, options, setting, text
-
-if TYPE_CHECKING:
-    import pyarrow
 
 # The session that was opened last.
 _current: Session | None = None
@@ -115,7 +114,7 @@ class Session:
 
     def models(self) -> ModelList:
         """The models of the folder."""
-        return ModelList(self.sql("SELECT * FROM mm_models() ORDER BY name"))
+        return ModelList(self.sql("SELECT * FROM mm_models() ORDER BY name"), self.model_rows())
 
     def describe(self, model: str) -> pl.DataFrame:
         """What a model takes and gives, and where it comes from."""
@@ -127,13 +126,14 @@ class Session:
         Args:
             model: Its name, ``"credit@3"`` or ``"credit@champion"``.
             rows: A frame, or a query.
-            to: Folder of the page, ``MODEL-evaluation`` without it.
+            to: Folder of the page, ``MODEL-evaluation`` in the current one without it.
             **evaluation_options: ``label``, ``class_``, ``weight``, ``sample`` as in ``EVALUATE MODEL .. OPTIONS``.
         """
         named = {name.rstrip("_"): value for name, value in evaluation_options.items()}
-        place = "" if to is None else f" TO {text(os.fspath(to))}"
+        folder = Path(f"{model.replace('@', '-')}-evaluation" if to is None else to)
         query, frames = (rows, {}) if isinstance(rows, str) else ("SELECT * FROM rows", {"rows": rows})
-        return Evaluation(self.sql(f"EVALUATE MODEL {text(model)}{place}{options(named)} AS {query}", **frames))
+        figures = self.sql(f"EVALUATE MODEL {text(model)} TO {text(str(folder))}{options(named)} AS {query}", **frames)
+        return Evaluation(figures, folder / "report.html")
 
     def explain(self, model: str, rows: Any) -> Explanations:
         """Shapley values of a model for each row of a frame, whose columns are matched to the model's inputs by name."""
@@ -201,11 +201,10 @@ class Rows:
         """Ends the query."""
         self._reader.close()
 
-    def to_pyarrow(self) -> pyarrow.RecordBatchReader:
-        """The rows as a reader of pyarrow's."""
-        import pyarrow
-
-        return pyarrow.RecordBatchReader.from_stream(self)
+    def to_pyarrow(self) -> Any:
+        """The rows as a ``pyarrow.RecordBatchReader``."""
+        readers: Any = importlib.import_module("pyarrow")
+        return readers.RecordBatchReader.from_stream(self)
 
 
 def current_session() -> Session:

@@ -1,0 +1,129 @@
+//! Frames that a statement reads.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::error::{DataFusionError, Result};
+use futures::stream::{BoxStream, StreamExt, unfold};
+use polars::prelude::{DataFrame, Engine, IdxSize, LazyFrame, PlanCallback, SchemaExt, col, first};
+use sensorium_engine::{Batches, Frame};
+use tokio::sync::mpsc::{Sender, channel};
+
+use crate::columns::{from_polars, project, schema_of, to_batches};
+
+/// Rows that a lazy frame is asked for at once.
+const BATCH_ROWS: NonZeroUsize = NonZeroUsize::new(65_536).expect("more than none");
+/// Batches that wait for the engine.
+const WAITING: usize = 2;
+
+/// A frame: rows that are there, or a query of Polars that gives them batch by batch.
+#[derive(Clone)]
+pub enum Input {
+    /// In memory.
+    Frame(DataFrame),
+    /// Read when the engine needs it, and only the columns and first rows that it needs.
+    Lazy(LazyFrame),
+}
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Frame(frame) => write!(f, "Frame({} rows)", frame.height()),
+            Self::Lazy(_) => f.write_str("Lazy"),
+        }
+    }
+}
+
+impl From<DataFrame> for Input {
+    fn from(frame: DataFrame) -> Self {
+        Self::Frame(frame)
+    }
+}
+
+impl From<&DataFrame> for Input {
+    fn from(frame: &DataFrame) -> Self {
+        // Columns are shared.
+        Self::Frame(frame.clone())
+    }
+}
+
+impl From<LazyFrame> for Input {
+    fn from(frame: LazyFrame) -> Self {
+        Self::Lazy(frame)
+    }
+}
+
+impl Input {
+    /// As the engine reads it.
+    pub(crate) fn into_frame(self) -> Result<Arc<dyn Frame>> {
+        match self {
+            Self::Frame(frame) => {
+                let (schema, batches) = to_batches(&frame)?;
+                Ok(Arc::new(Batches::try_new(schema, batches)?))
+            }
+            Self::Lazy(mut frame) => {
+                let empty = DataFrame::empty_with_schema(frame.collect_schema().map_err(from_polars)?.as_ref());
+                Ok(Arc::new(LazyRows { schema: schema_of(&empty)?, frame }))
+            }
+        }
+    }
+}
+
+/// A lazy frame.
+struct LazyRows {
+    schema: SchemaRef,
+    frame: LazyFrame,
+}
+
+impl fmt::Debug for LazyRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LazyRows").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+impl Frame for LazyRows {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn rows(&self) -> Option<usize> {
+        None
+    }
+
+    fn read(&self, columns: &[usize], limit: Option<usize>) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let schema: SchemaRef = Arc::new(self.schema.project(columns)?);
+        let names: Vec<_> = schema.fields().iter().map(|field| col(field.name().as_str())).collect();
+        // Without columns the rows still count.
+        let mut frame = self.frame.clone().select(if names.is_empty() { vec![first().as_expr()] } else { names });
+        if let Some(limit) = limit {
+            frame = frame.limit(IdxSize::try_from(limit).unwrap_or(IdxSize::MAX));
+        }
+        let (sender, receiver) = channel(WAITING);
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = collect(frame, &schema, &sender) {
+                // Nobody reads any more where this fails.
+                let _ = sender.blocking_send(Err(error));
+            }
+        });
+        Ok(unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|batch| (batch, receiver)) }).boxed())
+    }
+}
+
+/// Runs the query until nobody reads any more.
+fn collect(frame: LazyFrame, schema: &SchemaRef, sender: &Sender<Result<RecordBatch>>) -> Result<()> {
+    let (schema, sender) = (Arc::clone(schema), sender.clone());
+    let give = move |frame: DataFrame| {
+        let batches = to_batches(&frame).and_then(|(_, batches)| batches.iter().map(|batch| project(batch, &schema)).collect::<Result<Vec<_>>>());
+        let batches: Vec<Result<RecordBatch>> = match batches {
+            Ok(batches) => batches.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        };
+        // Polars stops at `true`.
+        Ok(batches.into_iter().any(|batch| sender.blocking_send(batch).is_err()))
+    };
+    let sink = frame.sink_batches(PlanCallback::new(give), true, Some(BATCH_ROWS)).map_err(from_polars)?;
+    sink.collect_with_engine(Engine::Streaming).map(drop).map_err(|error: polars::error::PolarsError| -> DataFusionError { from_polars(error) })
+}
