@@ -15,6 +15,7 @@ mod jobs;
 mod lifting;
 mod pages;
 mod parity;
+mod polars;
 mod python;
 mod shapes;
 mod slt;
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
         eprintln!("the set-up of the tests failed: {error}");
         return ExitCode::FAILURE;
     }
-    let groups: [Group; 15] = [
+    let groups: [Group; 16] = [
         ("arrows", arrows::TESTS),
         ("cases", cases::TESTS),
         ("catalog", catalog::TESTS),
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         ("lifting", lifting::TESTS),
         ("pages", pages::TESTS),
         ("parity", parity::TESTS),
+        ("polars", polars::TESTS),
         ("python", python::TESTS),
         ("shapes", shapes::TESTS),
         ("training", training::TESTS),

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::error::{DataFusionError, Result};
-use futures::stream::{BoxStream, StreamExt, unfold};
-use polars::prelude::{DataFrame, Engine, IdxSize, LazyFrame, PlanCallback, SchemaExt, col, first};
+use datafusion::error::Result;
+use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
+use futures::stream::{BoxStream, StreamExt};
+use polars::prelude::{DataFrame, DslPlan, Engine, FileScanDsl, IdxSize, LazyFrame, PlanCallback, col, first};
 use sensorium_engine::{Batches, Frame};
-use tokio::sync::mpsc::{Sender, channel};
+use tokio::sync::mpsc::Sender;
 
 use crate::columns::{from_polars, project, schema_of, to_batches};
 
@@ -25,7 +26,7 @@ pub enum Input {
     /// In memory.
     Frame(DataFrame),
     /// Read when the engine needs it, and only the columns and first rows that it needs.
-    Lazy(LazyFrame),
+    Lazy(Box<LazyFrame>),
 }
 
 impl fmt::Debug for Input {
@@ -52,7 +53,7 @@ impl From<&DataFrame> for Input {
 
 impl From<LazyFrame> for Input {
     fn from(frame: LazyFrame) -> Self {
-        Self::Lazy(frame)
+        Self::Lazy(Box::new(frame))
     }
 }
 
@@ -66,7 +67,7 @@ impl Input {
             }
             Self::Lazy(mut frame) => {
                 let empty = DataFrame::empty_with_schema(frame.collect_schema().map_err(from_polars)?.as_ref());
-                Ok(Arc::new(LazyRows { schema: schema_of(&empty)?, frame }))
+                Ok(Arc::new(LazyRows { schema: schema_of(&empty)?, frame: *frame }))
             }
         }
     }
@@ -101,29 +102,29 @@ impl Frame for LazyRows {
         if let Some(limit) = limit {
             frame = frame.limit(IdxSize::try_from(limit).unwrap_or(IdxSize::MAX));
         }
-        let (sender, receiver) = channel(WAITING);
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = collect(frame, &schema, &sender) {
-                // Nobody reads any more where this fails.
-                let _ = sender.blocking_send(Err(error));
-            }
-        });
-        Ok(unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|batch| (batch, receiver)) }).boxed())
+        // A panic of Polars' is an error of the stream.
+        let mut rows = RecordBatchReceiverStreamBuilder::new(Arc::clone(&schema), WAITING);
+        let sender = rows.tx();
+        rows.spawn_blocking(move || collect(frame, schema, sender));
+        Ok(rows.build().boxed())
     }
 }
 
 /// Runs the query until nobody reads any more.
-fn collect(frame: LazyFrame, schema: &SchemaRef, sender: &Sender<Result<RecordBatch>>) -> Result<()> {
-    let (schema, sender) = (Arc::clone(schema), sender.clone());
+fn collect(frame: LazyFrame, schema: SchemaRef, sender: Sender<Result<RecordBatch>>) -> Result<()> {
+    // The streaming engine does not know them, and panics.
+    let is_anonymous =
+        |node: &DslPlan| matches!(node, DslPlan::Scan { scan_type, .. } if matches!(**scan_type, FileScanDsl::Anonymous { .. }));
+    let engine = if frame.logical_plan.into_iter().any(is_anonymous) { Engine::InMemory } else { Engine::Streaming };
     let give = move |frame: DataFrame| {
-        let batches = to_batches(&frame).and_then(|(_, batches)| batches.iter().map(|batch| project(batch, &schema)).collect::<Result<Vec<_>>>());
+        let batches = to_batches(&frame).and_then(|(_, batches)| batches.iter().map(|batch| project(batch, &schema)).collect());
         let batches: Vec<Result<RecordBatch>> = match batches {
-            Ok(batches) => batches.into_iter().map(Ok).collect(),
+            Ok(batches) => Vec::into_iter(batches).map(Ok).collect(),
             Err(error) => vec![Err(error)],
         };
         // Polars stops at `true`.
         Ok(batches.into_iter().any(|batch| sender.blocking_send(batch).is_err()))
     };
     let sink = frame.sink_batches(PlanCallback::new(give), true, Some(BATCH_ROWS)).map_err(from_polars)?;
-    sink.collect_with_engine(Engine::Streaming).map(drop).map_err(|error: polars::error::PolarsError| -> DataFusionError { from_polars(error) })
+    sink.collect_with_engine(engine).map(drop).map_err(from_polars)
 }

@@ -3,10 +3,11 @@
 use std::any::Any;
 use std::sync::{Arc, LazyLock, mpsc};
 
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::prelude::{DataFrame as Query, Expr, ident};
 use polars::error::{PolarsError, PolarsResult, polars_err};
-use polars::prelude::{AnonymousScan, AnonymousScanArgs, DataFrame, IntoLazy, LazyFrame, ScanArgsAnonymous, col};
+use polars::prelude::{AnonymousScan, AnonymousScanArgs, DataFrame, Expr as PolarsExpr, IntoLazy, LazyFrame, ScanArgsAnonymous, col};
+use sensorium_engine::root_message;
 use tokio::runtime::Runtime;
 
 use crate::columns::{from_batches, from_polars};
@@ -63,13 +64,13 @@ impl AnonymousScan for Scan {
     fn scan(&self, wanted: AnonymousScanArgs) -> PolarsResult<DataFrame> {
         let output: Option<Vec<String>> = wanted.with_columns.as_ref().map(|names| names.iter().map(ToString::to_string).collect());
         let needed = output.clone().map(|mut names| {
-            let others = wanted.predicate.iter().flat_map(polars_plan_names).filter(|name| !names.contains(name)).collect::<Vec<_>>();
+            let others = wanted.predicate.iter().flat_map(column_names).filter(|name| !names.contains(name)).collect::<Vec<_>>();
             names.extend(others);
             names.sort_by_key(|name| wanted.schema.index_of(name));
             names.dedup();
             names
         });
-        let query = self.pushed_down(&wanted, needed.as_deref()).map_err(to_polars)?;
+        let query = self.pushed_down(&wanted, needed.as_deref()).map_err(|error| to_polars(&error))?;
         let frame = run(query)?;
         let frame = match wanted.predicate {
             Some(predicate) => frame.lazy().filter(predicate).collect()?,
@@ -83,17 +84,17 @@ impl AnonymousScan for Scan {
 }
 
 /// Names of the columns in an expression.
-fn polars_plan_names(expr: &polars::prelude::Expr) -> Vec<String> {
+fn column_names(expr: &PolarsExpr) -> Vec<String> {
     expr.into_iter()
         .filter_map(|node| match node {
-            polars::prelude::Expr::Column(name) => Some(name.to_string()),
+            PolarsExpr::Column(name) => Some(name.to_string()),
             _ => None,
         })
         .collect()
 }
 
-fn to_polars(error: datafusion::error::DataFusionError) -> PolarsError {
-    polars_err!(ComputeError: "{}", sensorium_engine::root_message(&error))
+fn to_polars(error: &DataFusionError) -> PolarsError {
+    polars_err!(ComputeError: "{}", root_message(error))
 }
 
 /// Runs the query on threads of its own, while this one waits.
@@ -109,5 +110,5 @@ fn run(query: Query) -> PolarsResult<DataFrame> {
         let _ = sender.send(collect.await);
     });
     let done = receiver.recv().map_err(|_| polars_err!(ComputeError: "a thread of the engine has panicked"))?;
-    done.map_err(to_polars)
+    done.map_err(|error| to_polars(&error))
 }

@@ -7,6 +7,7 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchReader, StructArray};
 use arrow::datatypes::SchemaRef;
 use arrow::ffi_stream::FFI_ArrowArrayStream;
 use datafusion::error::Result;
+use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use futures::stream::{BoxStream, StreamExt};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -15,7 +16,7 @@ use pyo3_arrow::PyRecordBatch;
 use pyo3_arrow::ffi::to_schema_pycapsule;
 use pyo3_arrow::input::AnyRecordBatch;
 use sensorium_engine::{Frame, ImportedStream};
-use tokio::sync::mpsc::{Sender, channel};
+use tokio::sync::mpsc::Sender;
 
 use crate::errors::{from_python, raise};
 use crate::reader::{arrow_error, stream_capsule};
@@ -123,7 +124,8 @@ impl Frame for Once {
             return Err(from_python(Python::attach(twice)));
         };
         let columns = columns.to_vec();
-        Ok(read_elsewhere(move |sender| {
+        let schema = Arc::new(self.schema.project(&columns).map_err(arrow_error)?);
+        Ok(read_elsewhere(schema, move |sender| {
             for batch in rows {
                 if !send(&sender, batch.map_err(arrow_error)?.project(&columns).map_err(arrow_error)) {
                     break;
@@ -159,7 +161,7 @@ impl Frame for PythonSource {
         let schema = Arc::new(self.schema.project(columns).map_err(arrow_error)?);
         let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
         let object = Arc::clone(&self.object);
-        Ok(read_elsewhere(move |sender| {
+        Ok(read_elsewhere(Arc::clone(&schema), move |sender| {
             let frames: Py<PyIterator> = Python::attach(|py| {
                 let frames = object.bind(py).call_method1(intern!(py, "read"), (names, limit))?;
                 PyResult::Ok(frames.try_iter()?.unbind())
@@ -191,16 +193,13 @@ fn send(sender: &Sender<Result<RecordBatch>>, batch: Result<RecordBatch>) -> boo
     sender.blocking_send(batch).is_ok()
 }
 
-/// Runs `work`, which may wait for Python, on a thread where nothing else waits.
+/// Runs `work`, which may wait for Python, on a thread where nothing else waits; a panic there is an error of the stream.
 fn read_elsewhere(
+    schema: SchemaRef,
     work: impl FnOnce(Sender<Result<RecordBatch>>) -> Result<()> + Send + 'static,
 ) -> BoxStream<'static, Result<RecordBatch>> {
-    let (sender, receiver) = channel(WAITING);
-    tokio::task::spawn_blocking(move || {
-        let own = sender.clone();
-        if let Err(error) = work(sender) {
-            send(&own, Err(error));
-        }
-    });
-    futures::stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|batch| (batch, receiver)) }).boxed()
+    let mut rows = RecordBatchReceiverStreamBuilder::new(schema, WAITING);
+    let sender = rows.tx();
+    rows.spawn_blocking(move || work(sender));
+    rows.build().boxed()
 }

@@ -32,7 +32,7 @@ pub(crate) struct Reader {
 struct Source {
     batches: Receiver<Result<RecordBatch>>,
     watched: Watched,
-    _task: AbortWhenDropped,
+    task: Option<AbortWhenDropped>,
 }
 
 impl Reader {
@@ -48,7 +48,7 @@ impl Reader {
                 }
             }
         });
-        let source = Source { batches, watched, _task: AbortWhenDropped(task) };
+        let source = Source { batches, watched, task: Some(AbortWhenDropped(task)) };
         Ok(Self { schema, source: Mutex::new(Some(source)) })
     }
 
@@ -66,7 +66,11 @@ impl Source {
             let batches = &mut self.batches;
             let next = py.detach(|| handle.block_on(async { tokio::time::timeout(TICK, batches.recv()).await }));
             match next {
-                Ok(batch) => return batch.transpose().map_err(|error| to_python(py, &error)),
+                Ok(Some(batch)) => return batch.map(Some).map_err(|error| to_python(py, &error)),
+                Ok(None) => {
+                    let is_whole = self.task.take().is_none_or(|mut task| handle.block_on(&mut task.0).is_ok());
+                    return if is_whole { Ok(None) } else { Err(broken("a thread of the engine has panicked")) };
+                }
                 Err(_) => {
                     py.check_signals()?;
                     self.watched.tick(py)?;

@@ -103,5 +103,5 @@ class _LazyRows:
         if limit is not None:
             frame = frame.head(limit)
         if hasattr(frame, "collect_batches"):
-            return iter(frame.collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True, lazy=True))
+            return iter(frame.collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True, lazy=True, engine="streaming"))
         return iter([frame.collect()])
