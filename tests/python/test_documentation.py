@@ -54,6 +54,15 @@ def test_stubs_name_what_is_there() -> None:
             assert method.startswith("__") or f"def {method}(" in stubs, f"{name}.{method}"
 
 
+def test_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = (ROOT / "README.md").read_text().split("```python\n")[1:]
+    assert len(blocks) == 1
+    monkeypatch.setenv("SENSORIUM_MODELS", str(tmp_path / "models"))
+    values: dict[str, object] = {}
+    exec(blocks[0].split("```")[0], values)  # noqa: S102 - the README's own words
+    assert [values[name].shape for name in ("riskiest", "scored", "few")] == [(5, 15), (4454, 15), (10, 15)]
+
+
 @pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples/python").glob("*.py")))
 def test_examples(example: str, tmp_path: Path) -> None:
     environment = {**os.environ, "SENSORIUM_MODELS": str(tmp_path / "models")}
