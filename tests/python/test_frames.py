@@ -146,3 +146,62 @@ def test_an_error_of_a_frame_is_the_callers(session: sm.Session) -> None:
     reader = pa.RecordBatchReader.from_batches(pa.schema([("a", pa.int64())]), rows())
     error = raised(Exception, lambda: session.sql("SELECT * FROM t", t=reader))
     assert "of the reader" in str(error)
+
+
+ARROW: list[Any] = [
+    pa.array([True, None, False]),
+    *(pa.array([1, None, 3], type=kind) for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())),
+    pa.array([0.5, None, -2.0], type=pa.float16()),
+    pa.array([0.5, None, -0.0], type=pa.float32()),
+    pa.array([float("nan"), None, 1e300], type=pa.float64()),
+    *(pa.array(["a", None, "a text that is longer than twelve bytes"], type=kind) for kind in (pa.string(), pa.large_string(), pa.string_view())),
+    *(pa.array([b"\x00", None, b"bytes that are longer than twelve"], type=kind) for kind in (pa.binary(), pa.large_binary(), pa.binary_view())),
+    pa.array([b"abc", None, b"def"], type=pa.binary(3)),
+    pa.array([1, None, 3], type=pa.date32()),
+    pa.array([86_400_000, None, 0], type=pa.date64()),
+    pa.array([1, None, 3], type=pa.time32("s")),
+    pa.array([1, None, 3], type=pa.time64("ns")),
+    *(pa.array([1, None, 3], type=pa.timestamp(unit, zone)) for unit, zone in (("s", None), ("ms", "UTC"), ("us", "Europe/Berlin"), ("ns", None))),
+    pa.array([1, None, 3], type=pa.duration("s")),
+    pa.array([1, None, 3]).cast(pa.decimal128(38, 4)),
+    pa.array([1, None, 3]).cast(pa.decimal256(60, 4)),
+    pa.array(["x", None, "y"]).dictionary_encode(),
+    pa.array(["x", None, "y"]).dictionary_encode().cast(pa.dictionary(pa.int8(), pa.large_string())),
+    pa.array([[1, None], None, []], type=pa.list_(pa.int32())),
+    pa.array([[1, None], None, []], type=pa.large_list(pa.int32())),
+    pa.array([[1.0, 2.0], None, [3.0, 4.0]], type=pa.list_(pa.float32(), 2)),
+    pa.array([{"a": 1, "b": "x"}, None, {"a": None, "b": None}]),
+    pa.array([[("k", 1)], None, []], type=pa.map_(pa.string(), pa.int64())),
+    pa.nulls(3),
+]
+
+
+@pytest.mark.parametrize("column", ARROW, ids=[str(column.type) for column in ARROW])
+def test_types_of_arrow(session: sm.Session, column: Any) -> None:
+    for given in (pa.table({"c": column}), pa.table({"c": pa.chunked_array([column, column.slice(1, 1), column.slice(0, 0)])})):
+        found = pa.table(session.stream("SELECT * FROM t", t=given))
+        assert found.schema == given.schema
+        # Compared as Python's values: NaN is not equal to itself otherwise.
+        assert str(found.to_pylist()) == str(given.to_pylist())
+
+
+def test_types_of_pandas(session: sm.Session) -> None:
+    given = pd.DataFrame(
+        {
+            "int": [1, 2, 3],
+            "float": [1.5, None, float("inf")],
+            "bool": [True, False, True],
+            "text": ["a", None, "c"],
+            "nullable": pd.array([1, None, 3], dtype="Int64"),
+            "category": pd.Categorical(["x", None, "y"]),
+            "day": pd.to_datetime(["2026-11-28", None, "2026-11-30"]),
+            "zone": pd.to_datetime(["2026-11-28", None, "2026-11-30"], utc=True),
+            "gap": pd.to_timedelta([1, None, 3], unit="s"),
+            "list": [[1, 2], None, []],
+        }
+    )
+    found = session.sql("SELECT * FROM t", t=given)
+    assert_frame_equal(found, pl.from_pandas(given), categorical_as_str=True, check_dtypes=False)
+    assert found.schema["day"] == pl.from_pandas(given).schema["day"] and found.schema["zone"].time_zone == "UTC"
+    mixed = pd.DataFrame({"what": [1, "a", object()]})
+    raised(Exception, lambda: session.sql("SELECT * FROM t", t=mixed))
