@@ -172,7 +172,8 @@ fn lazy_frames() -> Outcome {
     };
     let lazy = counted(3_000_000)?.lazy().with_column(col("n").map(count, |_, field| Ok(field.clone())));
     let first = query(&fresh, "SELECT n FROM t LIMIT 3", lazy.clone())?;
-    ensure(first.height() == 3 && read.load(Ordering::Relaxed) <= 3_000_000, || format!("{first}"))?;
+    let seen = read.load(Ordering::Relaxed);
+    ensure(first.height() == 3 && seen < 1_000_000, || format!("{seen} rows were read for {first}"))?;
     let stream = wait(fresh.session.stream_frames(SUM, vec![("t", lazy.clone().into())])).map_err(|error| failed(&error))?;
     let frames = wait(stream.collect::<Vec<_>>());
     let rows: usize =

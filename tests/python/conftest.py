@@ -59,8 +59,8 @@ def resident_bytes() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def raised(kind: type[Any], act: Callable[[], Any]) -> Any:
-    """The exception of `act`, which must be of the class `kind`."""
+def raised(kind: type[Any] | tuple[type[Any], ...], act: Callable[[], Any]) -> Any:
+    """The exception of `act`, which must be of the class `kind`, or one of these."""
     with pytest.raises(kind) as caught:
         act()
     return caught.value

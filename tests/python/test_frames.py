@@ -44,7 +44,7 @@ def test_a_reader_is_read_once(session: sm.Session) -> None:
     assert "once" in str(error) and "read_all" in error.hint
     lazy = session.scan("SELECT id FROM t", t=pa.table(ROWS).to_reader())
     assert lazy.collect().height == 3
-    raised(Exception, lazy.collect)
+    assert "once" in str(raised((sm.ArgumentError, pl.exceptions.PolarsError), lazy.collect))
 
 
 def test_two_frames_in_one_statement(session: sm.Session) -> None:
@@ -53,6 +53,39 @@ def test_two_frames_in_one_statement(session: sm.Session) -> None:
     assert joined.rows() == [(1, 10), (2, 20)]
     itself = session.sql("SELECT count(*) AS n FROM p a, p b", p=prices)
     assert itself.item() == 4
+
+
+def test_rows_that_are_null_as_a_whole_are_refused(session: sm.Session) -> None:
+    rows = pa.chunked_array([pa.StructArray.from_arrays([pa.array([1, 2, 3])], names=["a"], mask=pa.array([False, True, False]))])
+    error = raised(sm.SensoriumError, lambda: session.sql("SELECT * FROM t", t=rows))
+    assert "1 rows are null" in str(error)
+
+
+@pytest.mark.parametrize("column", [pd.Series([1, 2]), pa.chunked_array([[1, 2]]), pa.array([1, 2])], ids=["pandas", "chunked", "array"])
+def test_a_column_is_no_table(session: sm.Session, column: Any) -> None:
+    error = raised(sm.ArgumentError, lambda: session.sql("SELECT * FROM loans", loans=column))
+    assert str(error).startswith("loans: ")
+
+
+def test_what_polars_has_no_type_for(session: sm.Session) -> None:
+    for expression, part in (("CAST(1 AS DECIMAL(50, 2))", "Decimal256"), ("INTERVAL '1 month'", "Interval"), ("arrow_cast(1, 'Timestamp(s, \"+05:30\")')", "+05:30")):
+        for act in (session.sql, session.scan):
+            error = raised(sm.ArgumentError, lambda act=act, expression=expression: act(f"SELECT {expression} AS what"))
+            assert "'what'" in str(error) and part in str(error) and "CAST" in error.hint
+    frame = pl.DataFrame({"a": [1]})
+    error = raised(sm.SensoriumError, lambda: session.scan("SELECT l.*, r.* FROM t l JOIN t r ON l.a = r.a", t=frame))
+    assert "'a'" in str(error)
+
+
+def test_frames_without_columns_or_rows(session: sm.Session) -> None:
+    for frame in (pl.DataFrame(), pl.LazyFrame(), pl.DataFrame({"a": []}, schema={"a": pl.Int64}), pl.LazyFrame({"a": []}, schema={"a": pl.Int64})):
+        assert session.sql("SELECT count(*) AS n FROM t", t=frame).item() == 0
+    assert pl.DataFrame().mm.predict("add", 1, 2).shape == (0, 1)
+
+
+def test_settings_beside_frames_are_refused(session: sm.Session) -> None:
+    error = raised(sm.ArgumentError, lambda: session.sql("set mm.batch_rows = 7", t=pl.DataFrame({"a": [1]})))
+    assert "lost" in str(error)
 
 
 def test_names(session: sm.Session) -> None:
@@ -66,6 +99,8 @@ def test_names(session: sm.Session) -> None:
     session.sql("CREATE TABLE kept AS SELECT * FROM source", source=frame)
     assert session.sql("SELECT count(*) FROM kept").item() == 1
     raised(sm.SqlError, lambda: session.sql("SELECT * FROM source"))
+    error = raised(sm.SqlError, lambda: session.sql("SELECT * FROM Loans", Loans=frame))
+    assert error.hint == "a frame is called 'Loans': write it as \"Loans\""
 
 
 @pytest.mark.parametrize("wrong", [[1, 2], {"a": [1]}, "file.parquet", None, 3, object()])
@@ -113,7 +148,7 @@ def test_results_as_arrow(session: sm.Session) -> None:
     assert pa.schema(rows) == pa.schema([("n", pa.int64())])
     assert pa.table(rows).num_rows == 200_000
     error = raised(ValueError, lambda: pa.table(rows))
-    assert "has been read" in str(error)
+    assert "has been read" in str(error) and isinstance(error, sm.ArgumentError)
     assert pd.DataFrame(session.sql("SELECT n FROM t LIMIT 2", t=frame).to_dict(as_series=False)).shape == (2, 1)
 
 
@@ -124,9 +159,12 @@ def test_a_lazy_frame_gives_only_what_is_needed(session: sm.Session) -> None:
         seen.append(frame)
         return frame
 
-    lazy = pl.LazyFrame({"a": range(10), "b": range(10), "c": range(10)}).select("a", "b", "c").map_batches(note)
-    assert session.sql("SELECT a FROM t WHERE a > 7", t=lazy).height == 2
+    lazy = pl.LazyFrame({"a": range(10), "b": range(10), "c": range(10)}).map_batches(note, projection_pushdown=True, schema=None)
+    assert session.sql("SELECT b FROM t WHERE a > 7", t=lazy)["b"].to_list() == [8, 9]
+    assert {tuple(frame.columns) for frame in seen} == {("a", "b")}
+    seen.clear()
     assert session.sql("SELECT count(*) FROM t", t=lazy).item() == 10
+    assert {tuple(frame.columns) for frame in seen} == {("a",)}
     nothing = pl.LazyFrame({"a": range(10)}).with_columns(b=pl.col("a").map_elements(lambda _: 1 / 0, return_dtype=pl.Float64))
     assert session.sql("SELECT a FROM t LIMIT 3", t=nothing)["a"].to_list() == [0, 1, 2]
 
@@ -136,7 +174,7 @@ def test_an_error_of_a_frame_is_the_callers(session: sm.Session) -> None:
         raise ZeroDivisionError("of the frame")
 
     lazy = pl.LazyFrame({"a": [1]}).map_batches(fail, schema={"a": pl.Int64})
-    error = raised(Exception, lambda: session.sql("SELECT * FROM t", t=lazy))
+    error = raised((ZeroDivisionError, pl.exceptions.ComputeError), lambda: session.sql("SELECT * FROM t", t=lazy))
     assert "of the frame" in str(error)
 
     def rows() -> Any:
@@ -144,7 +182,7 @@ def test_an_error_of_a_frame_is_the_callers(session: sm.Session) -> None:
         raise ZeroDivisionError("of the reader")
 
     reader = pa.RecordBatchReader.from_batches(pa.schema([("a", pa.int64())]), rows())
-    error = raised(Exception, lambda: session.sql("SELECT * FROM t", t=reader))
+    error = raised(sm.EngineError, lambda: session.sql("SELECT * FROM t", t=reader))
     assert "of the reader" in str(error)
 
 

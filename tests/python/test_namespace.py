@@ -48,6 +48,18 @@ def test_inputs_in_order_and_by_name(session: sm.Session) -> None:
     raised(pl.exceptions.ColumnNotFoundError, lambda: frame.mm.predict("add", "nope", "b"))
 
 
+def test_inputs_of_any_name(session: sm.Session) -> None:
+    frame = pl.DataFrame({"a": [1.0], "__mm_input_0": [2.0], "prediction": [0.0], "z": ["z"]})
+    for given in (frame, frame.lazy()):
+        found = given.mm.predict("add", "a", "__mm_input_0").lazy().collect()
+        assert found.columns == frame.columns
+        assert found.row(0) == (1.0, 2.0, {"sum": 3.0}, "z")
+        assert given.mm.predict("add", inputs={"b": "a", "a": 1}, name="p").lazy().collect()["p"].to_list() == [{"sum": 2.0}]
+        assert given.mm.predict("add", inputs=["a", "a"], name="p").lazy().collect()["p"].to_list() == [{"sum": 2.0}]
+        error = raised(sm.ArgumentError, lambda given=given: given.mm.predict("add", pl.col("a", "z"), 1))
+        assert "several columns" in str(error)
+
+
 def test_columns_are_not_copied(session: sm.Session) -> None:
     frame = pl.concat([pl.DataFrame({"a": [1.0, 2.0], "b": [1.0, 2.0]})] * 3, rechunk=False)
     result = frame.mm.predict("add", "a", "b")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -71,6 +73,71 @@ def test_queries_over_queries(session: sm.Session) -> None:
     assert outer.filter(pl.col("n") > 997).collect().rows() == [(998, 1998.0), (999, 2000.0)]
 
 
+@pytest.mark.parametrize("names", [["^ab$", "ab"], ["^a.*$", "b", "*"], ["*", "a"], ["", " "], ['quo"te', "it's", "new\nline"]])
+def test_names_that_look_like_patterns(session: sm.Session, names: list[str]) -> None:
+    frame = pl.DataFrame({name: [1 + place, 2, 3] for place, name in enumerate(names)})
+    for given in (frame, frame.lazy()):
+        scanned = session.scan("SELECT * FROM t", t=given)
+        assert_frame_equal(scanned.collect(), frame)
+        assert_frame_equal(session.sql("SELECT * FROM t", t=given), frame)
+        for place in range(len(names)):
+            assert_frame_equal(scanned.select(pl.nth(place)).collect(), frame.select(pl.nth(place)))
+            assert_frame_equal(scanned.filter(pl.nth(1) > 2).select(pl.nth(place)).collect(), frame.filter(pl.nth(1) > 2).select(pl.nth(place)))
+        quoted = names[0].replace('"', '""')
+        assert session.sql(f'SELECT "{quoted}" FROM t', t=given).to_series().to_list() == frame.to_series().to_list()
+
+
+def test_other_ways_to_use_a_scan(session: sm.Session, tmp_path: Path) -> None:
+    frame = pl.DataFrame({"n": range(1000), "s": [{"a": number % 7} for number in range(1000)]})
+    lazy = session.scan("SELECT * FROM t", t=frame.lazy())
+    for change in (
+        lambda rows: rows.with_row_index("i").filter(pl.col("n") > 500),
+        lambda rows: rows.tail(3),
+        lambda rows: rows.slice(-10, 4),
+        lambda rows: rows.filter(pl.col("s").struct.field("a") == 3),
+        lambda rows: rows.filter(pl.col("n").map_batches(lambda n: n % 5 == 0, return_dtype=pl.Boolean)),
+        lambda rows: rows.join(rows.select("n"), on="n", maintain_order="left"),
+        lambda rows: pl.concat([rows, rows]),
+        lambda rows: rows.select(pl.len()),
+        lambda rows: rows.group_by("s", maintain_order=True).len(),
+    ):
+        assert_frame_equal(change(lazy).collect(), change(frame.lazy()).collect())
+        assert_frame_equal(change(lazy).collect(engine="streaming"), change(frame.lazy()).collect(engine="streaming"), check_row_order=False)
+    lazy.sink_parquet(tmp_path / "rows.parquet")
+    assert_frame_equal(pl.read_parquet(tmp_path / "rows.parquet"), frame)
+
+
+def test_rows_of_several_sources_keep_their_order(session: sm.Session, tmp_path: Path) -> None:
+    one, other = pl.DataFrame({"n": range(300_000)}), pl.DataFrame({"n": range(300_000, 600_000)})
+    together = pl.concat([one, other])
+    query = "SELECT n FROM one UNION ALL SELECT n FROM other"
+    together.write_parquet(tmp_path / "rows.parquet", row_group_size=20_000)
+    session.set(allowed_roots=[str(tmp_path)])
+    file = f"SELECT n FROM '{tmp_path / 'rows.parquet'}' WHERE n >= 0"
+    for _ in range(3):
+        for sql, frames in ((query, {"one": one, "other": other}), (file, {})):
+            assert session.sql(sql, **frames)["n"].equals(together["n"])
+            assert session.scan(sql, **frames).collect()["n"].equals(together["n"])
+            assert pl.concat(session.stream(sql, **frames))["n"].equals(together["n"])
+            assert session.scan(sql, **frames).head(3).collect()["n"].to_list() == [0, 1, 2]
+
+
+def test_the_dialect_of_a_session_is_its_own_affair(session: sm.Session) -> None:
+    session.set(**{"datafusion.sql_parser.dialect": "mysql"})
+    frame = pl.DataFrame({"s": ["x", "y"], "n": [1, 2]})
+    lazy = session.scan("SELECT * FROM t", t=frame)
+    assert lazy.filter(pl.col("s") == "x").collect().height == 1
+    assert lazy.filter(pl.col("n") > 1).collect().height == 1
+    assert frame.mm.predict("add", "n", 1)["prediction"].struct.field("sum").to_list() == [2.0, 3.0]
+    assert frame.lazy().mm.predict("add", "n", 1).select("s").collect()["s"].to_list() == ["x", "y"]
+
+
+def test_volatile_functions_run_each_time(session: sm.Session) -> None:
+    lazy = session.scan("SELECT random() AS r, n FROM t", t=pl.DataFrame({"n": range(5)}))
+    both = lazy.join(lazy, on="n").collect()
+    assert not both["r"].equals(both["r_right"])
+
+
 def test_only_queries(session: sm.Session) -> None:
     for statement in ("CREATE MODEL x FROM 'y'", "SET mm.device = 'cpu'", "CREATE TABLE t AS SELECT 1", "DROP MODEL add"):
         with pytest.raises(sm.SensoriumError):
@@ -81,8 +148,8 @@ def test_only_queries(session: sm.Session) -> None:
 VALUES = {
     "i": pl.Series([None, -3, 0, 3, 7, 2**62], dtype=pl.Int64),
     "u": pl.Series([0, 1, None, 5, 2**63, 2**64 - 1], dtype=pl.UInt64),
-    "x": pl.Series([None, float("nan"), -0.0, 0.0, 0.1, float("inf")], dtype=pl.Float64),
-    "f": pl.Series([0.1, None, float("nan"), -0.0, 3.5, float("-inf")], dtype=pl.Float32),
+    "x": pl.Series([None, float("nan"), -math.nan, -0.0, 0.1, float("inf")], dtype=pl.Float64),
+    "f": pl.Series([0.1, None, -math.nan, -0.0, 3.5, float("-inf")], dtype=pl.Float32),
     "s": pl.Series(["", "a", "it's", None, "A", "a b"], dtype=pl.String),
     "b": pl.Series([True, False, None, True, False, True]),
     "d": pl.Series(["2026-01-01"] * 6, dtype=pl.String).str.to_date(),

@@ -28,7 +28,7 @@ mod statements;
 mod train;
 
 pub use errors::{CallError, FailedAt, find_cause, root_message};
-pub use frames::{Batches, Frame, ImportedStream, import_array};
+pub use frames::{Batches, Frame, FrameQuery, ImportedStream, columns_by_name, import_array, read_elsewhere};
 pub use infer::PlanCodec;
 pub use ledger::FailedRow;
 pub use prepared::{Prepared, UsedModel};

@@ -40,9 +40,10 @@ impl Watch {
 
 /// One model since `before`; nothing if it has not run.
 fn line(now: &ModelProgress, before: Option<&ModelProgress>, seconds: f64) -> Option<String> {
-    let rows = now.rows - before.map_or(0, |before| before.rows);
+    // A model that was loaded anew counts from the start.
+    let rows = now.rows.saturating_sub(before.map_or(0, |before| before.rows));
     let of = |progress: &ModelProgress, name: &str| progress.figures.iter().find(|(own, _)| *own == name).map_or(0, |(_, figure)| *figure);
-    let grown = |name: &str| of(now, name) - before.map_or(0, |before| of(before, name));
+    let grown = |name: &str| of(now, name).saturating_sub(before.map_or(0, |before| of(before, name)));
     let percent = |part: u64, whole: u64| part as f64 * 100.0 / whole.max(1) as f64;
     let mut parts = vec![format!("{rows} rows, {:.0}/s", rows as f64 / seconds)];
     let hits = grown("cache_hits") + grown("disk_cache_hits");
@@ -51,7 +52,7 @@ fn line(now: &ModelProgress, before: Option<&ModelProgress>, seconds: f64) -> Op
     }
     let padded = grown("padded_tokens");
     if padded > 0 {
-        parts.push(format!("padding {:.0}%", percent(padded - grown("tokens"), padded)));
+        parts.push(format!("padding {:.0}%", percent(padded.saturating_sub(grown("tokens")), padded)));
     }
     let times: Vec<(&str, u64)> = STEPS.iter().map(|step| (*step, grown(&format!("{step}_time")))).collect();
     let all = times.iter().map(|(_, time)| time).sum();

@@ -150,6 +150,13 @@ impl Session {
         Ok(Self { context: with_frames(&self.context, frames)?, engine: Arc::clone(&self.engine) })
     }
 
+    /// Has rows of files come in their order, where no join, aggregate or sort decides otherwise, and not be dealt out among cores:
+    /// models use all of these in any case.
+    pub fn keep_row_order(&self) {
+        let state = self.context.state_ref();
+        state.write().config_mut().options_mut().optimizer.enable_round_robin_repartition = false;
+    }
+
     /// `SET key = value`.
     ///
     /// # Errors

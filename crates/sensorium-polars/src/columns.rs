@@ -29,7 +29,12 @@ pub fn to_batches(frame: &DataFrame) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     let schema = schema_of(frame)?;
     let mut aligned = frame.clone();
     aligned.align_chunks();
-    let chunks = if frame.width() == 0 { 0 } else { aligned.first_col_n_chunks() };
+    if frame.width() == 0 {
+        let options = RecordBatchOptions::new().with_row_count(Some(frame.height()));
+        let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), Vec::new(), &options).map_err(from_arrow)?;
+        return Ok((schema, vec![batch]));
+    }
+    let chunks = aligned.first_col_n_chunks();
     let batch = |chunk: usize| {
         let column = |(place, column): (usize, &Column)| export(column, chunk, schema.field(place));
         let columns = aligned.columns().iter().enumerate().map(column).collect::<Result<Vec<_>>>()?;
@@ -98,15 +103,6 @@ pub fn from_batches(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<DataF
     let columns = schema.fields().iter().enumerate().map(series).collect::<Result<Vec<_>>>()?;
     let rows = batches.iter().map(RecordBatch::num_rows).sum();
     DataFrame::new(rows, columns).map_err(from_polars)
-}
-
-/// A batch of fewer columns; one without any still has its rows.
-pub(crate) fn project(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let columns = schema.fields().iter().map(|field| batch.column_by_name(field.name()).cloned());
-    let columns = columns.collect::<Option<Vec<_>>>();
-    let Some(columns) = columns else { return plan_err!("a frame gave other columns than it has said") };
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options).map_err(from_arrow)
 }
 
 // Both libraries describe the same structures of C (https://arrow.apache.org/docs/format/CDataInterface.html), which own what they point

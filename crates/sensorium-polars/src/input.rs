@@ -7,18 +7,15 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::error::Result;
-use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
-use futures::stream::{BoxStream, StreamExt};
-use polars::prelude::{DataFrame, DslPlan, Engine, FileScanDsl, IdxSize, LazyFrame, PlanCallback, col, first};
-use sensorium_engine::{Batches, Frame};
+use futures::stream::BoxStream;
+use polars::prelude::{DataFrame, DslPlan, Engine, FileScanDsl, IdxSize, LazyFrame, PlanCallback, by_name};
+use sensorium_engine::{Batches, Frame, columns_by_name, read_elsewhere};
 use tokio::sync::mpsc::Sender;
 
-use crate::columns::{from_polars, project, schema_of, to_batches};
+use crate::columns::{from_polars, schema_of, to_batches};
 
 /// Rows that a lazy frame is asked for at once.
 const BATCH_ROWS: NonZeroUsize = NonZeroUsize::new(65_536).expect("more than none");
-/// Batches that wait for the engine.
-const WAITING: usize = 2;
 
 /// A frame: rows that are there, or a query of Polars that gives them batch by batch.
 #[derive(Clone)]
@@ -96,17 +93,17 @@ impl Frame for LazyRows {
 
     fn read(&self, columns: &[usize], limit: Option<usize>) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let schema: SchemaRef = Arc::new(self.schema.project(columns)?);
-        let names: Vec<_> = schema.fields().iter().map(|field| col(field.name().as_str())).collect();
+        let mut frame = self.frame.clone();
         // Without columns the rows still count.
-        let mut frame = self.frame.clone().select(if names.is_empty() { vec![first().as_expr()] } else { names });
+        let names = if columns.is_empty() { self.schema.fields() } else { schema.fields() };
+        let names: Vec<String> = names.iter().map(|field| field.name().clone()).take(columns.len().max(1)).collect();
+        if !names.is_empty() {
+            frame = frame.select([by_name(names, true, false).as_expr()]);
+        }
         if let Some(limit) = limit {
             frame = frame.limit(IdxSize::try_from(limit).unwrap_or(IdxSize::MAX));
         }
-        // A panic of Polars' is an error of the stream.
-        let mut rows = RecordBatchReceiverStreamBuilder::new(Arc::clone(&schema), WAITING);
-        let sender = rows.tx();
-        rows.spawn_blocking(move || collect(frame, schema, sender));
-        Ok(rows.build().boxed())
+        Ok(read_elsewhere(Arc::clone(&schema), move |sender| collect(frame, schema, sender)))
     }
 }
 
@@ -117,7 +114,7 @@ fn collect(frame: LazyFrame, schema: SchemaRef, sender: Sender<Result<RecordBatc
         |node: &DslPlan| matches!(node, DslPlan::Scan { scan_type, .. } if matches!(**scan_type, FileScanDsl::Anonymous { .. }));
     let engine = if frame.logical_plan.into_iter().any(is_anonymous) { Engine::InMemory } else { Engine::Streaming };
     let give = move |frame: DataFrame| {
-        let batches = to_batches(&frame).and_then(|(_, batches)| batches.iter().map(|batch| project(batch, &schema)).collect());
+        let batches = to_batches(&frame).and_then(|(_, batches)| batches.iter().map(|batch| columns_by_name(batch, &schema)).collect());
         let batches: Vec<Result<RecordBatch>> = match batches {
             Ok(batches) => Vec::into_iter(batches).map(Ok).collect(),
             Err(error) => vec![Err(error)],

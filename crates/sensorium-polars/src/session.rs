@@ -1,11 +1,7 @@
 //! What a session can do besides with Polars at hand.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use datafusion::error::Result;
-use datafusion::physical_plan::collect_partitioned;
-use datafusion::prelude::DataFrame as Query;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use polars::prelude::{DataFrame, LazyFrame};
@@ -32,7 +28,8 @@ pub trait PolarsSession {
     async fn stream_frames(&self, sql: &str, frames: Vec<(&str, Input)>) -> Result<BoxStream<'static, Result<DataFrame>>>;
 
     /// A query as a lazy frame: the columns, predicates and first rows that Polars pushes down reach the engine, so that models run
-    /// on no more rows. It runs on threads of its own and can be collected anywhere, as often as wanted.
+    /// on no more rows. It runs on threads of its own and can be collected anywhere, as often as wanted; Polars takes its rows all at
+    /// once, so that `stream_frames` is the way for more than memory holds.
     ///
     /// # Errors
     /// As for `query_frame`; anything but a query is refused.
@@ -42,31 +39,21 @@ pub trait PolarsSession {
 #[async_trait]
 impl PolarsSession for Session {
     async fn query_frame(&self, sql: &str, frames: Vec<(&str, Input)>) -> Result<DataFrame> {
-        let query = with_frames(self, frames)?.sql(sql).await?;
-        let plan = query.clone().create_physical_plan().await?;
-        let schema = plan.schema();
-        let parts = collect_partitioned(plan, Arc::new(query.task_ctx())).await?;
-        let batches: Vec<_> = parts.into_iter().flatten().filter(|batch| batch.num_rows() > 0).collect();
+        let (schema, batches) = with_frames(self, frames)?.frame_statement(sql).await?.collect().await?;
         from_batches(&schema, &batches)
     }
 
     async fn stream_frames(&self, sql: &str, frames: Vec<(&str, Input)>) -> Result<BoxStream<'static, Result<DataFrame>>> {
-        let stream = prepared(&with_frames(self, frames)?, sql).await?.execute_stream().await?;
+        let stream = with_frames(self, frames)?.frame_query(sql).await?.stream().await?;
         Ok(stream.map(|batch| from_batch(&batch?)).boxed())
     }
 
     async fn scan_query(&self, sql: &str, frames: Vec<(&str, Input)>) -> Result<LazyFrame> {
-        scan(prepared(&with_frames(self, frames)?, sql).await?)
+        scan(with_frames(self, frames)?.frame_query(sql).await?)
     }
 }
 
 fn with_frames(session: &Session, frames: Vec<(&str, Input)>) -> Result<Session> {
     let frames = frames.into_iter().map(|(name, input)| Ok((name.to_string(), input.into_frame()?)));
     session.with_frames(frames.collect::<Result<_>>()?)
-}
-
-/// The plan of a query, which nothing else is taken for.
-async fn prepared(session: &Session, sql: &str) -> Result<Query> {
-    let prepared = session.prepare(sql, &Default::default(), &Default::default()).await?;
-    Ok(Query::new(session.context().state(), prepared.plan))
 }

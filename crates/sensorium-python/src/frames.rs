@@ -4,25 +4,20 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchReader, StructArray};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::ffi_stream::FFI_ArrowArrayStream;
 use datafusion::error::Result;
-use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
-use futures::stream::{BoxStream, StreamExt};
+use futures::stream::BoxStream;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyIterator};
 use pyo3_arrow::PyRecordBatch;
 use pyo3_arrow::ffi::to_schema_pycapsule;
 use pyo3_arrow::input::AnyRecordBatch;
-use sensorium_engine::{Frame, ImportedStream};
-use tokio::sync::mpsc::Sender;
+use sensorium_engine::{Frame, ImportedStream, columns_by_name, read_elsewhere};
 
 use crate::errors::{from_python, raise};
 use crate::reader::{arrow_error, stream_capsule};
-
-/// Batches of a frame that wait for the engine.
-const WAITING: usize = 2;
 
 type Rows = Box<dyn RecordBatchReader + Send>;
 
@@ -45,8 +40,37 @@ impl Batches {
         stream_capsule(py, &self.schema, arrays, requested_schema)
     }
 
+    /// Refuses what frames of Polars do not hold.
+    fn check_for_polars(&self, py: Python<'_>) -> PyResult<()> {
+        let fields = self.schema.fields();
+        for (place, field) in fields.iter().enumerate() {
+            let name = field.name();
+            if fields.iter().take(place).any(|other| other.name() == name) {
+                return Err(raise(py, "argument", &format!("two columns are called '{name}'"), "give one another name: AS other_name"));
+            }
+            if lacks(field.data_type()) {
+                let message = format!("column '{name}' is {}, which Polars does not have", field.data_type());
+                return Err(raise(py, "argument", &message, "CAST it in the query, or read session.stream(..) with pyarrow"));
+            }
+        }
+        Ok(())
+    }
+
     fn __len__(&self) -> usize {
         self.batches.iter().map(RecordBatch::num_rows).sum()
+    }
+}
+
+/// Whether Polars has no such type.
+fn lacks(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Decimal256(..) | DataType::Interval(_) | DataType::RunEndEncoded(..) | DataType::Union(..) => true,
+        DataType::Timestamp(_, Some(zone)) => zone.starts_with(['+', '-']) && zone.as_ref() != "+00:00",
+        DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) | DataType::Map(field, _) => {
+            lacks(field.data_type())
+        }
+        DataType::Struct(fields) => fields.iter().any(|field| lacks(field.data_type())),
+        _ => false,
     }
 }
 
@@ -59,22 +83,22 @@ pub(crate) enum Described {
 }
 
 /// A frame as the engine reads it.
-pub(crate) fn frame(py: Python<'_>, described: Described) -> PyResult<Arc<dyn Frame>> {
+pub(crate) fn frame(py: Python<'_>, name: &str, described: Described) -> PyResult<Arc<dyn Frame>> {
     let Described::Pair((kind, object)) = described;
     match kind.as_str() {
         "memory" => {
-            let rows = reader(object.bind(py))?;
+            let rows = reader(name, object.bind(py))?;
             let schema = rows.schema();
             let batches = rows.collect::<Result<Vec<_>, _>>().map_err(|error| crate::errors::to_python(py, &arrow_error(error)))?;
             let batches = sensorium_engine::Batches::try_new(schema, batches);
             Ok(Arc::new(batches.map_err(|error| crate::errors::to_python(py, &error))?))
         }
         "source" => {
-            let schema = reader(&object.bind(py).call_method0(intern!(py, "empty"))?)?.schema();
-            Ok(Arc::new(PythonSource { schema, object: Arc::new(object) }))
+            let schema = reader(name, &object.bind(py).call_method0(intern!(py, "empty"))?)?.schema();
+            Ok(Arc::new(PythonSource { name: name.to_string(), schema, object: Arc::new(object) }))
         }
         _ => {
-            let rows = reader(object.bind(py))?;
+            let rows = reader(name, object.bind(py))?;
             Ok(Arc::new(Once { schema: rows.schema(), rows: Mutex::new(Some(rows)) }))
         }
     }
@@ -82,18 +106,19 @@ pub(crate) fn frame(py: Python<'_>, described: Described) -> PyResult<Arc<dyn Fr
 
 /// The rows of an object with `__arrow_c_stream__`, or with `__arrow_c_array__` for a single batch.
 #[expect(unsafe_code, reason = "the capsule's content is as its name says, by the PyCapsule interface")]
-fn reader(object: &Bound<'_, PyAny>) -> PyResult<Rows> {
+fn reader(frame: &str, object: &Bound<'_, PyAny>) -> PyResult<Rows> {
     let py = object.py();
     let name = intern!(py, "__arrow_c_stream__");
     if !object.hasattr(name)? {
-        return object.extract::<PyRecordBatch>().and_then(|batch| AnyRecordBatch::RecordBatch(batch).into_reader());
+        let batch = object.extract::<PyRecordBatch>().and_then(|batch| AnyRecordBatch::RecordBatch(batch).into_reader());
+        return batch.map_err(|error| raise(py, "argument", &format!("{frame}: {error}"), "a table, not a single column"));
     }
     let capsule = object.call_method0(name)?.cast_into::<PyCapsule>()?;
     let pointer = capsule.pointer_checked(Some(c"arrow_array_stream"))?.cast::<FFI_ArrowArrayStream>();
     // SAFETY: a capsule of this name holds a stream, which is moved out of it.
     let stream = unsafe { ImportedStream::try_new(FFI_ArrowArrayStream::from_raw(pointer.as_ptr())) };
-    let hint = "cast the column to a type that Arrow has, such as Int64, Decimal or String";
-    Ok(Box::new(stream.map_err(|error| raise(py, "argument", &error.to_string(), hint))?))
+    let hint = "it takes a table, which .to_frame() makes of a single column, of types that Arrow has, such as Int64, Decimal or String";
+    Ok(Box::new(stream.map_err(|error| raise(py, "argument", &format!("{frame}: {error}"), hint))?))
 }
 
 /// A stream, which can be read once: what an object gives the second time may be nothing at all.
@@ -127,7 +152,8 @@ impl Frame for Once {
         let schema = Arc::new(self.schema.project(&columns).map_err(arrow_error)?);
         Ok(read_elsewhere(schema, move |sender| {
             for batch in rows {
-                if !send(&sender, batch.map_err(arrow_error)?.project(&columns).map_err(arrow_error)) {
+                let batch = batch.map_err(arrow_error)?.project(&columns).map_err(arrow_error);
+                if sender.blocking_send(batch).is_err() {
                     break;
                 }
             }
@@ -138,6 +164,7 @@ impl Frame for Once {
 
 /// An object of the package's with `empty()`, which gives a frame without rows, and `read(columns, limit)`, an iterator of frames.
 struct PythonSource {
+    name: String,
     schema: SchemaRef,
     object: Arc<Py<PyAny>>,
 }
@@ -160,7 +187,7 @@ impl Frame for PythonSource {
     fn read(&self, columns: &[usize], limit: Option<usize>) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let schema = Arc::new(self.schema.project(columns).map_err(arrow_error)?);
         let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
-        let object = Arc::clone(&self.object);
+        let (object, name) = (Arc::clone(&self.object), self.name.clone());
         Ok(read_elsewhere(Arc::clone(&schema), move |sender| {
             let frames: Py<PyIterator> = Python::attach(|py| {
                 let frames = object.bind(py).call_method1(intern!(py, "read"), (names, limit))?;
@@ -170,15 +197,13 @@ impl Frame for PythonSource {
             let next = || {
                 Python::attach(|py| {
                     let frame = frames.bind(py).clone().next();
-                    frame.map(|frame| reader(&frame?)).transpose()
+                    frame.map(|frame| reader(&name, &frame?)).transpose()
                 })
             };
             while let Some(rows) = next().map_err(from_python)? {
                 for batch in rows {
-                    let batch = batch.map_err(arrow_error)?;
-                    // A frame without columns still has rows.
-                    let batch = if schema.fields().is_empty() { batch.project(&[]) } else { batch.with_schema(Arc::clone(&schema)) };
-                    if !send(&sender, batch.map_err(arrow_error)) {
+                    let batch = columns_by_name(&batch.map_err(arrow_error)?, &schema);
+                    if sender.blocking_send(batch).is_err() {
                         return Ok(());
                     }
                 }
@@ -186,20 +211,4 @@ impl Frame for PythonSource {
             Ok(())
         }))
     }
-}
-
-/// Whether somebody still reads.
-fn send(sender: &Sender<Result<RecordBatch>>, batch: Result<RecordBatch>) -> bool {
-    sender.blocking_send(batch).is_ok()
-}
-
-/// Runs `work`, which may wait for Python, on a thread where nothing else waits; a panic there is an error of the stream.
-fn read_elsewhere(
-    schema: SchemaRef,
-    work: impl FnOnce(Sender<Result<RecordBatch>>) -> Result<()> + Send + 'static,
-) -> BoxStream<'static, Result<RecordBatch>> {
-    let mut rows = RecordBatchReceiverStreamBuilder::new(schema, WAITING);
-    let sender = rows.tx();
-    rows.spawn_blocking(move || work(sender));
-    rows.build().boxed()
 }

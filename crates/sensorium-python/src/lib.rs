@@ -32,4 +32,6 @@ mod _native {
     use super::session::Session;
     #[pymodule_export]
     use super::session::prefer_library;
+    #[pymodule_export]
+    use super::session::shut_down;
 }

@@ -1,5 +1,6 @@
 //! Rows as they come.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, RecordBatch, StructArray};
@@ -8,12 +9,15 @@ use arrow::error::ArrowError;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
+use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 use pyo3_arrow::ffi::{ArrayIterator, to_schema_pycapsule, to_stream_pycapsule};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, channel};
+use tokio::task::AbortHandle;
 
-use crate::errors::{broken, to_python};
+use crate::errors::{broken, raise, to_python};
 use crate::frames::Batches;
 use crate::session::Watched;
 use crate::waiting::{AbortWhenDropped, TICK, runtime};
@@ -21,11 +25,14 @@ use crate::waiting::{AbortWhenDropped, TICK, runtime};
 /// Batches that wait for the reader; the engine stops when there are more.
 const WAITING: usize = 2;
 
-/// A stream of batches from the engine, which works ahead by a few batches and ends when this is dropped.
+/// A stream of batches from the engine, which works ahead by a few batches and ends when this is dropped or closed.
 #[pyclass(frozen)]
 pub(crate) struct Reader {
     schema: SchemaRef,
     source: Mutex<Option<Source>>,
+    /// Reaches the engine also while somebody else has the source.
+    stop: AbortHandle,
+    is_closed: AtomicBool,
 }
 
 /// The engine's end, and what watches over it.
@@ -48,34 +55,47 @@ impl Reader {
                 }
             }
         });
+        let stop = task.abort_handle();
         let source = Source { batches, watched, task: Some(AbortWhenDropped(task)) };
-        Ok(Self { schema, source: Mutex::new(Some(source)) })
+        Ok(Self { schema, source: Mutex::new(Some(source)), stop, is_closed: AtomicBool::new(false) })
     }
 
-    fn take(&self) -> PyResult<Source> {
-        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
-        source.take().ok_or_else(|| pyo3::exceptions::PyValueError::new_err("this stream has been read, or is being read elsewhere"))
+    fn take(&self, py: Python<'_>) -> PyResult<Source> {
+        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner).take();
+        source.ok_or_else(|| {
+            let hint = "run the query again, or make a frame of the rows";
+            raise(py, "argument", "this stream has been read, is closed, or is being read elsewhere", hint)
+        })
     }
 }
 
 impl Source {
     /// The next batch. Other threads of Python run meanwhile, whatever the caller holds: a frame may need them.
     fn next(&mut self, py: Python<'_>) -> PyResult<Option<RecordBatch>> {
-        let handle = runtime(py)?.handle();
+        let handle = runtime(py)?;
         loop {
             let batches = &mut self.batches;
             let next = py.detach(|| handle.block_on(async { tokio::time::timeout(TICK, batches.recv()).await }));
             match next {
                 Ok(Some(batch)) => return batch.map(Some).map_err(|error| to_python(py, &error)),
-                Ok(None) => {
-                    let is_whole = self.task.take().is_none_or(|mut task| handle.block_on(&mut task.0).is_ok());
-                    return if is_whole { Ok(None) } else { Err(broken("a thread of the engine has panicked")) };
-                }
+                Ok(None) => return self.end(py, &handle).map(|()| None),
                 Err(_) => {
                     py.check_signals()?;
                     self.watched.tick(py)?;
                 }
             }
+        }
+    }
+
+    /// Nothing more comes: because that was all?
+    fn end(&mut self, py: Python<'_>, handle: &Handle) -> PyResult<()> {
+        let Some(mut task) = self.task.take() else { return Ok(()) };
+        match handle.block_on(&mut task.0) {
+            Ok(()) => Ok(()),
+            Err(stopped) if stopped.is_cancelled() => {
+                Err(raise(py, "cancelled", "the stream was closed before its end", "run the query again"))
+            }
+            Err(_) => Err(broken("a thread of the engine has panicked")),
         }
     }
 }
@@ -88,12 +108,12 @@ impl Reader {
 
     #[pyo3(signature = (requested_schema=None))]
     fn __arrow_c_stream__<'py>(&self, py: Python<'py>, requested_schema: Option<Bound<'py, PyCapsule>>) -> PyResult<Bound<'py, PyCapsule>> {
-        let mut source = self.take()?;
+        let mut source = self.take(py)?;
         let arrays = std::iter::from_fn(move || {
             // At the interpreter's end there is nobody to read any more.
-            let next = Python::try_attach(|py| source.next(py)).unwrap_or(Ok(None));
+            let next = Python::try_attach(|py| source.next(py).map_err(|error| as_text(py, &error)));
             let array = |batch: RecordBatch| Arc::new(StructArray::from(batch)) as ArrayRef;
-            next.map(|batch| batch.map(array)).map_err(|error| ArrowError::ExternalError(Box::new(error))).transpose()
+            next.unwrap_or(Ok(None)).map(|batch| batch.map(array)).transpose()
         });
         stream_capsule(py, &self.schema, arrays, requested_schema)
     }
@@ -101,9 +121,11 @@ impl Reader {
     /// The next batch, as something with `__arrow_c_stream__`.
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Batches>> {
         // Taken out while it waits, so that a second thread gets an error and does not wait for ever.
-        let mut source = self.take()?;
+        let mut source = self.take(py)?;
         let batch = source.next(py)?;
-        *self.source.lock().map_err(|_| broken("a stream is poisoned"))? = Some(source);
+        if !self.is_closed.load(Ordering::Acquire) {
+            *self.source.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
+        }
         Ok(batch.map(|batch| Batches { schema: Arc::clone(&self.schema), batches: vec![batch] }))
     }
 
@@ -111,10 +133,25 @@ impl Reader {
         this
     }
 
-    /// Ends the query; the stream has no more rows.
+    /// Ends the query, whoever reads from it.
     fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.stop.abort();
         *self.source.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
+}
+
+/// An error as the C data interface has it. Whatever reads the stream makes an error of its own of that, so that Ctrl-C is told once
+/// more.
+#[expect(unsafe_code, reason = "pyo3 has no name for it")]
+fn as_text(py: Python<'_>, error: &PyErr) -> ArrowError {
+    // First, as making the text would hear of the signal.
+    let text = error.to_string();
+    if error.is_instance_of::<PyKeyboardInterrupt>(py) {
+        // SAFETY: the interpreter runs, and the function only notes that a signal came.
+        unsafe { pyo3::ffi::PyErr_SetInterrupt() };
+    }
+    ArrowError::ComputeError(text)
 }
 
 /// A capsule over struct arrays with the columns of `schema`.

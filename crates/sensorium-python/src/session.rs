@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use datafusion::prelude::DataFrame;
+use datafusion::error::Result;
 use pyo3::prelude::*;
-use sensorium_engine::Watch;
+use sensorium_engine::{FrameQuery, Watch};
 
-use crate::errors::to_python;
+use crate::errors::{raise, to_python};
 use crate::frames::{Described, frame};
 use crate::plan::Plan;
-use crate::waiting::wait;
+use crate::waiting::{self, wait};
 
 /// How often progress is shown.
 const SHOWN_EVERY: Duration = Duration::from_millis(200);
@@ -31,6 +31,7 @@ impl Session {
         let mut watched = Watched::default();
         let inner = wait(py, &mut watched, async move {
             let session = sensorium_engine::Session::open(&models)?;
+            session.keep_row_order();
             for (key, value) in settings {
                 session.set(&key, &value).await?;
             }
@@ -58,23 +59,24 @@ impl Session {
 
     /// Plans one statement over frames; model statements and SET are carried out at once.
     fn statement(&self, py: Python<'_>, sql: String, frames: Vec<(String, Described)>) -> PyResult<Plan> {
+        let first = sql.split_whitespace().next().unwrap_or_default();
+        if !frames.is_empty() && ["SET", "RESET"].iter().any(|word| first.eq_ignore_ascii_case(word)) {
+            return Err(raise(py, "argument", "a setting beside frames would be lost with them", "leave the frames out"));
+        }
         let session = self.with_frames(py, frames)?;
-        let progress = self.progress(py);
-        let mut watched = progress.watch();
-        let frame = wait(py, &mut watched, async move { session.sql(&sql).await })?;
-        Ok(Plan { frame, progress })
+        self.plan(py, async move { session.frame_statement(&sql).await })
     }
 
-    /// Plans a query over frames; anything but a query is an error.
-    fn query(&self, py: Python<'_>, sql: String, frames: Vec<(String, Described)>) -> PyResult<Plan> {
+    /// Plans a query over frames; anything but a query is an error. `is_ours` is for SQL that the package has written itself, which is
+    /// not in the session's dialect.
+    #[pyo3(signature = (sql, frames, is_ours=false))]
+    fn query(&self, py: Python<'_>, sql: String, frames: Vec<(String, Described)>, is_ours: bool) -> PyResult<Plan> {
         let session = self.with_frames(py, frames)?;
-        let progress = self.progress(py);
-        let mut watched = progress.watch();
-        let frame = wait(py, &mut watched, async move {
-            let prepared = session.prepare(&sql, &Default::default(), &Default::default()).await?;
-            Ok(DataFrame::new(session.context().state(), prepared.plan))
-        })?;
-        Ok(Plan { frame, progress })
+        if is_ours {
+            let state = session.context().state_ref();
+            state.write().config_mut().options_mut().sql_parser.dialect = Default::default();
+        }
+        self.plan(py, async move { session.frame_query(&sql).await })
     }
 
     /// Rows that each loaded model has seen.
@@ -95,9 +97,18 @@ impl Session {
         if frames.is_empty() {
             return Ok(self.inner.clone());
         }
-        let named = |(name, described)| Ok((name, frame(py, described)?));
+        let named = |(name, described): (String, Described)| {
+            let frame = frame(py, &name, described)?;
+            Ok((name, frame))
+        };
         let frames = frames.into_iter().map(named).collect::<PyResult<Vec<_>>>()?;
         self.inner.with_frames(frames).map_err(|error| to_python(py, &error))
+    }
+
+    fn plan(&self, py: Python<'_>, work: impl Future<Output = Result<FrameQuery>> + Send + 'static) -> PyResult<Plan> {
+        let progress = self.progress(py);
+        let query = wait(py, &mut progress.watch(), work)?;
+        Ok(Plan { query, progress })
     }
 
     fn progress(&self, py: Python<'_>) -> Progress {
@@ -159,6 +170,12 @@ impl Drop for Watched {
         // A bar that cannot be taken away does not undo a query.
         Python::try_attach(|py| drop(bar.call_method0(py, "close")));
     }
+}
+
+/// Ends what still runs, before the interpreter does.
+#[pyfunction]
+pub(crate) fn shut_down(py: Python<'_>) {
+    waiting::shut_down(py);
 }
 
 /// Where ONNX Runtime's library is looked for first.

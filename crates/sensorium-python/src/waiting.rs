@@ -1,13 +1,13 @@
 //! Waiting for the engine without the interpreter's lock: signals are looked for meanwhile, and progress is shown.
 
 use std::future::Future;
-use std::sync::OnceLock;
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use datafusion::error::Result;
 use pyo3::prelude::*;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinHandle;
 
 use crate::errors::{broken, raise, to_python};
@@ -16,27 +16,52 @@ use crate::session::Watched;
 /// How often signals are looked for, and so how long Ctrl-C may go unheard.
 pub(crate) const TICK: Duration = Duration::from_millis(20);
 
-/// The threads of the process on which the engine runs, and the process that they belong to.
-static RUNTIME: OnceLock<(Runtime, u32)> = OnceLock::new();
+/// How long the interpreter's end waits for code of its own that a query reads from.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The threads of the process on which the engine runs.
+#[derive(Default)]
+enum Threads {
+    #[default]
+    NotStarted,
+    /// Those of the process with this number.
+    Of(u32, Runtime),
+    /// The interpreter ends.
+    Ended,
+}
+
+static THREADS: Mutex<Threads> = Mutex::new(Threads::NotStarted);
 
 /// The runtime, which a process that was forked from its owner does not have.
 ///
 /// # Errors
-/// In a fork, and where threads cannot be started.
-pub(crate) fn runtime(py: Python<'_>) -> PyResult<&'static Runtime> {
-    if RUNTIME.get().is_none() {
+/// In a fork, at the interpreter's end, and where threads cannot be started.
+pub(crate) fn runtime(py: Python<'_>) -> PyResult<Handle> {
+    let mut threads = THREADS.lock().unwrap_or_else(PoisonError::into_inner);
+    if matches!(*threads, Threads::NotStarted) {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(broken)?;
-        // Somebody else's is as good.
-        let _ = RUNTIME.set((runtime, std::process::id()));
+        *threads = Threads::Of(std::process::id(), runtime);
     }
-    match RUNTIME.get() {
-        Some((runtime, process)) if *process == std::process::id() => Ok(runtime),
+    match &*threads {
+        Threads::Of(process, runtime) if *process == std::process::id() => Ok(runtime.handle().clone()),
+        Threads::Ended => Err(broken("the interpreter ends")),
         _ => Err(raise(
             py,
             "runtime",
             "this process was forked from one that had used sensorium, whose threads it does not have",
             "start processes with multiprocessing.get_context('spawn'), or use sensorium in children only",
         )),
+    }
+}
+
+/// Ends all queries and waits for the threads that read frames: one that is in the middle of Python's code while the interpreter goes
+/// away would take the process with it.
+pub(crate) fn shut_down(py: Python<'_>) {
+    let threads = std::mem::replace(&mut *THREADS.lock().unwrap_or_else(PoisonError::into_inner), Threads::Ended);
+    match threads {
+        Threads::Of(process, runtime) if process == std::process::id() => py.detach(|| runtime.shutdown_timeout(GRACE)),
+        // There are no threads in a fork, so that waiting for them would take all the time.
+        threads => std::mem::forget(threads),
     }
 }
 

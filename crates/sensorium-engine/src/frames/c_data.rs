@@ -24,31 +24,39 @@ type Result<T> = std::result::Result<T, ArrowError>;
 pub unsafe fn import_array(mut array: FFI_ArrowArray, data_type: DataType) -> Result<ArrayRef> {
     // SAFETY: the caller's.
     let data = unsafe {
-        drop_buffers_of_nulls(&mut array, &data_type);
+        drop_buffers_of_nulls(&mut array, &data_type)?;
         from_ffi_and_data_type(array, data_type)?
     };
     Ok(make_array(data))
 }
 
-/// Sees to it that arrays of nulls have no buffers.
+/// Sees to it that arrays of nulls have no buffers, and that there are as many arrays as the type has parts.
 #[expect(unsafe_code, reason = "pointers of the C data interface")]
-unsafe fn drop_buffers_of_nulls(array: &mut FFI_ArrowArray, data_type: &DataType) {
+unsafe fn drop_buffers_of_nulls(array: &mut FFI_ArrowArray, data_type: &DataType) -> Result<()> {
+    let parts = children(data_type);
+    let found = usize::try_from(array.n_children).unwrap_or(0);
+    if found != parts.len() || (found > 0 && array.children.is_null()) {
+        return Err(ArrowError::CDataInterface(format!("{found} arrays for the {} parts of {data_type}", parts.len())));
+    }
     if *data_type == DataType::Null {
         // What it points to belongs to whoever releases the array, and does not go by this number.
         array.n_buffers = 0;
     }
-    for (index, field) in children(data_type).into_iter().enumerate() {
-        if index < usize::try_from(array.n_children).unwrap_or(0) {
-            // SAFETY: there are `n_children` pointers to arrays of the types of the fields.
-            unsafe { drop_buffers_of_nulls(&mut **array.children.add(index), field.data_type()) };
+    for (index, field) in parts.into_iter().enumerate() {
+        // SAFETY: there are `n_children` pointers to arrays of the types of the fields.
+        match unsafe { (*array.children.add(index)).as_mut() } {
+            // SAFETY: as above.
+            Some(child) => unsafe { drop_buffers_of_nulls(child, field.data_type())? },
+            None => return Err(ArrowError::CDataInterface(format!("no array for '{}'", field.name()))),
         }
     }
     if let DataType::Dictionary(_, values) = data_type
         && !array.dictionary.is_null()
     {
         // SAFETY: it points to an array of the type of the values.
-        unsafe { drop_buffers_of_nulls(&mut *array.dictionary, values) };
+        unsafe { drop_buffers_of_nulls(&mut *array.dictionary, values)? };
     }
+    Ok(())
 }
 
 fn children(data_type: &DataType) -> Vec<&Field> {
@@ -110,6 +118,12 @@ impl ImportedStream {
         }
         // SAFETY: batches have the schema of their stream.
         let rows = unsafe { import_array(array, DataType::Struct(self.schema.fields().clone()))? };
+        if rows.null_count() > 0 {
+            return Err(ArrowError::CDataInterface(format!(
+                "{} rows are null as a whole, which rows of a table cannot be",
+                rows.null_count()
+            )));
+        }
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         let columns = rows.as_struct().columns().to_vec();
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options).map(Some)

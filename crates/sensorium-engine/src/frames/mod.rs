@@ -2,10 +2,12 @@
 
 mod c_data;
 mod exec;
+mod query;
 mod scope;
 mod source;
 mod table;
 
 pub use c_data::{ImportedStream, import_array};
+pub use query::{FrameQuery, columns_by_name};
 pub(crate) use scope::with_frames;
-pub use source::{Batches, Frame};
+pub use source::{Batches, Frame, read_elsewhere};

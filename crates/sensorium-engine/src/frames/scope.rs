@@ -116,7 +116,10 @@ impl SchemaProvider for Names {
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         match self.tables.get(name) {
             Some(table) => Ok(Some(Arc::clone(table))),
-            None => self.inner.table(name).await,
+            None => match (self.inner.table(name).await?, self.tables.keys().find(|own| own.eq_ignore_ascii_case(name))) {
+                (None, Some(own)) => plan_err!("table '{name}' not found\n\nhint: a frame is called '{own}': write it as \"{own}\""),
+                (found, _) => Ok(found),
+            },
         }
     }
 

@@ -7,7 +7,9 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::plan_err;
 use datafusion::error::Result;
+use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use futures::stream::{self, BoxStream, StreamExt};
+use tokio::sync::mpsc::Sender;
 
 /// Rows of a batch that memory is cut into: enough that a result, which is cut likewise, has few pieces, and few enough that an
 /// operator does not hold much more than it needs.
@@ -26,6 +28,20 @@ pub trait Frame: Debug + Send + Sync {
     /// # Errors
     /// Where it cannot be read, or not once more.
     fn read(&self, columns: &[usize], limit: Option<usize>) -> Result<BoxStream<'static, Result<RecordBatch>>>;
+}
+
+/// Batches of a frame that wait for the engine.
+const WAITING: usize = 2;
+
+/// Rows that `work` sends from a thread where nothing else waits; it ends when sending fails. A panic there is an error of the stream.
+pub fn read_elsewhere(
+    schema: SchemaRef,
+    work: impl FnOnce(Sender<Result<RecordBatch>>) -> Result<()> + Send + 'static,
+) -> BoxStream<'static, Result<RecordBatch>> {
+    let mut rows = RecordBatchReceiverStreamBuilder::new(schema, WAITING);
+    let sender = rows.tx();
+    rows.spawn_blocking(move || work(sender));
+    rows.build().boxed()
 }
 
 /// Batches in memory, which are shared and not copied.

@@ -13,7 +13,9 @@ without being copied.
 ['amount', 'fee', 'prediction']
 """
 
-from sensorium import _library
+import atexit
+
+from sensorium import _library, _native
 from sensorium._display import Evaluation, Explanations, ModelList
 from sensorium._errors import (
     ArgumentError,
@@ -35,6 +37,7 @@ from sensorium._namespace import DataFrameModels, LazyFrameModels
 from sensorium._session import Rows, Session, current_session, evaluate, models
 
 _library.prefer_installed()
+atexit.register(_native.shut_down)
 
 __all__ = [
     "ArgumentError",

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import polars as pl
+import polars.selectors as cs
 
 from sensorium import _native
 from sensorium._errors import ArgumentError
@@ -48,7 +49,12 @@ def describe(name: str, frame: Any) -> Described:
 
 
 def to_polars(batches: _native.Batches) -> pl.DataFrame:
-    """What the engine gave, as a frame over the same memory."""
+    """What the engine gave, as a frame over the same memory.
+
+    Raises:
+        ArgumentError: If Polars has no frame of the kind.
+    """
+    batches.check_for_polars()
     return pl.DataFrame(batches)
 
 
@@ -99,9 +105,11 @@ class _LazyRows:
 
     def read(self, columns: list[str], limit: int | None) -> Iterator[pl.DataFrame]:
         """The first ``limit`` rows of some columns; one column where no values are needed, but their number."""
-        frame = self._frame.select(columns or pl.first())
+        frame = self._frame
+        # By their names: `select` would take some for patterns.
+        if names := columns or self._schema.names()[:1]:
+            frame = frame.select(cs.by_name(*names))
         if limit is not None:
             frame = frame.head(limit)
-        if hasattr(frame, "collect_batches"):
-            return iter(frame.collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True, lazy=True, engine="streaming"))
-        return iter([frame.collect()])
+        # The other engine would make all rows before it gives the first.
+        return iter(frame.collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True, lazy=True, engine="streaming"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -11,24 +11,42 @@ from sensorium import _session
 from sensorium._errors import ArgumentError
 from sensorium._sql import identifier, text
 
-# Columns that hold inputs; names that a user's frame is not likely to have.
-_INPUT = "__mm_input_{}"
-
-
 class _Call:
-    """A function of the engine with its inputs, which Polars computes first."""
+    """A function of the engine with its inputs, which Polars computes first as columns with names that the frame does not have."""
 
-    def __init__(self, function: str, model: str | None, inputs: Sequence[Any], named: dict[str, Any], rest: Sequence[str] = ()) -> None:
-        if inputs and named:
-            raise ArgumentError(f"{function}: inputs in order and inputs by name", hint="one or the other")
-        values = [*inputs, *named.values()]
-        self.inputs = [_expression(value).alias(_INPUT.format(place)) for place, value in enumerate(values)]
-        places = [identifier(_INPUT.format(place)) for place in range(len(values))]
-        if named:
-            pairs = ", ".join(f"{text(name)}, {place}" for name, place in zip(named, places))
-            places = [f"named_struct({pairs})"]
-        first = [] if model is None else [text(model)]
-        self.sql = f"{function}({', '.join([*first, *(places or ['self.*']), *rest])})"
+    def __init__(
+        self,
+        function: str,
+        model: str | None,
+        inputs: Sequence[Any] | Mapping[str, Any] | None,
+        in_order: Sequence[Any],
+        by_name: Mapping[str, Any],
+        rest: Sequence[str] = (),
+    ) -> None:
+        given = [values for values in (inputs, in_order, by_name) if values]
+        if len(given) > 1:
+            raise ArgumentError(f"{function}: inputs in order and inputs by name", hint="one or the other, or inputs={..}")
+        self._function, self._model, self._rest = function, model, rest
+        self._inputs = given[0] if given else ()
+        values = self._inputs.values() if isinstance(self._inputs, Mapping) else self._inputs
+        self._values = [_expression(value) for value in values]
+        for value in self._values:
+            if value.meta.has_multiple_outputs():
+                raise ArgumentError(f"{function}: one input is several columns: {value}", hint="an expression for each input")
+
+    def columns(self, taken: Sequence[str]) -> tuple[list[pl.Expr], list[str], str]:
+        """The inputs as expressions beside the columns `taken`, their names, and the call in SQL."""
+        mark = "__mm_input_"
+        while any(name.startswith(mark) for name in taken):
+            mark += "_"
+        names = [f"{mark}{place}" for place in range(len(self._values))]
+        arguments = [identifier(name) for name in names]
+        if isinstance(self._inputs, Mapping):
+            pairs = ", ".join(f"{text(name)}, {argument}" for name, argument in zip(self._inputs, arguments))
+            arguments = [f"named_struct({pairs})"]
+        first = [] if self._model is None else [text(self._model)]
+        sql = f"{self._function}({', '.join([*first, *(arguments or ['self.*']), *self._rest])})"
+        return [value.alias(name) for value, name in zip(self._values, names)], names, sql
 
 
 def _expression(value: Any) -> pl.Expr:
@@ -44,50 +62,88 @@ class _Functions:
     def _run(self, call: _Call, name: str, session: _session.Session | None) -> Any:
         raise NotImplementedError
 
-    def predict(self, model: str, *inputs: Any, name: str = "prediction", session: _session.Session | None = None, **named: Any) -> Any:
+    def predict(
+        self,
+        model: str,
+        /,
+        *in_order: Any,
+        inputs: Sequence[Any] | Mapping[str, Any] | None = None,
+        name: str = "prediction",
+        session: _session.Session | None = None,
+        **by_name: Any,
+    ) -> Any:
         """Adds what a model predicts, as ``mm_predict`` gives it.
 
         Args:
             model: ``"credit"``, ``"credit@3"`` or ``"credit@champion"``.
-            *inputs: Columns or expressions in the order of the model's inputs. Without any, the columns whose names are inputs.
+            *in_order: Columns or expressions in the order of the model's inputs. Without any, the columns whose names are inputs.
+            inputs: The same as a list, or as a dict by the names of inputs, whatever these are.
             name: Of the new column.
             session: The one that was opened last without it.
-            **named: Columns or expressions by the names of inputs.
+            **by_name: Columns or expressions by the names of inputs.
         """
-        return self._run(_Call("mm_predict", model, inputs, named), name, session)
+        return self._run(_Call("mm_predict", model, inputs, in_order, by_name), name, session)
 
-    def embed(self, model: str, *inputs: Any, name: str = "embedding", session: _session.Session | None = None, **named: Any) -> Any:
+    def embed(
+        self,
+        model: str,
+        /,
+        *in_order: Any,
+        inputs: Sequence[Any] | Mapping[str, Any] | None = None,
+        name: str = "embedding",
+        session: _session.Session | None = None,
+        **by_name: Any,
+    ) -> Any:
         """Adds vectors, as ``mm_embed`` gives them: ``Array(Float32, d)``; ``image=`` or ``text=`` for a model of both."""
-        return self._run(_Call("mm_embed", model, inputs, named), name, session)
+        return self._run(_Call("mm_embed", model, inputs, in_order, by_name), name, session)
 
-    def similarity(self, *inputs: Any, model: str | None = None, name: str = "similarity", session: _session.Session | None = None) -> Any:
+    def similarity(
+        self, one: Any, other: Any, /, *, model: str | None = None, name: str = "similarity", session: _session.Session | None = None
+    ) -> Any:
         """Adds the cosine of two vectors, or of a picture and a text by the vectors of ``model``."""
-        return self._run(_Call("mm_similarity", model, inputs, {}), name, session)
+        return self._run(_Call("mm_similarity", model, None, [one, other], {}), name, session)
 
     def classify(
-        self, model: str, input: Any, labels: Sequence[str], *, name: str = "class", session: _session.Session | None = None
+        self, model: str, input: Any, labels: Sequence[str], /, *, name: str = "class", session: _session.Session | None = None
     ) -> Any:
         """Adds which of the labels fits best, without training, as ``mm_classify`` gives it."""
         listed = "[" + ", ".join(text(label) for label in labels) + "]"
-        return self._run(_Call("mm_classify", model, [input], {}, [listed]), name, session)
+        return self._run(_Call("mm_classify", model, None, [input], {}, [listed]), name, session)
 
-    def transcribe(self, model: str, input: Any, *, name: str = "transcript", session: _session.Session | None = None) -> Any:
+    def transcribe(self, model: str, input: Any, /, *, name: str = "transcript", session: _session.Session | None = None) -> Any:
         """Adds what is said in sounds, as ``mm_transcribe`` gives it: ``{text, segments, language}``."""
-        return self._run(_Call("mm_transcribe", model, [input], {}), name, session)
+        return self._run(_Call("mm_transcribe", model, None, [input], {}), name, session)
 
-    def ocr(self, model: str, input: Any, *, name: str = "lines", session: _session.Session | None = None) -> Any:
+    def ocr(self, model: str, input: Any, /, *, name: str = "lines", session: _session.Session | None = None) -> Any:
         """Adds the lines of text in pictures and documents, as ``mm_ocr`` gives them."""
-        return self._run(_Call("mm_ocr", model, [input], {}), name, session)
+        return self._run(_Call("mm_ocr", model, None, [input], {}), name, session)
 
-    def explain(self, model: str, *inputs: Any, name: str = "explanation", session: _session.Session | None = None, **named: Any) -> Any:
+    def explain(
+        self,
+        model: str,
+        /,
+        *in_order: Any,
+        inputs: Sequence[Any] | Mapping[str, Any] | None = None,
+        name: str = "explanation",
+        session: _session.Session | None = None,
+        **by_name: Any,
+    ) -> Any:
         """Adds what each input contributes to the prediction, as ``mm_explain`` gives it."""
-        return self._run(_Call("mm_explain", model, inputs, named), name, session)
+        return self._run(_Call("mm_explain", model, inputs, in_order, by_name), name, session)
 
     def reasons(
-        self, model: str, *inputs: Any, k: int = 3, name: str = "reasons", session: _session.Session | None = None, **named: Any
+        self,
+        model: str,
+        /,
+        *in_order: Any,
+        inputs: Sequence[Any] | Mapping[str, Any] | None = None,
+        k: int = 3,
+        name: str = "reasons",
+        session: _session.Session | None = None,
+        **by_name: Any,
     ) -> Any:
         """Adds the ``k`` strongest reasons for the prediction, as ``mm_reasons`` gives them."""
-        return self._run(_Call("mm_reasons", model, inputs, named, [str(int(k))]), name, session)
+        return self._run(_Call("mm_reasons", model, inputs, in_order, by_name, [str(int(k))]), name, session)
 
 
 @pl.api.register_dataframe_namespace("mm")
@@ -111,10 +167,11 @@ class DataFrameModels(_Functions):
 
     def _run(self, call: _Call, name: str, session: _session.Session | None) -> pl.DataFrame:
         frame = self._frame
-        if call.inputs:
-            # One row for each of the frame's, also where all inputs are literals.
-            frame = frame.with_columns(call.inputs).select(pl.col(f"^{_INPUT.format('.*')}$"))
-        column = (session or _session.current_session()).sql(f"SELECT {call.sql} AS result FROM self", self=frame)["result"]
+        expressions, names, sql = call.columns(frame.columns)
+        if names:
+            # As many rows as the frame has, also where all inputs are literals.
+            frame = frame.with_columns(expressions)[names].head(frame.height)
+        column = (session or _session.current_session()).run_own(f"SELECT {sql} AS result FROM self", self=frame)["result"]
         if len(column) != self._frame.height:
             raise AssertionError(f"{len(column)} results for {self._frame.height} rows")
         return self._frame.with_columns(column.alias(name))
@@ -138,7 +195,9 @@ class LazyFrameModels(_Functions):
         return (session or _session.current_session()).scan(query, self=self._frame, **frames)
 
     def _run(self, call: _Call, name: str, session: _session.Session | None) -> pl.LazyFrame:
-        kept = [identifier(column) for column in self._frame.collect_schema().names() if column != name]
-        listed = ", ".join([*kept, f"{call.sql} AS {identifier(name)}"])
-        frame = self._frame.with_columns(call.inputs)
-        return (session or _session.current_session()).scan(f"SELECT {listed} FROM self", self=frame)
+        taken = self._frame.collect_schema().names()
+        expressions, _, sql = call.columns([*taken, name])
+        # Where a column of this name is, its successor goes, as with `with_columns`.
+        listed = [f"{sql} AS {identifier(name)}" if column == name else identifier(column) for column in dict.fromkeys([*taken, name])]
+        frame = self._frame.with_columns(expressions)
+        return (session or _session.current_session()).scan_own(f"SELECT {', '.join(listed)} FROM self", self=frame)

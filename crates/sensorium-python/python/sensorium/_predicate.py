@@ -86,11 +86,11 @@ def _compare_float(name: str, operator: str, value: float, dtype: Any) -> str | 
         return None
     low = math.nextafter(value, -math.inf) if dtype == pl.Float64 else value - abs(value) * 1e-6 - 1e-37
     high = math.nextafter(value, math.inf) if dtype == pl.Float64 else value + abs(value) * 1e-6 + 1e-37
-    # NaN is the largest number to both.
     if operator == "Eq":
         return f"({name} >= {_number(low)} AND {name} <= {_number(high)})"
     if operator in ("Gt", "GtEq"):
-        return f"{name} >= {_number(low)}"
+        # To Polars every NaN is the largest number, to SQL one with a sign is the smallest.
+        return f"({name} >= {_number(low)} OR isnan({name}))"
     if operator in ("Lt", "LtEq"):
         return f"{name} <= {_number(high)}"
     return None

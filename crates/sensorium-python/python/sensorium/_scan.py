@@ -26,9 +26,10 @@ def scan_plan(plan: _native.Plan) -> pl.LazyFrame:
             frame = to_polars(batch)
             if predicate is not None:
                 frame = frame.filter(predicate)
-            yield frame if columns is None else frame.select(columns)
+            # By their names: `select` would take some for patterns.
+            yield frame if columns is None else frame[columns]
 
-    return register_io_source(rows, schema=schema, is_pure=True)
+    return register_io_source(rows, schema=schema, is_pure=plan.is_repeatable())
 
 
 def _others(predicate: pl.Expr | None, columns: list[str]) -> list[str]:

@@ -137,8 +137,16 @@ class Session:
 
     def explain(self, model: str, rows: Any) -> Explanations:
         """Shapley values of a model for each row of a frame, whose columns are matched to the model's inputs by name."""
-        query = f"SELECT unnest([mm_explain({text(model)}, rows.*)]) AS explanation FROM rows"
-        return Explanations(self.sql(query, rows=rows)["explanation"])
+        query = f"SELECT mm_explain({text(model)}, rows.*) AS explanation FROM rows"
+        return Explanations(self.run_own(query, rows=rows)["explanation"])
+
+    def run_own(self, query: str, /, **frames: Any) -> pl.DataFrame:
+        """A query that the package has written: as `sql`, but in DataFusion's own dialect whatever the session's is."""
+        return to_polars(self._native.query(query, describe_all(frames), True).collect())
+
+    def scan_own(self, query: str, /, **frames: Any) -> pl.LazyFrame:
+        """The same as `scan`."""
+        return scan_plan(self._native.query(query, describe_all(frames), True))
 
     def errors(self) -> pl.DataFrame:
         """The rows that became NULL because they failed while ``on_error`` was ``'null'``."""
@@ -202,9 +210,11 @@ class Rows:
         self._reader.close()
 
     def to_pyarrow(self) -> Any:
-        """The rows as a ``pyarrow.RecordBatchReader``."""
-        readers: Any = importlib.import_module("pyarrow")
-        return readers.RecordBatchReader.from_stream(self)
+        """The rows as a ``pyarrow.RecordBatchReader``, whose errors are those of `sensorium`."""
+        pyarrow: Any = importlib.import_module("pyarrow")
+        # Over the C data interface alone, an error would be a text, and Ctrl-C as well.
+        batches = (part for batch in self._reader for part in pyarrow.table(batch).to_batches())
+        return pyarrow.RecordBatchReader.from_batches(pyarrow.schema(self), batches)
 
 
 def current_session() -> Session:

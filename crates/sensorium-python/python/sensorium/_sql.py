@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,14 +36,22 @@ def options(values: Mapping[str, Any]) -> str:
     """
     if not values:
         return ""
-    return " OPTIONS (" + ", ".join(f"{name} = {_option(name, value)}" for name, value in values.items()) + ")"
+    return " OPTIONS (" + ", ".join(f"{_word(name)} = {_option(name, value)}" for name, value in values.items()) + ")"
+
+
+def _word(name: str) -> str:
+    if not name.isidentifier():
+        raise ArgumentError(f"not the name of an option: {name!r}")
+    return name
 
 
 def _option(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
+    if isinstance(value, numbers.Integral):
+        return repr(int(value))
+    if isinstance(value, numbers.Real) and math.isfinite(value):
+        return repr(float(value))
     if isinstance(value, str):
         return text(value)
     if isinstance(value, Mapping):
