@@ -1,4 +1,5 @@
 //! A Polars frame in Rust: `cargo run --example score_frame`, after `cargo sensorium setup --runtime-only`.
+#![expect(clippy::print_stdout, reason = "an example prints")]
 
 use sensorium_engine::Session;
 use sensorium_polars::PolarsSession;
