@@ -25,6 +25,9 @@ use crate::waiting::{AbortWhenDropped, TICK, runtime};
 /// Batches that wait for the reader; the engine stops when there are more.
 const WAITING: usize = 2;
 
+/// How often a poll waits before it gives up for the time being.
+const TICKS_OF_A_POLL: usize = 3;
+
 /// A stream of batches from the engine, which works ahead by a few batches and ends when this is dropped or closed.
 #[pyclass(frozen)]
 pub(crate) struct Reader {
@@ -40,6 +43,12 @@ struct Source {
     batches: Receiver<Result<RecordBatch>>,
     watched: Watched,
     task: Option<AbortWhenDropped>,
+}
+
+/// What has come of waiting.
+enum Next {
+    Is(Option<RecordBatch>),
+    NotYet,
 }
 
 impl Reader {
@@ -72,17 +81,24 @@ impl Reader {
 impl Source {
     /// The next batch. Other threads of Python run meanwhile, whatever the caller holds: a frame may need them.
     fn next(&mut self, py: Python<'_>) -> PyResult<Option<RecordBatch>> {
-        let handle = runtime(py)?;
         loop {
-            let batches = &mut self.batches;
-            let next = py.detach(|| handle.block_on(async { tokio::time::timeout(TICK, batches.recv()).await }));
-            match next {
-                Ok(Some(batch)) => return batch.map(Some).map_err(|error| to_python(py, &error)),
-                Ok(None) => return self.end(py, &handle).map(|()| None),
-                Err(_) => {
-                    py.check_signals()?;
-                    self.watched.tick(py)?;
-                }
+            if let Next::Is(batch) = self.wait(py)? {
+                return Ok(batch);
+            }
+        }
+    }
+
+    /// The same, or nothing yet after a short time.
+    fn wait(&mut self, py: Python<'_>) -> PyResult<Next> {
+        let handle = runtime(py)?;
+        let batches = &mut self.batches;
+        match py.detach(|| handle.block_on(async { tokio::time::timeout(TICK, batches.recv()).await })) {
+            Ok(Some(batch)) => batch.map(|batch| Next::Is(Some(batch))).map_err(|error| to_python(py, &error)),
+            Ok(None) => self.end(py, &handle).map(|()| Next::Is(None)),
+            Err(_) => {
+                py.check_signals()?;
+                self.watched.tick(py)?;
+                Ok(Next::NotYet)
             }
         }
     }
@@ -127,6 +143,28 @@ impl Reader {
             *self.source.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
         }
         Ok(batch.map(|batch| Batches { schema: Arc::clone(&self.schema), batches: vec![batch] }))
+    }
+
+    /// The next batch, one without rows if none has come for a while, or nothing at the end: for readers that look after signals
+    /// by themselves in between.
+    fn poll(&self, py: Python<'_>) -> PyResult<Option<Batches>> {
+        let mut source = self.take(py)?;
+        let mut next = source.wait(py)?;
+        for _ in 1..TICKS_OF_A_POLL {
+            if matches!(next, Next::Is(_)) {
+                break;
+            }
+            next = source.wait(py)?;
+        }
+        if !self.is_closed.load(Ordering::Acquire) {
+            *self.source.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
+        }
+        let batches = match next {
+            Next::Is(None) => return Ok(None),
+            Next::Is(Some(batch)) => vec![batch],
+            Next::NotYet => Vec::new(),
+        };
+        Ok(Some(Batches { schema: Arc::clone(&self.schema), batches }))
     }
 
     fn __iter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {

@@ -22,7 +22,9 @@ def scan_plan(plan: _native.Plan) -> pl.LazyFrame:
         # Rows are counted before the predicate: Polars pushes down a slice below a filter only.
         understood = None if predicate is None or n_rows is not None else to_sql(predicate, schema)
         needed = None if columns is None else list(dict.fromkeys([*columns, *_others(predicate, columns)]))
-        for batch in plan.read(needed, understood, n_rows):
+        reader = plan.read(needed, understood, n_rows)
+        # Frames without rows come while there are none: Polars, which may call this on any thread, then hears of Ctrl-C.
+        while (batch := reader.poll()) is not None:
             frame = to_polars(batch)
             if predicate is not None:
                 frame = frame.filter(predicate)
