@@ -119,7 +119,9 @@ def test_rows_of_several_sources_keep_their_order(session: sm.Session, tmp_path:
             assert session.sql(sql, **frames)["n"].equals(together["n"])
             assert session.scan(sql, **frames).collect()["n"].equals(together["n"])
             assert pl.concat(session.stream(sql, **frames))["n"].equals(together["n"])
-            assert session.scan(sql, **frames).head(3).collect()["n"].to_list() == [0, 1, 2]
+            for _ in range(20):
+                assert session.scan(sql, **frames).head(3).collect()["n"].to_list() == [0, 1, 2]
+            assert session.scan(sql, **frames).head(300_001).collect()["n"].equals(together["n"].head(300_001))
 
 
 def test_the_dialect_of_a_session_is_its_own_affair(session: sm.Session) -> None:

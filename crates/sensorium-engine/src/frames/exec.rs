@@ -119,7 +119,10 @@ impl ExecutionPlan for FrameExec {
 }
 
 /// The first `limit` rows; the input is dropped with the last of them.
-fn limited(input: BoxStream<'static, Result<RecordBatch>>, limit: Option<usize>) -> impl Stream<Item = Result<RecordBatch>> + Send {
+pub(super) fn limited(
+    input: BoxStream<'static, Result<RecordBatch>>,
+    limit: Option<usize>,
+) -> impl Stream<Item = Result<RecordBatch>> + Send {
     stream::try_unfold((input, limit.unwrap_or(usize::MAX)), |(mut input, left)| async move {
         if left == 0 {
             return Ok(None);

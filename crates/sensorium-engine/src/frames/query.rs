@@ -9,17 +9,23 @@ use datafusion::common::plan_err;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, collect_partitioned, execute_stream, execute_stream_partitioned};
 use datafusion::prelude::{DataFrame, Expr, ident};
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 
+use super::exec::limited;
 use crate::session::Session;
 
 /// A plan.
 #[derive(Debug, Clone)]
-pub struct FrameQuery(DataFrame);
+pub struct FrameQuery {
+    frame: DataFrame,
+    /// How many of its first rows are wanted.
+    limit: Option<usize>,
+}
 
 impl Session {
     /// Plans one statement, as [`Session::sql`] does.
@@ -27,7 +33,7 @@ impl Session {
     /// # Errors
     /// As there.
     pub async fn frame_statement(&self, sql: &str) -> Result<FrameQuery> {
-        self.sql(sql).await.map(FrameQuery)
+        Ok(FrameQuery { frame: self.sql(sql).await?, limit: None })
     }
 
     /// Plans a query; nothing else is taken for one.
@@ -36,14 +42,14 @@ impl Session {
     /// As [`Session::prepare`].
     pub async fn frame_query(&self, sql: &str) -> Result<FrameQuery> {
         let prepared = self.prepare(sql, &Default::default(), &Default::default()).await?;
-        Ok(FrameQuery(DataFrame::new(self.context().state(), prepared.plan)))
+        Ok(FrameQuery { frame: DataFrame::new(self.context().state(), prepared.plan), limit: None })
     }
 }
 
 impl FrameQuery {
     /// Its columns.
     pub fn schema(&self) -> SchemaRef {
-        Arc::clone(self.0.schema().inner())
+        Arc::clone(self.frame.schema().inner())
     }
 
     /// Whether it has the same rows each time, as far as its functions go.
@@ -52,7 +58,7 @@ impl FrameQuery {
     /// When the plan cannot be looked through.
     pub fn is_repeatable(&self) -> Result<bool> {
         let mut repeatable = true;
-        self.0.logical_plan().apply_with_subqueries(|node| {
+        self.frame.logical_plan().apply_with_subqueries(|node| {
             node.apply_expressions(|expr| {
                 repeatable &= !expr.is_volatile();
                 Ok(TreeNodeRecursion::Continue)
@@ -66,9 +72,9 @@ impl FrameQuery {
     /// # Errors
     /// When it is not well formed.
     pub fn expression(&self, sql: &str) -> Result<Expr> {
-        let (mut state, _) = self.0.clone().into_parts();
+        let (mut state, _) = self.frame.clone().into_parts();
         state.config_mut().options_mut().sql_parser.dialect = Default::default();
-        state.create_logical_expr(sql, self.0.schema())
+        state.create_logical_expr(sql, self.frame.schema())
     }
 
     /// The rows of which `predicate` holds, of these the first `limit`, of these `columns`.
@@ -76,18 +82,20 @@ impl FrameQuery {
     /// # Errors
     /// When it names columns that are not there.
     pub fn part(&self, columns: Option<&[String]>, predicate: Option<Expr>, limit: Option<usize>) -> Result<Self> {
-        let mut frame = self.0.clone();
+        let mut frame = self.frame.clone();
         if let Some(predicate) = predicate {
             frame = frame.filter(predicate)?;
         }
         if let Some(columns) = columns {
             frame = frame.select(columns.iter().map(ident).collect::<Vec<Expr>>())?;
         }
-        let Some(limit) = limit else { return Ok(Self(frame)) };
-        // The first rows are those of the first partition: of one, where these would be taken from whichever is there first.
-        let (mut state, plan) = frame.limit(0, Some(limit))?.into_parts();
-        state.config_mut().options_mut().execution.target_partitions = 1;
-        Ok(Self(DataFrame::new(state, plan)))
+        if limit.is_some() {
+            // The first rows are those of the first partition: of one, where these would be taken from whichever is there first.
+            let (mut state, plan) = frame.into_parts();
+            state.config_mut().options_mut().execution.target_partitions = 1;
+            frame = DataFrame::new(state, plan);
+        }
+        Ok(Self { frame, limit })
     }
 
     /// All rows.
@@ -95,8 +103,12 @@ impl FrameQuery {
     /// # Errors
     /// Those of the query.
     pub async fn collect(self) -> Result<(SchemaRef, Vec<RecordBatch>)> {
-        let context = Arc::new(self.0.task_ctx());
-        let plan = self.0.create_physical_plan().await?;
+        if self.limit.is_some() {
+            let stream = self.stream().await?;
+            return Ok((stream.schema(), stream.try_collect().await?));
+        }
+        let context = Arc::new(self.frame.task_ctx());
+        let plan = self.frame.create_physical_plan().await?;
         let schema = plan.schema();
         let parts = collect_partitioned(plan, context).await?;
         Ok((schema, parts.into_iter().flatten().filter(|batch| batch.num_rows() > 0).collect()))
@@ -107,14 +119,22 @@ impl FrameQuery {
     /// # Errors
     /// Those of planning.
     pub async fn stream(self) -> Result<SendableRecordBatchStream> {
-        let context = Arc::new(self.0.task_ctx());
-        let plan = self.0.create_physical_plan().await?;
-        if plan.properties().partitioning.partition_count() < 2 || deals_out(&plan)? {
-            return execute_stream(plan, context);
+        let context = Arc::new(self.frame.task_ctx());
+        if let Some(limit) = self.limit {
+            let plan = self.frame.clone().limit(0, Some(limit))?.create_physical_plan().await?;
+            // A limit above several partitions takes rows of whichever has some.
+            if !plan.exists(|node| Ok(node.is::<CoalescePartitionsExec>()))? {
+                return execute_stream(plan, context);
+            }
         }
+        let plan = self.frame.create_physical_plan().await?;
         let schema = plan.schema();
-        let parts = execute_stream_partitioned(plan, context)?;
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream::iter(parts).flatten())))
+        let rows = if plan.properties().partitioning.partition_count() < 2 || deals_out(&plan)? {
+            execute_stream(plan, context)?.boxed()
+        } else {
+            stream::iter(execute_stream_partitioned(plan, context)?).flatten().boxed()
+        };
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, limited(rows, self.limit))))
     }
 }
 
