@@ -357,12 +357,12 @@ def test_options(session: sm.Session) -> None:
     raised(sm.ArgumentError, lambda: session.create_model("m", frame, replace=True))
 
 
-def test_settings(session: sm.Session) -> None:
+def test_settings(session: sm.Session, tmp_path: Path) -> None:
     session.set(batch_rows=7, gpu_tf32=True, allowed_roots=["/a", "/b"])
     settings = session.settings()
     assert [settings[f"mm.{name}"] for name in ("batch_rows", "gpu_tf32", "allowed_roots")] == ["7", "true", "/a,/b"]
     raised(sm.SettingError, lambda: session.set(devise="cpu"))
-    raised(sm.SettingError, lambda: sm.Session(models="unused", device="abacus"))
+    raised(sm.SettingError, lambda: sm.Session(models=tmp_path / "unused", device="abacus"))
 
 
 def test_progress(minilm: sm.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
