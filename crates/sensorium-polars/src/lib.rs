@@ -1,16 +1,15 @@
 //! Polars frames in and out of the engine, over the same memory.
 //!
 //! ```no_run
-//! use polars::prelude::{LazyFrame, PlRefPath, ScanArgsParquet};
-//! # use sensorium_polars::polars;
-//! use sensorium_polars::{Input, PolarsSession};
+//! use sensorium_engine::Session;
+//! use sensorium_polars::PolarsSession;
+//! use sensorium_polars::polars::prelude::{DataFrame, LazyFrame};
 //!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let session = sensorium_engine::Session::open("models")?;
-//! let loans = LazyFrame::default();
-//! let scored = session.query_frame("SELECT *, mm_predict('credit', loans.*) AS risk FROM loans", vec![("loans", loans.into())]).await?;
-//! # let _ = scored;
-//! # Ok(())
+//! # async fn example(loans: LazyFrame) -> Result<DataFrame, Box<dyn std::error::Error>> {
+//! let session = Session::open("models")?;
+//! let query = "SELECT *, mm_predict('credit', loans.*) AS risk FROM loans";
+//! let scored: DataFrame = session.query_frame(query, vec![("loans", loans.into())]).await?;
+//! # Ok(scored)
 //! # }
 //! ```
 //!
