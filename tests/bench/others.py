@@ -6,7 +6,7 @@ from pathlib import Path
 
 from measure import HERE, last_json, python, run, sensorium, table_of
 
-PEERS = ["sensorium", "frame", "script", "polars", "daft", "duckdb", "datafusion", "ray", "spark"]
+PEERS = ["sensorium", "script", "polars", "daft", "duckdb", "datafusion", "ray", "spark"]
 
 
 def agree(task: str, target: Path, reference: Path) -> str:

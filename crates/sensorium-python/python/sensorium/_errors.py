@@ -9,7 +9,7 @@ class SensoriumError(Exception):
     """What went wrong, and what to do about it.
 
     Attributes:
-        code: The class of the error, as in the column ``code`` of ``mm_errors()``.
+        code: The class of the error, as in the column ``code`` of ``mm_errors()``; ``sql`` and ``engine`` where no model is the cause.
         hint: What to do, if anything is known.
         rows: The rows that failed: ``{"function", "row", "uri", "step"}`` each, rows of a query counted from 0.
     """

@@ -171,7 +171,7 @@ class DataFrameModels(_Functions):
         if names:
             # As many rows as the frame has, also where all inputs are literals.
             frame = frame.with_columns(expressions)[names].head(frame.height)
-        column = (session or _session.current_session()).run_own(f"SELECT {sql} AS result FROM self", self=frame)["result"]
+        column = (session or _session.current_session())._run_own(f"SELECT {sql} AS result FROM self", self=frame)["result"]
         if len(column) != self._frame.height:
             raise AssertionError(f"{len(column)} results for {self._frame.height} rows")
         return self._frame.with_columns(column.alias(name))
@@ -200,4 +200,4 @@ class LazyFrameModels(_Functions):
         # Where a column of this name is, its successor goes, as with `with_columns`.
         listed = [f"{sql} AS {identifier(name)}" if column == name else identifier(column) for column in dict.fromkeys([*taken, name])]
         frame = self._frame.with_columns(expressions)
-        return (session or _session.current_session()).scan_own(f"SELECT {', '.join(listed)} FROM self", self=frame)
+        return (session or _session.current_session())._scan_own(f"SELECT {', '.join(listed)} FROM self", self=frame)

@@ -138,13 +138,13 @@ class Session:
     def explain(self, model: str, rows: Any) -> Explanations:
         """Shapley values of a model for each row of a frame, whose columns are matched to the model's inputs by name."""
         query = f"SELECT mm_explain({text(model)}, rows.*) AS explanation FROM rows"
-        return Explanations(self.run_own(query, rows=rows)["explanation"])
+        return Explanations(self._run_own(query, rows=rows)["explanation"])
 
-    def run_own(self, query: str, /, **frames: Any) -> pl.DataFrame:
+    def _run_own(self, query: str, /, **frames: Any) -> pl.DataFrame:
         """A query that the package has written: as `sql`, but in DataFusion's own dialect whatever the session's is."""
         return to_polars(self._native.query(query, describe_all(frames), True).collect())
 
-    def scan_own(self, query: str, /, **frames: Any) -> pl.LazyFrame:
+    def _scan_own(self, query: str, /, **frames: Any) -> pl.LazyFrame:
         """The same as `scan`."""
         return scan_plan(self._native.query(query, describe_all(frames), True))
 
