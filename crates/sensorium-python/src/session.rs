@@ -63,7 +63,7 @@ impl Session {
         if !frames.is_empty() && ["SET", "RESET"].iter().any(|word| first.eq_ignore_ascii_case(word)) {
             return Err(raise(py, "argument", "a setting beside frames would be lost with them", "leave the frames out"));
         }
-        let session = self.with_frames(py, frames)?;
+        let session = self.with_frames(py, frames, false)?;
         self.plan(py, async move { session.frame_statement(&sql).await })
     }
 
@@ -71,7 +71,7 @@ impl Session {
     /// not in the session's dialect.
     #[pyo3(signature = (sql, frames, is_ours=false))]
     fn query(&self, py: Python<'_>, sql: String, frames: Vec<(String, Described)>, is_ours: bool) -> PyResult<Plan> {
-        let session = self.with_frames(py, frames)?;
+        let session = self.with_frames(py, frames, is_ours)?;
         if is_ours {
             let state = session.context().state_ref();
             state.write().config_mut().options_mut().sql_parser.dialect = Default::default();
@@ -93,8 +93,9 @@ impl Session {
 }
 
 impl Session {
-    fn with_frames(&self, py: Python<'_>, frames: Vec<(String, Described)>) -> PyResult<sensorium_engine::Session> {
-        if frames.is_empty() {
+    /// The session for a statement over frames; one without any shares the session's settings unless it `is_apart`.
+    fn with_frames(&self, py: Python<'_>, frames: Vec<(String, Described)>, is_apart: bool) -> PyResult<sensorium_engine::Session> {
+        if frames.is_empty() && !is_apart {
             return Ok(self.inner.clone());
         }
         let named = |(name, described): (String, Described)| {
