@@ -2,7 +2,7 @@
 
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -13,15 +13,23 @@ use crate::error::{Error, Kind, Result};
 const MAX_ATTEMPTS: usize = 10_000;
 
 /// Path of entry `number`; padded, so that listings are sorted.
-fn entry_path(prefix: &Path, number: u64) -> Path {
+pub(super) fn entry_path(prefix: &Path, number: u64) -> Path {
     prefix.clone().join(format!("{number:09}.json"))
+}
+
+/// The entries that exist below `prefix`, at any depth and in no order.
+pub(super) async fn entries(store: &dyn ObjectStore, prefix: &Path) -> Result<Vec<ObjectMeta>> {
+    store.list(Some(prefix)).try_collect().await.map_err(|error| store_error("list", prefix, &error))
+}
+
+/// The number of the entry at `path`.
+pub(super) fn number(path: &Path) -> Option<u64> {
+    path.filename()?.strip_suffix(".json")?.parse().ok()
 }
 
 /// The numbers that exist below `prefix`, ascending.
 pub(super) async fn numbers(store: &dyn ObjectStore, prefix: &Path) -> Result<Vec<u64>> {
-    let entries: Vec<_> = store.list(Some(prefix)).try_collect().await.map_err(|error| store_error("list", prefix, &error))?;
-    let number = |path: &Path| path.filename()?.strip_suffix(".json")?.parse().ok();
-    let mut numbers: Vec<u64> = entries.iter().filter_map(|entry| number(&entry.location)).collect();
+    let mut numbers: Vec<u64> = entries(store, prefix).await?.iter().filter_map(|entry| number(&entry.location)).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }
@@ -59,21 +67,12 @@ async fn put(store: &dyn ObjectStore, prefix: &Path, number: u64, payload: PutPa
     }
 }
 
-/// Reads entry `number`.
-pub(super) async fn read<T: DeserializeOwned>(store: &dyn ObjectStore, prefix: &Path, number: u64) -> Result<T> {
-    let path = entry_path(prefix, number);
-    let failed = |error: &object_store::Error| store_error("read", &path, error);
-    let bytes = store.get(&path).await.map_err(|error| failed(&error))?.bytes().await.map_err(|error| failed(&error))?;
+/// Reads the entry at `path`.
+pub(super) async fn read<T: DeserializeOwned>(store: &dyn ObjectStore, path: &Path) -> Result<T> {
+    let failed = |error: &object_store::Error| store_error("read", path, error);
+    let bytes = store.get(path).await.map_err(|error| failed(&error))?.bytes().await.map_err(|error| failed(&error))?;
     serde_json::from_slice(&bytes).map_err(|error| {
         Error::new(Kind::Catalog, format!("cannot read {path}: {error}"))
             .with_hint("the entry is damaged, or was written by a newer release")
     })
-}
-
-/// The newest entry below `prefix`, if there is one.
-pub(super) async fn newest<T: DeserializeOwned>(store: &dyn ObjectStore, prefix: &Path) -> Result<Option<T>> {
-    match numbers(store, prefix).await?.last() {
-        Some(number) => read(store, prefix, *number).await.map(Some),
-        None => Ok(None),
-    }
 }

@@ -11,6 +11,7 @@
 //!
 //! Numbers are never used again, also after a drop, so that a receipt always means one model.
 
+mod entries;
 mod files;
 mod log;
 mod names;

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use object_store::DynObjectStore;
+use hashlink::LruCache;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use serde::{Deserialize, Serialize};
+use object_store::{DynObjectStore, ObjectMeta};
 use url::Url;
 
+use super::entries::{AliasRecord, DropRecord, Entries};
 use super::names::{ModelReference, VersionReference, check_name};
 use super::version::{ModelVersion, VersionRecord};
 use super::{files, log};
@@ -18,12 +19,38 @@ use crate::error::{Error, Kind, Result};
 use crate::io;
 use crate::package::{Draft, MANIFEST_FORMAT};
 
+/// How many versions stay read; a manifest takes some kilobytes.
+const MAX_READ: usize = 256;
+
 /// A catalog; cheap to clone. Calls block the calling thread while the store answers.
 #[derive(Debug, Clone)]
 pub struct Catalog {
     pub(super) store: Arc<DynObjectStore>,
     root: Path,
     location: String,
+    read: Read,
+}
+
+/// Versions that were read already, by what the store says of their entries: place, time, size and entity tag.
+#[derive(Debug, Clone)]
+struct Read(Arc<Mutex<LruCache<Path, (ObjectMeta, ModelVersion)>>>);
+
+impl Default for Read {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(LruCache::new(MAX_READ))))
+    }
+}
+
+impl Read {
+    fn find(&self, entry: &ObjectMeta) -> Option<ModelVersion> {
+        let mut read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        read.get(&entry.location).filter(|(as_read, _)| as_read == entry).map(|(_, version)| version.clone())
+    }
+
+    fn keep(&self, entry: &ObjectMeta, version: &ModelVersion) {
+        let mut read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        read.insert(entry.location.clone(), (entry.clone(), version.clone()));
+    }
 }
 
 /// What `CREATE` does about a name that is taken.
@@ -46,16 +73,6 @@ pub struct ModelSummary {
     pub versions: usize,
     /// Aliases and the versions they mean.
     pub aliases: BTreeMap<String, u64>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct AliasRecord {
-    version: u64,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct DropRecord {
-    through: u64,
 }
 
 pub(super) fn store_error(action: &str, path: &Path, error: &object_store::Error) -> Error {
@@ -81,12 +98,12 @@ impl Catalog {
         if location.contains("://") {
             let url = Url::parse(location).map_err(|error| failed(&error))?;
             let (store, root) = object_store::parse_url_opts(&url, environment_options()).map_err(|error| failed(&error))?;
-            return Ok(Self { store: Arc::from(store), root, location: location.to_string() });
+            return Ok(Self { store: Arc::from(store), root, location: location.to_string(), read: Read::default() });
         }
         let folder = PathBuf::from(location);
         std::fs::create_dir_all(&folder).map_err(|error| failed(&error))?;
         let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| failed(&error))?;
-        Ok(Self { store: Arc::new(store), root: Path::default(), location: location.to_string() })
+        Ok(Self { store: Arc::new(store), root: Path::default(), location: location.to_string(), read: Read::default() })
     }
 
     /// Where the catalog lies, as it was given to [`Catalog::open`].
@@ -94,8 +111,8 @@ impl Catalog {
         &self.location
     }
 
-    fn model(&self, name: &str, part: &str) -> Path {
-        self.root.clone().join("models").join(name).join(part)
+    fn model(&self, name: &str) -> Path {
+        self.root.clone().join("models").join(name)
     }
 
     pub(super) fn blob(&self, sha256: &str) -> Path {
@@ -110,15 +127,15 @@ impl Catalog {
         check_name("model name", name)?;
         let (catalog, name, source) = (self.clone(), name.to_string(), source.to_string());
         io::wait(async move {
-            let prefix = catalog.model(&name, "versions");
+            let prefix = catalog.model(&name).join("versions");
             let taken = |newest: u64| {
                 Error::new(Kind::Catalog, format!("model '{name}' exists already, version {newest}"))
                     .with_hint(format!("CREATE OR REPLACE MODEL {name} adds version {}", newest + 1))
             };
             let next = log::numbers(&catalog.store, &prefix).await?.last().copied().unwrap_or(0) + 1;
-            match (mode, catalog.live_versions(&name).await?.last()) {
-                (CreateMode::New, Some(newest)) => return Err(taken(*newest)),
-                (CreateMode::IfNotExists, Some(newest)) => return Ok((catalog.load(&name, *newest).await?, false)),
+            match (mode, catalog.entries(&name).await?.versions.last_key_value()) {
+                (CreateMode::New, Some((newest, _))) => return Err(taken(*newest)),
+                (CreateMode::IfNotExists, Some((newest, _))) => return Ok((catalog.load(&name, *newest).await?, false)),
                 _ => {}
             }
             files::upload(&catalog, &draft).await?;
@@ -147,21 +164,24 @@ impl Catalog {
         let (catalog, reference): (_, ModelReference) = (self.clone(), reference.parse()?);
         io::wait(async move {
             let name = &reference.name;
-            let versions = catalog.live_versions(name).await?;
-            let Some(newest) = versions.last().copied() else {
+            let entries = catalog.entries(name).await?;
+            let Some(newest) = entries.versions.keys().last().copied() else {
                 let names = catalog.names().await?;
                 return Err(no_such_model(name).with_nearest(name, names.iter().map(String::as_str), "models"));
             };
             let number = match &reference.version {
                 VersionReference::Newest => newest,
                 VersionReference::Number(number) => *number,
-                VersionReference::Alias(alias) => catalog.alias(name, alias).await?,
+                VersionReference::Alias(alias) => entries.alias(&catalog.store, alias).await?.ok_or_else(|| {
+                    let aliases = entries.aliases().map(String::as_str);
+                    Error::new(Kind::Catalog, format!("no alias '{alias}' of model '{name}'")).with_nearest(alias, aliases, "aliases")
+                })?,
             };
-            if !versions.contains(&number) {
-                return Err(Error::new(Kind::Catalog, format!("no version {number} of model '{name}'"))
-                    .with_hint(format!("the newest is {name}@{newest}")));
+            match entries.versions.get(&number) {
+                Some(entry) => catalog.load_entry(name, number, entry).await,
+                None => Err(Error::new(Kind::Catalog, format!("no version {number} of model '{name}'"))
+                    .with_hint(format!("the newest is {name}@{newest}"))),
             }
-            catalog.load(name, number).await
         })
     }
 
@@ -174,10 +194,16 @@ impl Catalog {
         io::wait(async move {
             let mut summaries = Vec::new();
             for name in catalog.names().await? {
-                let versions = catalog.live_versions(&name).await?;
-                let Some(newest) = versions.last() else { continue };
-                let newest = catalog.load(&name, *newest).await?;
-                summaries.push(ModelSummary { newest, versions: versions.len(), aliases: catalog.aliases(&name).await? });
+                let entries = catalog.entries(&name).await?;
+                let Some((newest, entry)) = entries.versions.last_key_value() else { continue };
+                let newest = catalog.load_entry(&name, *newest, entry).await?;
+                let mut aliases = BTreeMap::new();
+                for alias in entries.aliases() {
+                    if let Some(version) = entries.alias(&catalog.store, alias).await? {
+                        aliases.insert(alias.clone(), version);
+                    }
+                }
+                summaries.push(ModelSummary { newest, versions: entries.versions.len(), aliases });
             }
             Ok(summaries)
         })
@@ -190,8 +216,8 @@ impl Catalog {
     pub fn drop_model(&self, name: &str) -> Result<bool> {
         let (catalog, name) = (self.clone(), name.to_string());
         io::wait(async move {
-            let Some(newest) = catalog.live_versions(&name).await?.last().copied() else { return Ok(false) };
-            log::append(&catalog.store, &catalog.model(&name, "drops"), &DropRecord { through: newest }).await?;
+            let Some(newest) = catalog.entries(&name).await?.versions.keys().last().copied() else { return Ok(false) };
+            log::append(&catalog.store, &catalog.model(&name).join("drops"), &DropRecord { through: newest }).await?;
             Ok(true)
         })
     }
@@ -205,7 +231,7 @@ impl Catalog {
         let resolved = self.resolve(&format!("{name}@{version}"))?;
         let (catalog, alias) = (self.clone(), alias.to_string());
         io::wait(async move {
-            let path = catalog.model(&resolved.name, "aliases").join(alias);
+            let path = catalog.model(&resolved.name).join("aliases").join(alias);
             log::append(&catalog.store, &path, &AliasRecord { version: resolved.version }).await.map(|_| ())
         })
     }
@@ -228,8 +254,19 @@ impl Catalog {
         io::wait(async move { Ok(files::damaged(&catalog, &version).await) })
     }
 
+    /// The version behind `entry`, read anew only if the store has another than was read before.
+    async fn load_entry(&self, name: &str, number: u64, entry: &ObjectMeta) -> Result<ModelVersion> {
+        if let Some(version) = self.read.find(entry) {
+            return Ok(version);
+        }
+        let version = self.load(name, number).await?;
+        self.read.keep(entry, &version);
+        Ok(version)
+    }
+
     async fn load(&self, name: &str, number: u64) -> Result<ModelVersion> {
-        let record: VersionRecord = log::read(&self.store, &self.model(name, "versions"), number).await?;
+        let path = log::entry_path(&self.model(name).join("versions"), number);
+        let record: VersionRecord = log::read(&self.store, &path).await?;
         if record.manifest.format != MANIFEST_FORMAT {
             return Err(Error::new(Kind::Catalog, format!("model {name}@{number} has manifest format {}", record.manifest.format))
                 .with_hint(format!("this release reads format {MANIFEST_FORMAT}")));
@@ -256,36 +293,7 @@ impl Catalog {
         Ok(listing.common_prefixes.iter().filter_map(|path| path.filename().map(str::to_string)).collect())
     }
 
-    async fn live_versions(&self, name: &str) -> Result<Vec<u64>> {
-        let dropped: Option<DropRecord> = log::newest(&self.store, &self.model(name, "drops")).await?;
-        let floor = dropped.map_or(0, |record| record.through);
-        let numbers = log::numbers(&self.store, &self.model(name, "versions")).await?;
-        Ok(numbers.into_iter().filter(|number| *number > floor).collect())
-    }
-
-    async fn alias(&self, name: &str, alias: &str) -> Result<u64> {
-        let found: Option<AliasRecord> = log::newest(&self.store, &self.model(name, "aliases").join(alias)).await?;
-        match found {
-            Some(record) => Ok(record.version),
-            None => {
-                let aliases = self.aliases(name).await?;
-                Err(Error::new(Kind::Catalog, format!("no alias '{alias}' of model '{name}'")).with_nearest(
-                    alias,
-                    aliases.keys().map(String::as_str),
-                    "aliases",
-                ))
-            }
-        }
-    }
-
-    async fn aliases(&self, name: &str) -> Result<BTreeMap<String, u64>> {
-        let prefix = self.model(name, "aliases");
-        let listing = self.store.list_with_delimiter(Some(&prefix)).await.map_err(|error| store_error("list", &prefix, &error))?;
-        let mut aliases = BTreeMap::new();
-        for path in listing.common_prefixes {
-            let (Some(alias), Some(record)) = (path.filename(), log::newest::<AliasRecord>(&self.store, &path).await?) else { continue };
-            aliases.insert(alias.to_string(), record.version);
-        }
-        Ok(aliases)
+    async fn entries(&self, name: &str) -> Result<Entries> {
+        Entries::list(&self.store, &self.model(name)).await
     }
 }
