@@ -12,6 +12,7 @@ use crate::{Outcome, Test};
 
 pub(crate) const TESTS: &[Test] = &[
     ("two_processes_create_at_once", two_processes),
+    ("a_changed_entry_is_read_anew", changed_entry),
     ("a_changed_file_is_refused", changed_file),
     ("a_damaged_file_is_sent_again", damaged_file),
     ("one_of_many_creates_a_name", one_creator),
@@ -67,6 +68,25 @@ fn created(folder: &TempDir) -> Result<Catalog, Failed> {
     let catalog = Catalog::open(&folder.path().to_string_lossy())?;
     catalog.create("add", import(Path::new(PACKAGE), &ImportOptions::default())?, CreateMode::New, PACKAGE)?;
     Ok(catalog)
+}
+
+/// What was read once is told from what lies there now.
+fn changed_entry() -> Outcome {
+    let folder = TempDir::new()?;
+    let catalog = created(&folder)?;
+    let first = catalog.resolve("add")?;
+    ensure(catalog.resolve("add@1")?.sha256 == first.sha256, || "another version".to_string())?;
+
+    std::fs::remove_dir_all(folder.path().join("models"))?;
+    let other = import(Path::new("tests/fixtures/tiny/mixed.onnx"), &ImportOptions::default())?;
+    Catalog::open(&folder.path().to_string_lossy())?.create("add", other, CreateMode::New, "mixed.onnx")?;
+    let second = catalog.resolve("add@1")?;
+    ensure(second.sha256 != first.sha256, || "a version that is gone was found".to_string())?;
+
+    let entry = folder.path().join("models/add/versions/000000001.json");
+    std::fs::write(&entry, std::fs::read_to_string(&entry)?.replace(&second.sha256, &first.sha256))?;
+    let error = catalog.resolve("add").err().ok_or("a changed entry was accepted")?;
+    ensure(error.to_string().contains("was changed"), || error.to_string())
 }
 
 fn changed_file() -> Outcome {
