@@ -23,14 +23,16 @@ from pathlib import Path
 import bounds
 import floor
 import others
-from measure import HERE, ROOT, binary, python
+from measure import HERE, ROOT, binary, install, python
 from tasks import data_folder
 
 
-def prepare() -> None:
+def prepare(wheel: Path | None) -> None:
     if not python.exists():
         venv.create(python.parent.parent, with_pip=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--requirement", HERE / "requirements.txt"], check=True)
+    if wheel:
+        install(wheel)
     for command in (["build", "--release", "--bin", "sensorium"], ["bench", "--no-run", "--bench", "floor", "--bench", "together"]):
         subprocess.run(["cargo", *command, "--quiet"], cwd=ROOT, check=True)
     subprocess.run([binary(), "setup"], check=True)
@@ -62,18 +64,20 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--tasks", type=lambda text: text.split(","))
     options.add_argument("--peers", type=lambda text: text.split(","), default=others.PEERS)
+    options.add_argument("--wheel", type=Path, help="a wheel of the Python package, which is then one of the peers: `frame`")
     options.add_argument("--table", action="store_true", help="only print what earlier runs found")
     options = options.parse_args()
     if Path(sys.executable) != python and not options.table:
-        prepare()
+        prepare(options.wheel)
         os.execv(python, [str(python), __file__, *sys.argv[1:]])
     from tasks import tasks
 
     all_tasks, kept, settings = tasks(), data_folder() / f"{options.what}.jsonl", {}
+    peers = options.peers + ["frame"] * (options.wheel is not None)
     wanted = options.tasks or (bounds.TASKS if options.what in ("memory", "together") else list(all_tasks))
     for number in range(0 if options.table else options.rounds):
         for name in wanted:
-            found = one_round(options.what, number, name, all_tasks[name], options.peers, settings)
+            found = one_round(options.what, number, name, all_tasks[name], peers, settings)
             with kept.open("a") as file:
                 file.write(json.dumps({"task": name, **found}) + "\n")
             print(f"round {number + 1}, {name}: " + ", ".join(f"{who} {short(part)}" for who, part in found.items()), file=sys.stderr, flush=True)

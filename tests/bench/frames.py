@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from measure import HERE, last_json, python, run, sensorium
+from measure import HERE, install, last_json, python, run, sensorium
 from tasks import data_folder, tasks
 
 WAYS = ["file", "frame", "lazy"]
@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tasks", default="perceptron,trees,duplicates,pictures,text")
     asked = parser.parse_args()
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--force-reinstall", "--no-deps", asked.wheel], check=True)
+    install(asked.wheel)
     if asked.what == "compare":
         return compare(asked.tasks.split(","), asked.rounds)
     for script in [CALLS] if asked.what == "calls" else [PASSED, SCANNED]:

@@ -30,6 +30,11 @@ def bench_binary(name: str) -> Path:
     return max(made, key=lambda path: path.stat().st_mtime)
 
 
+def install(wheel: Path) -> None:
+    """Has the environment for Python use this wheel of our package."""
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--force-reinstall", "--no-deps", wheel], check=True)
+
+
 def tree(root: int) -> list:
     """The process and all its descendants."""
     children = {}

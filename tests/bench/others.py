@@ -49,10 +49,11 @@ def median(rounds: list, key: str, value) -> float | None:
 
 def matrix(results: dict, all_tasks: dict) -> None:
     """All engines in one table: seconds (against our own in the same round), peak memory."""
-    print(f"| workload | rows | {' | '.join(PEERS)} |\n|---|---|{'---|' * len(PEERS)}")
+    peers = [peer for peer in ["sensorium", "frame", *PEERS[1:]] if any(peer in one for rounds in results.values() for one in rounds)]
+    print(f"| workload | rows | {' | '.join(peers)} |\n|---|---|{'---|' * len(peers)}")
     for name, rounds in results.items():
         cells = []
-        for peer in PEERS:
+        for peer in peers:
             runs = [one[peer] for one in rounds if "seconds" in one.get(peer, {})]
             ratios = [one[peer]["seconds"] / one["sensorium"]["seconds"] for one in rounds if all("seconds" in one.get(who, {}) for who in (peer, "sensorium"))]
             if not ratios:
