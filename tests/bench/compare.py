@@ -27,13 +27,14 @@ from measure import HERE, ROOT, binary, install, python
 from tasks import data_folder
 
 
-def prepare(wheel: Path | None) -> None:
+def prepare(what: str, wheel: Path | None) -> None:
     if not python.exists():
         venv.create(python.parent.parent, with_pip=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--requirement", HERE / "requirements.txt"], check=True)
     if wheel:
         install(wheel)
-    for command in (["build", "--release", "--bin", "sensorium"], ["bench", "--no-run", "--bench", "floor", "--bench", "together"]):
+    benches = [["bench", "--no-run", "--bench", what]] if what in ("floor", "together") else []
+    for command in [["build", "--release", "--bin", "sensorium"], *benches]:
         subprocess.run(["cargo", *command, "--quiet"], cwd=ROOT, check=True)
     subprocess.run([binary(), "setup"], check=True)
     subprocess.run([python, HERE / "make_data.py", data_folder()], check=True)
@@ -68,7 +69,7 @@ def main() -> None:
     options.add_argument("--table", action="store_true", help="only print what earlier runs found")
     options = options.parse_args()
     if Path(sys.executable) != python and not options.table:
-        prepare(options.wheel)
+        prepare(options.what, options.wheel)
         os.execv(python, [str(python), __file__, *sys.argv[1:]])
     from tasks import tasks
 

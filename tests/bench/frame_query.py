@@ -25,8 +25,9 @@ def main() -> None:
     table = data_folder() / f"{task.table}.parquet"
     session = sensorium.Session(models=data_folder() / "catalog", progress=False, allowed_roots=[str(data_folder())])
     session.create_model(task.model, package(task.package), if_not_exists=True)
-    load(session, task.select.replace("'{table}'", "rows"), table)
-    query = task.consume.format(table=table) if way == "file" else task.consume.replace("'{table}'", "rows")
+    over_frame = lambda query: query.format(table="rows").replace("'rows'", "rows")
+    load(session, over_frame(task.select), table)
+    query = task.consume.format(table=table) if way == "file" else over_frame(task.consume)
     frames = {} if way == "file" else {"rows": pl.scan_parquet(table) if way == "lazy" else pl.read_parquet(table)}
     start = time.perf_counter()
     session.sql(query, **frames)

@@ -10,7 +10,7 @@ def prepare(task: str):
     asked = tasks()[task]
     session = sensorium.Session(models=data_folder() / "catalog", progress=False, allowed_roots=[str(data_folder())])
     session.create_model(asked.model, package(asked.package), if_not_exists=True)
-    query = asked.select.replace("'{table}'", "rows")
+    query = asked.select.format(table="rows").replace("'rows'", "rows")
     load(session, query, data_folder() / f"{asked.table}.parquet")
 
     def run(source, target):
@@ -22,5 +22,5 @@ def prepare(task: str):
 def load(session, query: str, table) -> None:
     """Has the model loaded, without keeping what it has found."""
     session.set(cache_bytes=0)
-    session.sql(f"SELECT * FROM ({query}) LIMIT 1", rows=pl.scan_parquet(table).head(10))
+    session.sql(f"SELECT * FROM ({query}) LIMIT 1", rows=pl.scan_parquet(table))
     session.set(cache_bytes=256 << 20)
