@@ -17,7 +17,9 @@ pub(crate) const TESTS: &[Test] = &[
     ("failures_of_equal_rows_are_all_listed", equal_failures),
     ("memory_stays_within_its_limit", memory),
     ("results_outlive_the_session", results_on_disk),
+    ("texts_are_written_within_memory", written_within_memory),
     ("two_queries_share_one_model", two_queries),
+    ("written_texts_are_cancelled", written_cancelled),
 ];
 
 /// `rows` texts, of which `different` are different.
@@ -137,6 +139,61 @@ fn cancelled() -> Outcome {
     ensure(fewer(before.0, after.0) && fewer(before.1, after.1), || format!("threads and files: {before:?}, then {after:?}"))?;
     let rows = fresh.rows("SELECT mm_embed('minilm', note) FROM notes LIMIT 300")?;
     ensure(rows.num_rows() == 300 && rows.column(0).null_count() == 0, || "the next query is wrong".into())
+}
+
+/// Prompts of several lengths, of which `rows` are different.
+fn prompts(rows: usize) -> Result<Fresh, Failed> {
+    let fresh = Fresh::with_models(&[("gpt2", "tests/fixtures/text/gpt2")])?;
+    fresh.rows("SET mm.cache_bytes = 0")?;
+    let column: StringArray = (0..rows).map(|row| Some(format!("{} of note {row}", "The invoice ".repeat(row % 7)))).collect();
+    fresh.session.context().register_batch("notes", RecordBatch::try_from_iter([("note", Arc::new(column) as _)])?)?;
+    Ok(fresh)
+}
+
+/// Caches of few rows fit at once: the others wait, two queries for each other too, and their texts are the same.
+fn written_within_memory() -> Outcome {
+    let fresh = prompts(60)?;
+    let query = "SELECT note, mm_generate('gpt2', note, {max_tokens: 40}) AS text FROM notes ORDER BY note";
+    let expected = fresh.rows(query)?;
+    for bytes in [140_000, 300_000] {
+        fresh.rows(&format!("SET mm.kv_cache_bytes = {bytes}"))?;
+        ensure(fresh.rows(query)? == expected, || format!("other texts within {bytes} bytes"))?;
+        let both = format!("SELECT count(*) FROM ({query}) AS one JOIN ({}) AS other ON one.note = other.note", query.replace("40", "39"));
+        let counted = fresh.column(&both)?;
+        ensure(counted.as_primitive::<arrow::datatypes::Int64Type>().value(0) == 60, || "rows were lost".into())?;
+    }
+    Ok(())
+}
+
+/// A text that nobody wants any more is not written to its end.
+fn written_cancelled() -> Outcome {
+    const TIMES: u64 = 40;
+    let fresh = prompts(20_000)?;
+    let pool = Arc::clone(&fresh.session.context().runtime_env().memory_pool);
+    let rows = || fresh.session.progress().iter().map(|progress| progress.rows).sum::<u64>();
+    let mut late = 0;
+    for time in 0..TIMES {
+        wait(async {
+            let query = "SELECT mm_generate('gpt2', note, {max_tokens: 60}) FROM notes";
+            let frame = fresh.session.sql(query).await.map_err(|error| error.to_string())?;
+            let mut stream = frame.execute_stream().await.map_err(|error| error.to_string())?;
+            let _ = tokio::time::timeout(Duration::from_millis(20 + time * 13 % 150), stream.next()).await;
+            Ok::<_, String>(())
+        })?;
+        let stopped = Instant::now();
+        while pool.reserved() > 0 {
+            ensure(stopped.elapsed() < Duration::from_secs(10), || format!("{} bytes are still reserved", pool.reserved()))?;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        late += u64::from(stopped.elapsed() > Duration::from_millis(100));
+    }
+    // Other tests keep the cores busy.
+    ensure(late <= TIMES / 10, || format!("{late} of {TIMES} queries ran on for more than 100 ms"))?;
+    let before = rows();
+    std::thread::sleep(Duration::from_millis(300));
+    ensure(rows() == before && before < 20_000 * TIMES / 2, || format!("{} rows were written, then {}", before, rows()))?;
+    let texts = fresh.column("SELECT mm_generate('gpt2', note, {max_tokens: 3}) FROM notes LIMIT 100")?;
+    ensure(texts.len() == 100 && texts.null_count() == 0, || "the next query is wrong".into())
 }
 
 /// Another session finds the results of the first by the content of texts and pictures, and by the model's own.

@@ -12,6 +12,7 @@ mod seed_net;
 mod series;
 mod sklearn;
 mod sounds;
+mod text;
 mod texts;
 mod trained;
 mod videos;
@@ -35,6 +36,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("joint_models_that_are_refused", joint::refused),
     ("explained_trees", explained::trees),
     ("fused_model_with_encoders_in_front", fused::with_encoders),
+    ("gpt2", text::gpt2),
     ("gradient_boosting_pipeline", sklearn::gradient_boosting),
     ("gradient_boosting_pipeline_with_zipmap", sklearn::zipmap),
     ("gradient_boosting_regression", sklearn::regression),
@@ -44,6 +46,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("in_context_regression", in_context::regression),
     ("integer_labels", sklearn::integer_labels),
     ("lightgbm_with_missing_values", sklearn::lightgbm),
+    ("llama", text::llama),
+    ("llama_by_chance", text::drawn),
     ("metrics_of_a_million_rows", metrics::figures),
     ("metrics_that_are_tables", metrics::tables),
     ("minilm_on_texts_of_all_lengths", texts::minilm),

@@ -121,6 +121,21 @@ def test_sounds(tmp_path: Path, cached: Callable[[str], str]) -> None:
     assert len(words["transcript"][0]["text"]) > 10 and words["transcript"][1] is None
 
 
+def test_written_texts(session: sm.Session) -> None:
+    session.create_model("gpt2", "tests/fixtures/text/gpt2")
+    frame = pl.DataFrame({"note": ["The invoice", None, "Which supplier sent this invoice?"]})
+    expected = session.sql("SELECT mm_generate('gpt2', note, {max_tokens: 8, stop: ['run']}) AS text FROM frame", frame=frame)
+    for given in (frame, frame.lazy()):
+        found = given.mm.generate("gpt2", "note", max_tokens=8, stop=["run"]).lazy().collect()
+        assert found["text"].to_list() == expected["text"].to_list()
+        assert found["text"].null_count() == 1
+    drawn = frame.mm.generate("gpt2", pl.col("note"), temperature=1.0, seed=3, max_tokens=8, name="drawn")["drawn"]
+    assert drawn.to_list() == frame.mm.generate("gpt2", "note", temperature=1.0, seed=3, max_tokens=8, name="drawn")["drawn"].to_list()
+    with pytest.raises(sm.ArgumentError, match="max_token") as refused:
+        frame.mm.generate("gpt2", "note", max_token=8)
+    assert "max_tokens" in (refused.value.hint or "")
+
+
 def test_sql_over_itself(session: sm.Session) -> None:
     frame = pl.DataFrame({"a": [3.0, 1.0, 2.0]})
     query = "SELECT a, mm_predict('add', a, factor).sum AS p FROM self CROSS JOIN other WHERE a > 1"

@@ -101,7 +101,7 @@ fn truth(value: &str) -> Result<bool, Error> {
 const GIB: usize = 1 << 30;
 
 /// All settings, by name.
-pub(crate) const SETTINGS: [Setting; 33] = [
+pub(crate) const SETTINGS: [Setting; 34] = [
     Setting {
         name: "allowed_roots",
         description: "Folders and URL prefixes, separated by commas, that media may be read from besides the table's own folder and the current one",
@@ -218,6 +218,12 @@ pub(crate) const SETTINGS: [Setting; 33] = [
         description: "Whether predicates with models run in the order in which they are written: 'true'; else the cheapest first",
         get: |settings| settings.keep_predicate_order.to_string(),
         set: |settings, value| truth(value).map(|truth| settings.keep_predicate_order = truth),
+    },
+    Setting {
+        name: "kv_cache_bytes",
+        description: "Caches of decoders that write texts, in bytes, all queries of the process together; rows wait until others have ended",
+        get: |settings| settings.limits.kv_cache_bytes.to_string(),
+        set: |settings, value| number(value, 1 << 10, 1_024 * GIB).map(|number| settings.limits.kv_cache_bytes = number),
     },
     Setting {
         name: "max_audio_seconds",

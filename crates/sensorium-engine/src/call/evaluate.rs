@@ -12,6 +12,7 @@ use sensorium_inference::{Answer, Cancel, MediaAccess, ModelVersion, Request, St
 
 use super::arguments::bind;
 use super::classify::{LabelVectors, classify};
+use super::generation::texts;
 use super::policy::{Policy, settle};
 use super::reasons::reasons;
 use crate::engine::Engine;
@@ -27,6 +28,8 @@ pub(crate) struct Bound {
     pub(crate) whole: Arc<ModelVersion>,
     /// The part of it that runs on the call's input: itself, but for joint models.
     pub(crate) version: Arc<ModelVersion>,
+    /// What the call says about how its texts are written, as JSON; the version has it.
+    options: Option<Arc<str>>,
     /// For each media input, the folder of the table that it comes from.
     pub(crate) bases: BTreeMap<String, String>,
     /// Rows that this call has seen, which numbers the failed ones.
@@ -37,7 +40,22 @@ pub(crate) struct Bound {
 
 impl Bound {
     pub(crate) fn new(reference: &str, whole: Arc<ModelVersion>, version: Arc<ModelVersion>, bases: BTreeMap<String, String>) -> Self {
-        Self { reference: reference.to_string(), whole, version, bases, rows: Arc::default(), labels: Arc::default() }
+        Self { reference: reference.to_string(), whole, version, options: None, bases, rows: Arc::default(), labels: Arc::default() }
+    }
+
+    /// The same, with texts written as `options` say.
+    ///
+    /// # Errors
+    /// For an option that there is not, or a value that makes no sense.
+    pub(crate) fn with_options(self, options: Option<&str>) -> Result<Self> {
+        let Some(options) = options else { return Ok(self) };
+        let version = self.whole.with_options(options).map_err(to_datafusion)?;
+        Ok(Self { version: Arc::new(version), options: Some(options.into()), ..self })
+    }
+
+    /// What the call says about how texts are written.
+    pub(crate) fn options(&self) -> Option<&str> {
+        self.options.as_deref()
     }
 
     /// The same, with rows that are counted by themselves.
@@ -52,7 +70,7 @@ impl Bound {
 
     /// The input whose side of a joint model runs.
     pub(crate) fn side(&self) -> Option<&str> {
-        let is_side = !Arc::ptr_eq(&self.whole, &self.version);
+        let is_side = !Arc::ptr_eq(&self.whole, &self.version) && self.options.is_none();
         self.version.manifest.inputs.first().map(|input| input.name.as_str()).filter(|_| is_side)
     }
 
@@ -93,6 +111,8 @@ pub(crate) enum Asked {
     Embedding,
     /// What is said in a sound.
     Transcript,
+    /// A text that it writes.
+    Text,
     /// The lines of text in a picture.
     Lines,
     /// The best of the labels that the call names, by their vectors.
@@ -111,7 +131,7 @@ impl Asked {
     /// What the model itself must give for that.
     pub(crate) fn wanted(self) -> Wanted {
         match self {
-            Self::Prediction | Self::Transcript | Self::Lines | Self::Receipt | Self::Media => Wanted::Prediction,
+            Self::Prediction | Self::Transcript | Self::Text | Self::Lines | Self::Receipt | Self::Media => Wanted::Prediction,
             Self::Embedding | Self::Classes => Wanted::Embedding,
             Self::Explanation | Self::Reasons => Wanted::Explanation,
         }
@@ -166,6 +186,7 @@ pub(crate) fn evaluate(engine: &Engine, kind: Kind, bound: &Bound, arguments: &A
     let answer = match kind.asked {
         Asked::Classes => classify(engine, kind, bound, arguments, settings)?,
         Asked::Reasons => reasons(engine, kind, bound, arguments, settings)?,
+        Asked::Text => texts(answer(engine, kind, bound, arguments, settings)?, kind.policy)?,
         Asked::Prediction | Asked::Embedding | Asked::Transcript | Asked::Lines | Asked::Explanation | Asked::Receipt | Asked::Media => {
             answer(engine, kind, bound, arguments, settings)?
         }

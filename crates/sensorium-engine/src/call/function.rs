@@ -22,6 +22,7 @@ use sensorium_inference::{
 use super::arguments::bind;
 use super::classify::classes_type;
 use super::evaluate::{Arguments, Asked, Bound, Kind, NumberedFrom, evaluate};
+use super::generation::{evaluate_options, is_struct, options_text, split_options, text_type};
 use super::policy::{Policy, try_type};
 use super::reasons::check_count;
 use super::side::side_of;
@@ -129,6 +130,17 @@ impl ModelFunction {
         ScalarUDF::new_from_impl(Self { kind, bound, ..self.copy() })
     }
 
+    /// What a call says about how texts are written, and its arguments without that.
+    pub(crate) fn take_options(&self, arguments: &[Expr]) -> Result<(Option<String>, Vec<Expr>)> {
+        let known = self.bound.as_ref().and_then(Bound::options).map(str::to_string);
+        if self.kind.asked != Asked::Text {
+            return Ok((known, arguments.to_vec()));
+        }
+        let (inputs, options) = split_options(arguments, is_struct);
+        let options = options.map(evaluate_options).transpose()?.or(known);
+        Ok((options, inputs.to_vec()))
+    }
+
     /// Whether failed rows are NULL.
     pub(crate) fn null_on_error(&self) -> bool {
         self.null_on_error
@@ -220,6 +232,12 @@ impl ModelFunction {
         side_of(Arc::clone(version), self.kind.asked, arguments).map_err(to_datafusion)
     }
 
+    /// The inputs of a call.
+    fn without_options<'a>(&self, arguments: &'a [FieldRef]) -> &'a [FieldRef] {
+        let is_struct = |argument: &FieldRef| matches!(argument.data_type(), DataType::Struct(_));
+        if self.kind.asked == Asked::Text { split_options(arguments, is_struct).0 } else { arguments }
+    }
+
     fn model(&self, name: Option<&ScalarValue>, arguments: &[FieldRef]) -> Result<Bound> {
         match (&self.bound, name.and_then(|name| name.try_as_str().flatten())) {
             (Some(bound), _) => Ok(bound.clone()),
@@ -287,6 +305,7 @@ impl ScalarUDFImpl for ModelFunction {
         let manifest = &bound.version.manifest;
         let value = match self.kind.asked {
             Asked::Classes => classes_type(&bound.whole, arguments),
+            Asked::Text => text_type(&bound.whole, self.kind.policy),
             Asked::Transcript | Asked::Lines => task_type(&bound.whole, self.kind.asked),
             Asked::Receipt => Ok(receipt_type()),
             Asked::Media => Ok(media_type()),
@@ -296,8 +315,9 @@ impl ScalarUDFImpl for ModelFunction {
                 .map(|_| reasons_type()),
         };
         let value = value.map_err(to_datafusion)?;
-        // Labels, and the number of reasons, are no input of the model.
+        // Labels, the number of reasons, and options are no input of the model.
         let (arguments, labels) = self.kind.asked.split(arguments);
+        let arguments = self.without_options(arguments);
         // `t.*` has no type before its columns are known; the rule that writes them out checks them.
         let has_wildcard =
             arguments.iter().zip(&args.scalar_arguments[1..]).any(|(field, value)| field.data_type().is_null() && value.is_none());
@@ -310,12 +330,17 @@ impl ScalarUDFImpl for ModelFunction {
         }))
     }
 
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+    fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let inputs = 1 + self.without_options(&args.arg_fields[1..]).len();
+        args.arg_fields.truncate(inputs);
+        let options = args.args.drain(inputs..).next();
         let name = match args.args.first() {
             Some(ColumnarValue::Scalar(name)) => Some(name),
             _ => None,
         };
-        let bound = self.model(name, &args.arg_fields[1..])?;
+        let options = options.map(|options| options.into_array(1)).transpose()?;
+        let options = options.map(|options| options_text(&options)).transpose().map_err(to_datafusion)?;
+        let bound = self.model(name, &args.arg_fields[1..])?.with_options(options.as_deref())?;
         let all_scalar = args.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
         let rows = if all_scalar { 1 } else { args.number_rows };
         let arrays: Vec<ArrayRef> = args.args[1..].iter().map(|argument| argument.to_array(rows)).collect::<Result<_>>()?;

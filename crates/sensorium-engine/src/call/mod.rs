@@ -7,6 +7,7 @@ mod arguments;
 mod classify;
 mod evaluate;
 mod function;
+mod generation;
 mod policy;
 mod reasons;
 mod side;

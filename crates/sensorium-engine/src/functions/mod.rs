@@ -17,6 +17,7 @@ mod mm_errors;
 mod mm_explain;
 mod mm_f1;
 mod mm_fuse;
+mod mm_generate;
 mod mm_gini;
 mod mm_ks;
 mod mm_ks2;
@@ -40,6 +41,7 @@ mod mm_try_classify;
 mod mm_try_embed;
 mod mm_try_explain;
 mod mm_try_fuse;
+mod mm_try_generate;
 mod mm_try_ocr;
 mod mm_try_predict;
 mod mm_try_reasons;
@@ -69,6 +71,7 @@ pub(crate) fn scalar_functions(engine: &Arc<Engine>) -> Vec<ScalarUDF> {
         mm_embed::function(engine),
         mm_explain::function(engine),
         mm_fuse::function(engine),
+        mm_generate::function(engine),
         mm_ocr::function(engine),
         mm_predict::function(engine),
         mm_reasons::function(engine),
@@ -79,6 +82,7 @@ pub(crate) fn scalar_functions(engine: &Arc<Engine>) -> Vec<ScalarUDF> {
         mm_try_embed::function(engine),
         mm_try_explain::function(engine),
         mm_try_fuse::function(engine),
+        mm_try_generate::function(engine),
         mm_try_ocr::function(engine),
         mm_try_predict::function(engine),
         mm_try_reasons::function(engine),

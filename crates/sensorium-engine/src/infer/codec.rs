@@ -58,6 +58,9 @@ struct FunctionMessage {
     /// The function over vectors that the call is part of.
     #[prost(string, optional, tag = "8")]
     part_of: Option<String>,
+    /// How texts are written, as JSON.
+    #[prost(string, optional, tag = "9")]
+    options: Option<String>,
 }
 
 /// What both kinds of nodes have.
@@ -152,11 +155,12 @@ impl PlanCodec {
             null_on_error: model_function.null_on_error(),
             name: function.name().to_string(),
             part_of: None,
+            options: bound.options().map(str::to_string),
         }))
     }
 
     fn function(&self, message: FunctionMessage) -> Result<Arc<ScalarUDF>> {
-        let FunctionMessage { reference, version, sha256, bases, null_on_error, name, side, part_of } = message;
+        let FunctionMessage { reference, version, sha256, bases, null_on_error, name, side, part_of, options } = message;
         let find = |name: &str| {
             let found = scalar_functions(&self.engine).into_iter().find(|function| function.name() == name);
             found.ok_or_else(|| internal_datafusion_err!("no function {name}"))
@@ -170,7 +174,7 @@ impl PlanCodec {
             None => Arc::clone(&resolved),
             Some(side) => Arc::new(resolved.side(&side).ok_or_else(incomplete)?),
         };
-        let bound = Bound::new(&reference, resolved, part, bases);
+        let bound = Bound::new(&reference, resolved, part, bases).with_options(options.as_deref())?;
         let call = Arc::new(model_function(&unbound)?.bind_to(bound, null_on_error));
         let Some(whole) = part_of else { return Ok(call) };
         let whole = find(&whole)?;

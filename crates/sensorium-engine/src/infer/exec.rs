@@ -152,6 +152,7 @@ impl DisplayAs for InferExec {
         let model = function.pinned().unwrap_or_default();
         write!(f, "InferExec: {} = {}({model}", self.call.field.name(), self.call.func.name())?;
         self.call.args.iter().try_for_each(|arg| write!(f, ", {arg}"))?;
+        function.bound().and_then(|bound| bound.options()).map_or(Ok(()), |options| write!(f, ", {options}"))?;
         write!(f, "){}", self.call.guard)?;
         let shared = if self.call.is_repeated { ", shared" } else { "" };
         write!(f, "{shared}, batches: {}, cost: {}", self.call.batches, function.row_time())

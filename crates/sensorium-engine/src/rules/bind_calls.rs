@@ -95,14 +95,16 @@ fn bind_call(expr: Expr, rule: Rule, schema: &DFSchema, sources: &[LogicalPlan])
     };
     let Some(reference) = function.reference().or_else(|| model_literal(&call.args)) else { return Ok(Transformed::no(expr)) };
     let version = function.resolve(reference)?;
-    let (inputs, rest) = function.split(&call.args[1..]);
+    let (options, arguments) = function.take_options(&call.args[1..])?;
+    let (inputs, rest) = function.split(&arguments);
     let arguments = expand_wildcards(&version.name, &version.manifest, inputs, schema)?;
     let fields = arguments.iter().map(|argument| argument.to_field(schema).map(|(_, field)| field)).collect::<Result<Vec<_>>>()?;
     let side = function.side(&version, &fields)?;
     let bases = media_bases(&side.manifest, &arguments, sources)?;
     let model = Expr::Literal(version.pinned().into(), None);
     let args = [model].into_iter().chain(arguments).chain(rest).collect();
-    let func = Arc::new(function.bind_to(Bound::new(reference, version, side, bases), rule.null_on_error));
+    let bound = Bound::new(reference, version, side, bases).with_options(options.as_deref())?;
+    let func = Arc::new(function.bind_to(bound, rule.null_on_error));
     Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args })))
 }
 

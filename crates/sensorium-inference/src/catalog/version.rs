@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::package::Manifest;
+use crate::error::{Error, Kind, Result};
+use crate::package::{Manifest, Prediction};
 
 /// A resolved version.
 #[derive(Debug, Clone)]
@@ -27,6 +29,19 @@ impl ModelVersion {
     /// `name@number`, which always means this version.
     pub fn pinned(&self) -> String {
         format!("{}@{}", self.name, self.version)
+    }
+
+    /// The same model with texts written as `options` say, JSON of [`Rules::OPTIONS`](crate::Rules::OPTIONS), and an SHA-256 of its own.
+    ///
+    /// # Errors
+    /// [`Kind::Argument`] for an option that there is not, a value that makes no sense, or a model that writes no texts.
+    pub fn with_options(&self, options: &str) -> Result<Self> {
+        let wrong = |what: &dyn std::fmt::Display| Error::new(Kind::Argument, format!("options of model '{}': {what}", self.name));
+        let options: Map<String, Value> = serde_json::from_str(options).map_err(|error| wrong(&error))?;
+        let mut manifest = (*self.manifest).clone();
+        let Prediction::Text { generation } = &mut manifest.prediction else { return Err(wrong(&"it writes no texts")) };
+        generation.rules = generation.rules.with_options(&options)?;
+        Ok(Self { sha256: manifest.sha256(), manifest: Arc::new(manifest), ..self.clone() })
     }
 
     /// The part of a joint model that makes the vector of `input`, as a model of its own with an SHA-256 of its own.

@@ -11,6 +11,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields};
 
 use super::explain;
+use super::generate::text_fields;
 use super::ocr::lines_type;
 use super::rows::run_of;
 use super::run::{Failure, Step};
@@ -42,7 +43,9 @@ impl Wanted {
             (_, Prediction::Regression { value }) => vec![value.clone()],
             (_, Prediction::Outputs { fields }) => fields.iter().map(|(_, reference)| reference.clone()).collect(),
             // They come from no single run of a graph.
-            (_, Prediction::Transcript { .. } | Prediction::Lines { .. } | Prediction::VoiceActivity { .. }) => Vec::new(),
+            (_, Prediction::Transcript { .. } | Prediction::Text { .. } | Prediction::Lines { .. } | Prediction::VoiceActivity { .. }) => {
+                Vec::new()
+            }
         })
     }
 }
@@ -68,6 +71,7 @@ pub fn result_type(manifest: &Manifest, wanted: Wanted) -> Result<DataType> {
         }
         (_, Prediction::Regression { value }) => Ok(arrow_type(manifest.port(value)?.element)),
         (_, Prediction::Transcript { .. }) => Ok(DataType::Struct(transcript_fields())),
+        (_, Prediction::Text { .. }) => Ok(DataType::Struct(text_fields())),
         (_, Prediction::Lines { .. }) => Ok(lines_type()),
         (_, Prediction::VoiceActivity { .. }) => Ok(DataType::Struct(voice_activity_fields())),
         (_, Prediction::Outputs { fields }) => {

@@ -49,6 +49,8 @@ pub struct Limits {
     pub cache_path: PathBuf,
     /// Bytes of results in that folder.
     pub cache_disk_bytes: usize,
+    /// Bytes of decoders' caches at once, all calls of the process together.
+    pub kv_cache_bytes: usize,
     /// Bytes of weights that stay loaded, all models together.
     pub model_memory_bytes: usize,
 }
@@ -89,6 +91,7 @@ impl Default for Limits {
             cache_bytes: 256 << 20,
             cache_path: PathBuf::new(),
             cache_disk_bytes: 10 << 30,
+            kv_cache_bytes: 2 << 30,
             model_memory_bytes: 4 << 30,
         }
     }

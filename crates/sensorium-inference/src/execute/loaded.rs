@@ -15,7 +15,7 @@ use super::opened;
 use super::sessions::Sessions;
 use super::stats::Stats;
 use crate::error::{Error, Kind, Result};
-use crate::modality::{TextDecoder, TextEncoder};
+use crate::modality::{TextCodec, TextEncoder};
 use crate::onnx::GraphFacts;
 use crate::package::{Manifest, Modality, Prediction};
 
@@ -34,7 +34,7 @@ pub(crate) struct LoadedModel {
     pub(crate) running: AtomicUsize,
     sessions: Arc<Sessions>,
     text: HashMap<String, Arc<TextEncoder>>,
-    written: Option<Arc<TextDecoder>>,
+    written: Option<Arc<TextCodec>>,
     /// Where its files lie.
     folder: PathBuf,
     context: Context,
@@ -55,7 +55,8 @@ impl LoadedModel {
             }
         }
         let written = match &manifest.prediction {
-            Prediction::Transcript { speech } => Some(opened::text_decoder(manifest, &speech.tokenizer, folder)?),
+            Prediction::Transcript { speech } => Some(opened::text_codec(manifest, &speech.tokenizer, folder)?),
+            Prediction::Text { generation } => Some(opened::text_codec(manifest, &generation.tokenizer, folder)?),
             _ => None,
         };
         let sessions = opened::sessions(manifest, folder, limits)?;
@@ -112,7 +113,7 @@ impl LoadedModel {
     }
 
     /// What turns the tokens of a model that writes into text.
-    pub(super) fn text_decoder(&self) -> Option<&TextDecoder> {
+    pub(super) fn text_codec(&self) -> Option<&TextCodec> {
         self.written.as_deref()
     }
 

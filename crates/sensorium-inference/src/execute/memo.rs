@@ -42,7 +42,7 @@ pub(super) fn is_worthwhile(manifest: &Manifest, limits: &Limits) -> bool {
         Distinct::Always => true,
         Distinct::Never => false,
         Distinct::Auto => {
-            manifest.inputs.iter().any(|input| matches!(input.modality, Modality::Text(_)) || input.modality.is_media())
+            manifest.inputs.iter().any(|input| matches!(input.modality, Modality::Text(_) | Modality::Prompt) || input.modality.is_media())
                 || manifest.files.values().map(|file| file.bytes).sum::<u64>() > SMALL_MODEL_BYTES
         }
     }

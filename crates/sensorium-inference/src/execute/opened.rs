@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use super::limits::Limits;
 use super::sessions::Sessions;
 use crate::error::Result;
-use crate::modality::{TextDecoder, TextEncoder};
+use crate::modality::{TextCodec, TextEncoder};
 use crate::package::{Manifest, TextSpec};
 use crate::runtime::{Device, GpuOptions, Provider};
 
@@ -17,7 +17,7 @@ static GRAPHS: Shared<(String, Device, GpuOptions), Sessions> = Shared::new();
 static TOKENIZERS: Shared<(String, TextSpec), TextEncoder> = Shared::new();
 
 /// Tokenizers that turn tokens into text, by the content of their file.
-static TEXT_DECODERS: Shared<String, TextDecoder> = Shared::new();
+static TEXT_CODECS: Shared<String, TextCodec> = Shared::new();
 
 /// The sessions of a model's graphs, whose files lie in `folder`.
 pub(super) fn sessions(manifest: &Manifest, folder: &Path, limits: &Limits) -> Result<Arc<Sessions>> {
@@ -32,9 +32,9 @@ pub(super) fn tokenizer(manifest: &Manifest, spec: &TextSpec, folder: &Path) -> 
 }
 
 /// The tokenizer of what a model writes, whose file is `tokenizer`.
-pub(super) fn text_decoder(manifest: &Manifest, tokenizer: &str, folder: &Path) -> Result<Arc<TextDecoder>> {
+pub(super) fn text_codec(manifest: &Manifest, tokenizer: &str, folder: &Path) -> Result<Arc<TextCodec>> {
     let content = manifest.files.get(tokenizer).map(|file| file.sha256.clone()).unwrap_or_default();
-    TEXT_DECODERS.get_or_make(&content, || TextDecoder::load(folder, tokenizer))
+    TEXT_CODECS.get_or_make(&content, || TextCodec::load(folder, tokenizer))
 }
 
 /// One thing for each key, made by the first who asks and gone with the last who holds it.

@@ -21,7 +21,7 @@ use super::results::Results;
 use super::stats::Stats;
 use super::values::Values;
 use super::workers;
-use super::{ocr, speech, voice_activity};
+use super::{generate, ocr, speech, voice_activity};
 use crate::error::{Error, Kind, Result};
 use crate::media::MediaAccess;
 use crate::modality::prepare;
@@ -115,6 +115,8 @@ struct Sizes {
     media: usize,
     /// Rows of numbers, and of texts that are shorter than that.
     numbers: usize,
+    /// Rows whose texts are written side by side: weights are read from memory once for all of them.
+    written: usize,
     /// Tokens of texts, padding included.
     tokens: usize,
     /// Lengths of texts are padded to multiples of this: few different shapes are worth more to a GPU than few tokens.
@@ -126,9 +128,9 @@ struct Sizes {
 const CONTEXT_PAIRS: usize = 1 << 20;
 
 /// A core works out of its caches: more rows at once only push each other out.
-const CORE: Sizes = Sizes { media: 4, numbers: 4_096, tokens: 512, token_multiple: 1 };
+const CORE: Sizes = Sizes { media: 4, numbers: 4_096, written: 16, tokens: 512, token_multiple: 1 };
 /// A GPU needs enough rows to fill all its multiprocessors.
-const GPU: Sizes = Sizes { media: 64, numbers: 65_536, tokens: 16_384, token_multiple: 8 };
+const GPU: Sizes = Sizes { media: 64, numbers: 65_536, written: 64, tokens: 16_384, token_multiple: 8 };
 
 pub(super) fn run(model: &LoadedModel, request: &Request<'_>) -> Result<Answer> {
     let manifest = &*model.manifest;
@@ -148,6 +150,9 @@ pub(super) fn run(model: &LoadedModel, request: &Request<'_>) -> Result<Answer> 
     let work = Work { model, columns: &columns, request };
     if let Prediction::Transcript { speech } = &manifest.prediction {
         return speech::run(&work, speech, &rows, failures);
+    }
+    if let Prediction::Text { generation } = &manifest.prediction {
+        return generate::run(&work, generation, &rows, failures);
     }
     if let Prediction::Lines { ocr } = &manifest.prediction {
         return ocr::run(&work, ocr, &rows, failures);
@@ -273,13 +278,18 @@ impl Sizes {
         Self {
             media: or(limits.batch_rows, own.media),
             numbers: or(limits.batch_rows, own.numbers),
+            written: or(limits.batch_rows, own.written),
             tokens: or(limits.batch_tokens, own.tokens),
             token_multiple: own.token_multiple,
         }
     }
 
     fn rows(self, manifest: &Manifest) -> usize {
-        let own = if has_media(manifest) { self.media } else { self.numbers };
+        let own = match &manifest.prediction {
+            Prediction::Text { .. } => self.written,
+            _ if has_media(manifest) => self.media,
+            _ => self.numbers,
+        };
         let frames = |input: &Input| match &input.modality {
             Modality::Video(spec) => spec.frame_values().unwrap_or(1) * spec.frames,
             _ => 0,

@@ -63,6 +63,9 @@ fn easily_tried(manifest: &Manifest) -> Manifest {
         let prompt = speech.prompt(speech.languages.keys().next().map(String::as_str)).len();
         speech.max_tokens = speech.max_tokens.min(prompt + WRITTEN_TOKENS);
     }
+    if let Prediction::Text { generation } = &mut manifest.prediction {
+        generation.rules.max_tokens = WRITTEN_TOKENS;
+    }
     manifest
 }
 
@@ -106,7 +109,7 @@ fn made_up(input: &Input) -> Result<ArrayRef> {
             let size = i32::try_from(*width).map_err(|_| Error::new(Kind::Package, format!("a vector of {width} numbers is too long")))?;
             Arc::new(FixedSizeListArray::new(item, size, Arc::new(Float32Array::from(vec![0.0; ROWS * width])), None))
         }
-        Modality::Text(_) => Arc::new(StringArray::from(vec!["word", "two words"])),
+        Modality::Text(_) | Modality::Prompt => Arc::new(StringArray::from(vec!["word", "two words"])),
         Modality::Series(spec) => made_up_series(spec),
         Modality::Video(spec) => Arc::new(BinaryArray::from_vec(vec![&grey_video(spec)?; ROWS])),
         Modality::Audio(spec) => Arc::new(BinaryArray::from_vec(vec![&tone(spec.sampling_rate); ROWS])),

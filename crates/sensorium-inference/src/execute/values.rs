@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
-use arrow::array::{Array, ArrayRef, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, UInt32Array, make_array};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::DataType;
 
 use super::rows::{not_copied, take_rows};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 
 /// One value per row. Rows may share a value, which is copied for each of them no earlier than it is asked for: vectors for
 /// half a million rows take a gigabyte, those of their two thousand different texts three megabytes.
@@ -31,7 +32,7 @@ impl Values {
             None => rows,
             Some(places) => {
                 let taken = arrow::compute::take(places, &rows, None).map_err(|error| not_copied(&error))?;
-                arrow::array::AsArray::as_primitive(&taken).clone()
+                taken.as_primitive().clone()
             }
         };
         Ok(Self { places: Some(places), ..self })
@@ -52,6 +53,19 @@ impl Values {
             None => u32::try_from(row).ok(),
             Some(places) => places.is_valid(row).then(|| places.value(row)),
         }
+    }
+
+    /// The values of a field; NULL where the whole is.
+    ///
+    /// # Errors
+    /// When values are no structs with such a field.
+    pub fn field(self, name: &str) -> Result<Self> {
+        let missing = || Error::new(Kind::Model, format!("no field '{name}' in {}", self.different.data_type()));
+        let structs = self.different.as_struct_opt().ok_or_else(missing)?;
+        let column = structs.column_by_name(name).ok_or_else(missing)?;
+        let nulls = NullBuffer::union(structs.nulls(), column.nulls());
+        let data = column.to_data().into_builder().nulls(nulls).build().map_err(|error| not_copied(&error))?;
+        Ok(Self { different: make_array(data), places: self.places })
     }
 
     /// Number of rows.
@@ -99,7 +113,7 @@ impl Values {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{AsArray, Int64Array};
+    use arrow::array::Int64Array;
     use arrow::datatypes::Int64Type;
     use proptest::prelude::*;
 

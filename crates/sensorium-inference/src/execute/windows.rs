@@ -22,6 +22,6 @@ pub fn windows(manifest: &Manifest, limits: &Limits) -> Windows {
     if has(|input| input.modality.is_media()) {
         return Windows::Short;
     }
-    let has_length = has(|input| matches!(input.modality, Modality::Text(_) | Modality::Series(_)));
+    let has_length = has(|input| matches!(input.modality, Modality::Text(_) | Modality::Prompt | Modality::Series(_)));
     if has_length || limits.device.may_be_gpu() || is_worthwhile(manifest, limits) { Windows::Long } else { Windows::Single }
 }

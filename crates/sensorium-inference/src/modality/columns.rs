@@ -98,8 +98,10 @@ pub fn input_accepts(input: &Input, data_type: &DataType) -> Result<()> {
         Modality::Number { element, .. } if element.is_float() => refuse("a column of numbers; CAST text to a number where it holds one"),
         Modality::Number { element: Element::Bool, .. } => refuse("a column of truth values"),
         Modality::Number { .. } => refuse("a column of integers; round and CAST(.. AS BIGINT) where that is meant"),
-        Modality::Category { .. } | Modality::Text(_) if is_text(data_type) => Ok(()),
-        Modality::Category { .. } | Modality::Text(_) => refuse("a column of text; CAST(.. AS VARCHAR) where that is meant"),
+        Modality::Category { .. } | Modality::Text(_) | Modality::Prompt if is_text(data_type) => Ok(()),
+        Modality::Category { .. } | Modality::Text(_) | Modality::Prompt => {
+            refuse("a column of text; CAST(.. AS VARCHAR) where that is meant")
+        }
         modality if modality.is_media() && (is_text(data_type) || is_bytes(data_type)) => Ok(()),
         Modality::Image(_) => refuse("a column of URIs, or of encoded pictures as bytes"),
         Modality::Audio(_) => refuse("a column of URIs, or of encoded sound as bytes"),
@@ -145,7 +147,7 @@ pub(crate) fn prepare(input: &Input, arguments: &[ArrayRef], rows: usize, limits
     match &input.modality {
         Modality::Number { element, missing } => number(input, &array, *element, missing.as_ref(), failures),
         Modality::Category { missing } => category(&array, missing.as_ref()),
-        Modality::Text(_) => strings(&array),
+        Modality::Text(_) | Modality::Prompt => strings(&array),
         modality if modality.is_media() && is_bytes(array.data_type()) => binary(&array),
         Modality::Image(_) | Modality::Audio(_) | Modality::Video(_) | Modality::Document => strings(&array),
         Modality::Vector { width, element } => vector(input, &array, *width, *element, failures),

@@ -18,5 +18,5 @@ pub use image::picture_to_tensor;
 pub(crate) use image::{resize_bilinear, rgb_to_tensor};
 pub(crate) use row_wise::{row_wise, row_wise_of};
 pub(crate) use series::{Window, window};
-pub(crate) use text::{TextDecoder, TextEncoder, Tokens};
+pub(crate) use text::{TextCodec, TextEncoder, Tokens};
 pub(crate) use video::video_to_tensor;

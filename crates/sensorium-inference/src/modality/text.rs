@@ -21,9 +21,9 @@ pub(crate) struct Tokens {
     pub(crate) segments: Vec<u32>,
 }
 
-/// A tokenizer that turns tokens into text.
+/// A tokenizer that turns tokens into text, and texts into all of their tokens.
 #[derive(Debug)]
-pub(crate) struct TextDecoder {
+pub(crate) struct TextCodec {
     tokenizer: Tokenizer,
 }
 
@@ -31,9 +31,37 @@ fn unreadable(file: &str, error: &dyn std::fmt::Display) -> Error {
     Error::new(Kind::Package, format!("cannot read {file}: {error}")).with_hint("export the tokenizer again as tokenizer.json")
 }
 
-impl TextDecoder {
+fn check_length(text: &str, limits: &Limits) -> Result<()> {
+    if text.len() <= limits.max_text_bytes {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Limit, format!("{} bytes of text are over the limit of {}", text.len(), limits.max_text_bytes))
+        .with_hint("SET mm.max_text_bytes"))
+}
+
+fn untokenizable(error: &dyn std::fmt::Display) -> Error {
+    Error::new(Kind::Media, format!("cannot be tokenized: {error}"))
+}
+
+impl TextCodec {
     pub(crate) fn load(folder: &Path, file: &str) -> Result<Self> {
-        Tokenizer::from_file(folder.join(file)).map(|tokenizer| Self { tokenizer }).map_err(|error| unreadable(file, &error))
+        let failed = |error: &dyn std::fmt::Display| unreadable(file, error);
+        let mut tokenizer = Tokenizer::from_file(folder.join(file)).map_err(|error| failed(&error))?;
+        tokenizer.with_truncation(None).map_err(|error| failed(&error))?;
+        tokenizer.with_padding(None);
+        Ok(Self { tokenizer })
+    }
+
+    /// Tokens that there are.
+    pub(crate) fn size(&self) -> usize {
+        self.tokenizer.get_vocab_size(true)
+    }
+
+    /// The tokens of a text, with those that the tokenizer puts around it where `is_framed`.
+    pub(crate) fn encode(&self, text: &str, is_framed: bool, limits: &Limits) -> Result<Vec<u32>> {
+        check_length(text, limits)?;
+        let encoding = self.tokenizer.encode_fast(text, is_framed);
+        encoding.map(|encoding| encoding.get_ids().to_vec()).map_err(|error| untokenizable(&error))
     }
 
     /// The text of `ids`, without the tokens that steer.
@@ -54,12 +82,8 @@ impl TextEncoder {
     }
 
     pub(crate) fn encode(&self, text: &str, limits: &Limits) -> Result<Tokens> {
-        if text.len() > limits.max_text_bytes {
-            return Err(Error::new(Kind::Limit, format!("{} bytes of text are over the limit of {}", text.len(), limits.max_text_bytes))
-                .with_hint("SET mm.max_text_bytes"));
-        }
-        let encoding =
-            self.tokenizer.encode_fast(text, true).map_err(|error| Error::new(Kind::Media, format!("cannot be tokenized: {error}")))?;
+        check_length(text, limits)?;
+        let encoding = self.tokenizer.encode_fast(text, true).map_err(|error| untokenizable(&error))?;
         if encoding.is_empty() {
             return Err(Error::new(Kind::Media, "the tokenizer gives no token for this text"));
         }

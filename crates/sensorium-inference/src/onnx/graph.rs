@@ -43,6 +43,8 @@ pub(crate) struct GraphFacts {
     pub(crate) class_names: Option<ClassNames>,
     /// What the exporter wrote into the file besides.
     pub(crate) metadata: BTreeMap<String, String>,
+    /// Whether some node counts the tokens of a row to know where they lie, as com.microsoft's GroupQueryAttention does.
+    pub(crate) counts_tokens: bool,
     /// Whether some node is an ONNX-ML regressor.
     pub(crate) is_regressor: bool,
     /// Number of weights by their element type.
@@ -97,6 +99,7 @@ impl GraphFacts {
     }
 
     fn visit_node(&mut self, node: &proto::Node) {
+        self.counts_tokens |= node.operator == "GroupQueryAttention";
         self.is_regressor |= node.operator.ends_with("Regressor");
         for attribute in &node.attributes {
             self.visit_class_names(attribute);

@@ -20,6 +20,7 @@ impl Input {
             Modality::Audio(spec) => describe_sound(spec),
             Modality::Series(spec) => describe_series(spec),
             Modality::Video(spec) => describe_video(spec),
+            Modality::Prompt => "a text".into(),
             Modality::Document => "a picture of any size, or all pages of a PDF or TIFF".into(),
         };
         if self.optional { format!("{detail}, optional") } else { detail }
@@ -120,6 +121,11 @@ impl Manifest {
                     (None, count) => format!("one of {count} languages"),
                 };
                 format!("text in {language}, {}", if speech.timestamps { "segments with times" } else { "without times" })
+            }
+            Prediction::Text { generation } => {
+                let asked = if generation.chat.is_some() { "an answer in a conversation" } else { "what follows a text" };
+                let chosen = if generation.rules.sampling.is_some() { "drawn" } else { "the likeliest tokens" };
+                format!("{asked}, {chosen}, up to {} tokens with the prompt", generation.max_positions)
             }
             Prediction::Lines { ocr } => format!("lines of text in {} characters", ocr.characters.len()),
             Prediction::VoiceActivity { activity } => format!("speech from a probability of {} on", activity.threshold),

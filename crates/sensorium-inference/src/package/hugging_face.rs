@@ -14,7 +14,7 @@ use super::source::{Files, read_json};
 use super::tasks::output;
 use super::text_spec::TextSpec;
 use super::video_spec::{FrameOrder, VideoSpec};
-use super::{hugging_face_joint, hugging_face_series, hugging_face_speech};
+use super::{hugging_face_joint, hugging_face_series, hugging_face_speech, hugging_face_text};
 use crate::error::{Error, Kind, Result};
 
 /// Reads the folder; `config.json` is known to be there.
@@ -29,6 +29,9 @@ pub(super) fn read(files: &mut Files, options: &ImportOptions) -> Result<Manifes
     if options.task.is_some() {
         return Err(Error::new(Kind::Setting, "option task has no effect: config.json says what the model is for")
             .with_hint("leave the option out, or write `sensorium.toml` into the folder"));
+    }
+    if let Some(text) = hugging_face_text::read(files, &config, options)? {
+        return Ok(text);
     }
     if let Some(joint) = hugging_face_joint::read(files, &config, options)? {
         return Ok(joint);

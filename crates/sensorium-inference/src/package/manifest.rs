@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::audio_spec::AudioSpec;
 use super::context::Context;
 use super::explanation::Explanation;
+use super::generation::Generation;
 use super::image_spec::ImageSpec;
 use super::joint::Matching;
 use super::ocr::Ocr;
@@ -115,6 +116,8 @@ pub enum Modality {
     Video(VideoSpec),
     /// A picture of any size or a document with its pages, by URI or as bytes.
     Document,
+    /// What a model that writes is asked: a text.
+    Prompt,
 }
 
 impl Modality {
@@ -130,6 +133,7 @@ impl Modality {
             Self::Series(_) => "series",
             Self::Video(_) => "video",
             Self::Document => "document",
+            Self::Prompt => "prompt",
         }
     }
 
@@ -267,6 +271,10 @@ pub enum Source {
     Written,
     /// The places of these tokens: `[tokens]`.
     WrittenPositions,
+    /// The same for each row: `[rows, tokens]`.
+    WrittenPlaces,
+    /// 1 for the tokens of a row so far, 0 for what fills it up at its front: `[rows, tokens]`.
+    WrittenMask,
     /// What the step before returned as `output`: a decoder's cache, `[rows, heads, tokens, width]`.
     Carried {
         /// Name of the graph output.
@@ -407,6 +415,11 @@ pub enum Prediction {
         /// Frames and thresholds.
         activity: VoiceActivity,
     },
+    /// `{text, finish_reason, tokens, logprob}`, written token by token.
+    Text {
+        /// How the model is asked, and how its tokens are chosen.
+        generation: Box<Generation>,
+    },
     /// A struct with a field per entry.
     Outputs {
         /// Field names and what fills them.
@@ -423,6 +436,7 @@ impl Prediction {
             Self::Transcript { .. } => "transcription",
             Self::Lines { .. } => "ocr",
             Self::VoiceActivity { .. } => "voice activity",
+            Self::Text { .. } => "generation",
             Self::Outputs { .. } => "outputs",
         }
     }
@@ -477,6 +491,7 @@ impl Manifest {
         let bytes: u64 = self.files.values().map(|file| file.bytes).sum();
         let times = |input: &Input| match &input.modality {
             Modality::Text(_) => 32,
+            Modality::Prompt => 200,
             Modality::Image(_) => 200,
             Modality::Video(spec) => 200 * spec.frames as u64,
             Modality::Audio(_) => 500,

@@ -9,7 +9,7 @@ import polars as pl
 
 from sensorium import _session
 from sensorium._errors import ArgumentError
-from sensorium._sql import identifier, text
+from sensorium._sql import identifier, struct, text
 
 class _Call:
     """A function of the engine with its inputs, which Polars computes first as columns with names that the frame does not have."""
@@ -113,6 +113,12 @@ class _Functions:
     def transcribe(self, model: str, input: Any, /, *, name: str = "transcript", session: _session.Session | None = None) -> Any:
         """Adds what is said in sounds, as ``mm_transcribe`` gives it: ``{text, segments, language}``."""
         return self._run(_Call("mm_transcribe", model, None, [input], {}), name, session)
+
+    def generate(
+        self, model: str, prompt: Any, /, *, name: str = "text", session: _session.Session | None = None, **options: Any
+    ) -> Any:
+        """Adds texts that a generative model writes, as ``mm_generate`` gives them; ``max_tokens=64, temperature=0.7, seed=1, ..``."""
+        return self._run(_Call("mm_generate", model, None, [prompt], {}, [struct(options)] if options else []), name, session)
 
     def ocr(self, model: str, input: Any, /, *, name: str = "lines", session: _session.Session | None = None) -> Any:
         """Adds the lines of text in pictures and documents, as ``mm_ocr`` gives them."""

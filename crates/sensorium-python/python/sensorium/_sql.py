@@ -39,6 +39,15 @@ def options(values: Mapping[str, Any]) -> str:
     return " OPTIONS (" + ", ".join(f"{_word(name)} = {_option(name, value)}" for name, value in values.items()) + ")"
 
 
+def struct(values: Mapping[str, Any]) -> str:
+    """Options of a call.
+
+    >>> print(struct({"max_tokens": 64, "stop": ["."]}))
+    {"max_tokens": 64, "stop": ['.']}
+    """
+    return "{" + ", ".join(f"{identifier(_word(name))}: {_option(name, value)}" for name, value in values.items()) + "}"
+
+
 def _word(name: str) -> str:
     if not name.isidentifier():
         raise ArgumentError(f"not the name of an option: {name!r}")

@@ -111,9 +111,13 @@ impl Batch<'_> {
             Source::SeriesMask { input } => self.series_mask(port, input),
             Source::SeriesObserved { input } => self.series_observed(port, input),
             Source::Crops => Err(failed(port, &"pieces of a picture come from an earlier stage")),
-            Source::States { .. } | Source::Written | Source::WrittenPositions | Source::Carried { .. } | Source::UsesCache => {
-                Err(failed(port, &"a decoder runs step by step"))
-            }
+            Source::States { .. }
+            | Source::Written
+            | Source::WrittenPositions
+            | Source::WrittenPlaces
+            | Source::WrittenMask
+            | Source::Carried { .. }
+            | Source::UsesCache => Err(failed(port, &"a decoder runs step by step")),
             Source::Output(reference) => {
                 let values = earlier.get(reference).ok_or_else(|| failed(port, &"its stage did not run"))?;
                 let width = values.len() / self.positions.len().max(1);

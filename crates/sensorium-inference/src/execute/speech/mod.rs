@@ -5,7 +5,6 @@
 //! row takes its place.
 
 mod clip;
-mod decode;
 mod rules;
 mod segments;
 mod transcript;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use super::super::decoder::{Decoder, State};
 use super::super::encode::Work;
 use super::super::feeds::floats;
 use super::clip::{Clip, Sound};
-use super::decode::{Decoder, State};
 use super::incomplete;
 use super::rules::{likeliest, next_token};
 use super::segments::{Segment, parts};
@@ -33,7 +33,7 @@ impl<'a> Writer<'a> {
 
     /// Writes the next window of each clip.
     pub(super) fn write(&self, clips: &mut [Clip]) -> Result<()> {
-        let encoded = State::new(self.encode(clips)?, clips.len());
+        let encoded = State::new(Some(Arc::new(self.encode(clips)?)), clips.len());
         self.find_languages(&encoded, clips)?;
         let prompts: Vec<Vec<u32>> = clips.iter().map(|clip| self.speech.prompt(clip.language.as_deref())).collect();
         let texts = self.tokens(encoded, prompts)?;
@@ -78,9 +78,9 @@ impl<'a> Writer<'a> {
             return Ok(());
         }
         let start = vec![vec![self.speech.start]; clips.len()];
-        let (scores, width) = self.decoder.step(&mut encoded.fresh(), &start)?;
+        let scores = self.decoder.step(&mut encoded.fresh(), &start)?;
         let tokens: Vec<(&String, u32)> = languages.iter().map(|(name, token)| (name, *token)).collect();
-        for (clip, scores) in clips.iter_mut().zip(scores.chunks_exact(width)).filter(|(clip, _)| clip.language.is_none()) {
+        for (clip, scores) in clips.iter_mut().zip(scores.values.chunks_exact(scores.width)).filter(|(clip, _)| clip.language.is_none()) {
             let own: Vec<f32> = tokens.iter().map(|(_, token)| scores.get(*token as usize).copied().unwrap_or(f32::NEG_INFINITY)).collect();
             clip.language = tokens.get(likeliest(&own) as usize).map(|(name, _)| (*name).clone());
         }
@@ -93,11 +93,12 @@ impl<'a> Writer<'a> {
         let mut texts = vec![Vec::new(); prompts.len()];
         // Places of the rows that are still in the batch, and whether each has ended.
         let mut places: Vec<usize> = (0..prompts.len()).collect();
+        let mut new = prompts.clone();
         let mut written = prompts;
         let mut has_ended = vec![false; places.len()];
         while written.first().is_some_and(|tokens| tokens.len() < self.speech.max_tokens) {
-            let (mut scores, width) = self.decoder.step(&mut state, &written)?;
-            for (row, scores) in scores.chunks_exact_mut(width).enumerate() {
+            let mut scores = self.decoder.step(&mut state, &new)?;
+            for (row, scores) in scores.values.chunks_exact_mut(scores.width).enumerate() {
                 let own = if has_ended[row] { self.speech.end } else { next_token(scores, &written[row][behind..], self.speech) };
                 has_ended[row] |= own == self.speech.end;
                 written[row].push(own);
@@ -112,11 +113,12 @@ impl<'a> Writer<'a> {
                 for row in (0..places.len()).filter(|row| has_ended[*row]) {
                     texts[places[row]] = std::mem::take(&mut written[row]);
                 }
-                state.keep(&kept)?;
+                state = state.select(&kept)?;
                 places = kept.iter().map(|row| places[*row]).collect();
                 written = kept.iter().map(|row| std::mem::take(&mut written[*row])).collect();
                 has_ended = vec![false; kept.len()];
             }
+            new = written.iter().map(|tokens| tokens.last().copied().into_iter().collect()).collect();
         }
         for (place, tokens) in places.into_iter().zip(written) {
             texts[place] = tokens;
@@ -134,7 +136,7 @@ impl<'a> Writer<'a> {
         let mut segments = Vec::new();
         for part in parts {
             let words: Vec<u32> = part.tokens.iter().copied().filter(|token| *token < self.speech.first_timestamp()).collect();
-            let text = self.work.model.text_decoder().ok_or_else(|| incomplete("a tokenizer"))?.decode(&words)?;
+            let text = self.work.model.text_codec().ok_or_else(|| incomplete("a tokenizer"))?.decode(&words)?;
             if !text.trim().is_empty() {
                 segments.push(Segment { start: offset + part.start as f64 * step, end: offset + part.end as f64 * step, text });
             }

@@ -369,7 +369,8 @@ fn rename(source: &mut Source, name: &str) {
         Source::Series { input } | Source::SeriesMask { input } | Source::SeriesObserved { input } => *input = name.to_string(),
         Source::Output(vector) => vector.stage = format!("{name}.{}", vector.stage),
         Source::Crops | Source::ContextFeatures | Source::ContextLabels | Source::ContextState { .. } | Source::Queries => {}
-        Source::Constant { .. } | Source::Written | Source::WrittenPositions | Source::Carried { .. } | Source::UsesCache => {}
+        Source::Written | Source::WrittenPositions | Source::WrittenPlaces | Source::WrittenMask => {}
+        Source::Constant { .. } | Source::Carried { .. } | Source::UsesCache => {}
         Source::States { stage, .. } => *stage = format!("{name}.{stage}"),
     }
 }

@@ -1,0 +1,114 @@
+//! Calls of models that write texts: what a call says about how.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type, Schema, UInt64Type};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::error::Result;
+use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::physical_expr::create_physical_expr;
+use sensorium_inference::{Answer, Error, Kind as ErrorKind, ModelVersion, Prediction, Wanted, result_type};
+use serde_json::{Map, Value};
+
+use super::policy::Policy;
+use crate::errors::to_datafusion;
+
+/// Parts the inputs of a call from its options: a struct behind them.
+pub(super) fn split_options<T>(arguments: &[T], is_struct: impl Fn(&T) -> bool) -> (&[T], Option<&T>) {
+    match arguments {
+        [inputs @ .., last] if !inputs.is_empty() && is_struct(last) => (inputs, Some(last)),
+        _ => (arguments, None),
+    }
+}
+
+/// Whether it is written out as a struct: `{max_tokens: 64}`.
+pub(super) fn is_struct(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(value, _) => matches!(value, ScalarValue::Struct(_)),
+        Expr::ScalarFunction(call) => call.name() == "named_struct" || call.name() == "struct",
+        Expr::Alias(alias) => is_struct(&alias.expr),
+        _ => false,
+    }
+}
+
+fn not_literal() -> Error {
+    Error::new(ErrorKind::Argument, "the options of mm_generate are not written out")
+        .with_hint("mm_generate('model', prompt, {max_tokens: 64, temperature: 0.7})")
+}
+
+/// What the options say, as JSON.
+///
+/// # Errors
+/// When they depend on a row, or are of a type that no option has.
+pub(super) fn evaluate_options(expr: &Expr) -> Result<String> {
+    let computed = create_physical_expr(expr, &DFSchema::empty(), &ExecutionProps::new(), &PhysicalPlanningContext::default())
+        .map_err(|_| to_datafusion(not_literal()))?;
+    let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &RecordBatchOptions::new().with_row_count(Some(1)))?;
+    options_text(&computed.evaluate(&row)?.into_array(1)?).map_err(to_datafusion)
+}
+
+/// The options of the first row, as JSON; they are the same for all.
+pub(super) fn options_text(options: &ArrayRef) -> Result<String, Error> {
+    if options.is_empty() {
+        return Ok("{}".into());
+    }
+    Ok(json(options, 0)?.to_string())
+}
+
+fn json(array: &ArrayRef, row: usize) -> Result<Value, Error> {
+    if array.is_null(row) {
+        return Ok(Value::Null);
+    }
+    let to = |data_type: &DataType| cast(array, data_type).map_err(|_| not_literal());
+    Ok(match array.data_type() {
+        DataType::Boolean => Value::Bool(array.as_boolean().value(row)),
+        DataType::UInt64 => Value::from(array.as_primitive::<UInt64Type>().value(row)),
+        data_type if data_type.is_integer() => Value::from(to(&DataType::Int64)?.as_primitive::<Int64Type>().value(row)),
+        data_type if data_type.is_floating() || data_type.is_decimal() => {
+            Value::from(to(&DataType::Float64)?.as_primitive::<arrow::datatypes::Float64Type>().value(row))
+        }
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Value::from(to(&DataType::Utf8)?.as_string::<i32>().value(row)),
+        DataType::Struct(fields) => {
+            let columns = array.as_struct();
+            let entry = |(field, column): (&Arc<arrow::datatypes::Field>, &ArrayRef)| Ok((field.name().clone(), json(column, row)?));
+            Value::Object(fields.iter().zip(columns.columns()).map(entry).collect::<Result<Map<_, _>, Error>>()?)
+        }
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            let items = to(&DataType::LargeList(Arc::clone(item)))?;
+            let items = items.as_list::<i64>().value(row);
+            Value::Array((0..items.len()).map(|place| json(&items, place)).collect::<Result<_, Error>>()?)
+        }
+        _ => return Err(not_literal()),
+    })
+}
+
+/// The type of the result: the text, or for a `mm_try_` twin all that is known of it.
+///
+/// # Errors
+/// [`ErrorKind::Argument`] where the model writes no texts.
+pub(super) fn text_type(version: &ModelVersion, policy: Policy) -> Result<DataType, Error> {
+    let prediction = &version.manifest.prediction;
+    if !matches!(prediction, Prediction::Text { .. }) {
+        let error =
+            Error::new(ErrorKind::Argument, format!("model '{}' does not write texts: its task is {}", version.name, prediction.task()));
+        return Err(error.with_hint("use a generative model such as Llama or BLIP, or mm_predict for this one"));
+    }
+    match policy {
+        Policy::Setting => Ok(DataType::Utf8),
+        Policy::Try => result_type(&version.manifest, Wanted::Prediction),
+    }
+}
+
+/// The texts alone.
+pub(super) fn texts(answer: Answer, policy: Policy) -> Result<Answer> {
+    if policy == Policy::Try {
+        return Ok(answer);
+    }
+    let Answer { values, failures } = answer;
+    let values = values.field("text").map_err(to_datafusion)?;
+    Ok(Answer { values, failures })
+}

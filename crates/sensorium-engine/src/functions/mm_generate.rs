@@ -1,0 +1,27 @@
+//! `mm_generate`: a text that a model writes.
+
+use std::sync::{Arc, LazyLock};
+
+use datafusion::logical_expr::{DocSection, Documentation, ScalarUDF};
+
+use crate::call::{Asked, Kind, ModelFunction, Policy};
+use crate::engine::Engine;
+
+static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
+    Documentation::builder(
+        DocSection::default(),
+        "The text that a generative model writes behind a prompt, rows batched as they come and go. A model with a chat template is asked as by a user, any other continues the prompt. Tokens are chosen as the model's generation_config.json says, which options change; given the same seed, equal prompts give equal texts, whatever other rows there are. NULL where the prompt is NULL.",
+        "mm_generate(model, prompt [, {max_tokens: n, ..}])",
+    )
+    .with_argument("model", "Name of a model as a literal: 'llama', 'llama@3' or 'llama@champion'")
+    .with_argument("prompt", "A text")
+    .with_argument("options", "A struct that is written out: max_tokens (256 where the model does not say), min_tokens, temperature (0 for the likeliest tokens), top_k, top_p, min_p, seed, stop (a text or a list), system, beams, length_penalty, early_stopping, repetition_penalty, no_repeat_ngram_size, as transformers' GenerationConfig means them")
+    .with_sql_example("SELECT id, mm_generate('llama', 'What is this about? ' || note, {max_tokens: 64}) FROM tickets")
+    .build()
+});
+
+const KIND: Kind = Kind { function: "mm_generate", asked: Asked::Text, policy: Policy::Setting };
+
+pub(super) fn function(engine: &Arc<Engine>) -> ScalarUDF {
+    ScalarUDF::new_from_impl(ModelFunction::new(KIND, engine, &DOCUMENTATION))
+}

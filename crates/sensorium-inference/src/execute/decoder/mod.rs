@@ -1,0 +1,160 @@
+//! A decoder's steps: all tokens so far each time, or those that it has not seen and a cache of the others.
+
+mod cache;
+mod state;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ort::value::{DynValue, Tensor};
+
+use super::encode::Work;
+use super::sessions::{Feeds, Tensors};
+use super::tensor::floats;
+use crate::error::{Error, Kind, Result};
+use crate::package::{DECODER, DECODER_WITH_PAST, Element, Feed, LOGITS, Manifest, Port, Source, Stage};
+pub(super) use state::State;
+
+/// The graphs of a decoder.
+#[derive(Clone, Copy)]
+pub(super) struct Decoder<'a> {
+    work: &'a Work<'a>,
+    first: (usize, &'a Stage),
+    /// The graph of later steps, where they have one of their own.
+    later: Option<(usize, &'a Stage)>,
+}
+
+/// Scores of the next token of each row, `[rows, tokens that there are]`.
+pub(super) struct Scores {
+    pub(super) values: Vec<f32>,
+    pub(super) width: usize,
+}
+
+fn failed(what: &dyn std::fmt::Display) -> Error {
+    Error::new(Kind::Model, format!("the decoder cannot be run: {what}"))
+}
+
+fn carries(stage: &Stage) -> bool {
+    stage.feeds.iter().any(|feed| matches!(feed.source, Source::Carried { .. }))
+}
+
+impl<'a> Decoder<'a> {
+    pub(super) fn of(work: &'a Work<'a>) -> Result<Self> {
+        let stage = |name: &str| work.model.manifest.stages.iter().enumerate().find(|(_, stage)| stage.name == name);
+        let first = stage(DECODER).ok_or_else(|| Error::new(Kind::Package, "a model that writes, without a decoder"))?;
+        Ok(Self { work, first, later: stage(DECODER_WITH_PAST) })
+    }
+
+    fn keeps_cache(&self) -> bool {
+        self.later.is_some() || carries(self.first.1)
+    }
+
+    /// Scores that the graph gives for each place, if it says so.
+    pub(super) fn vocabulary(&self) -> Option<usize> {
+        self.first.1.outputs.iter().find(|port| port.name == LOGITS)?.shape.last().copied().flatten()
+    }
+
+    /// Whether a text may be read piece by piece: the graph that reads the first piece takes a cache as well.
+    pub(super) fn reads_in_pieces(&self) -> bool {
+        carries(self.first.1)
+    }
+
+    /// Reads `new` tokens behind those that `state` has of each row; shorter rows are filled up at their front.
+    pub(super) fn step(&self, state: &mut State, new: &[Vec<u32>]) -> Result<Scores> {
+        state.add(new);
+        self.read(state, state.length())
+    }
+
+    /// The same in pieces of at most `most` places, so that scores of places that nobody asks for are never many.
+    pub(super) fn step_in_pieces(&self, state: &mut State, new: &[Vec<u32>], most: usize) -> Result<Scores> {
+        state.add(new);
+        let most = if self.reads_in_pieces() { most.max(1) } else { usize::MAX };
+        while state.length() - state.cached > most {
+            self.read(state, state.cached + most)?;
+        }
+        self.read(state, state.length())
+    }
+
+    /// Runs the graph on the places that the cache does not have, up to `end`.
+    fn read(&self, state: &mut State, end: usize) -> Result<Scores> {
+        let start = Instant::now();
+        let is_first = state.cached == 0;
+        let (index, stage) = if is_first { self.first } else { self.later.unwrap_or(self.first) };
+        let feeds = stage.feeds.iter().map(|feed| Ok((feed.port.name.clone(), feed_of(feed, stage, state, end)?)));
+        let feeds: Feeds = feeds.collect::<Result<_>>()?;
+        let (cancel, stats) = (self.work.request.cancel, self.work.request.stats);
+        let outputs = cancel.guard(|options| self.work.model.sessions().run(index, feeds, options, stats))?;
+        let scores = scores(stage, &outputs, state.rows())?;
+        if self.keeps_cache() {
+            state.keep_cache(outputs, is_first);
+            state.cached = end;
+        }
+        stats.generate_time.since(start);
+        Ok(scores)
+    }
+}
+
+/// Bytes of cache that a token of one row takes, all layers together; what lies in the encoder's cache does not grow.
+pub(super) fn cache_bytes_of_token(manifest: &Manifest) -> usize {
+    let bytes = |feed: &Feed| match &feed.source {
+        Source::Carried { output } if !state::is_of_encoder(output) => {
+            let size = |place: usize| feed.port.shape.get(place).copied().flatten().unwrap_or(1);
+            size(1) * size(3) * if feed.port.element == Element::Float16 { size_of::<half::f16>() } else { size_of::<f32>() }
+        }
+        _ => 0,
+    };
+    let own = |stage: &Stage| stage.feeds.iter().map(bytes).sum();
+    manifest.stages.iter().map(own).max().unwrap_or(0)
+}
+
+fn feed_of(feed: &Feed, stage: &Stage, state: &State, end: usize) -> Result<Arc<DynValue>> {
+    // A graph without a cache reads everything anew.
+    let seen = state.cached;
+    let value = match &feed.source {
+        Source::Written => integers(&feed.port, vec![state.rows(), end - seen], state.ids(seen..end))?,
+        Source::WrittenMask => integers(&feed.port, vec![state.rows(), end], state.mask(end))?,
+        Source::WrittenPlaces => integers(&feed.port, vec![state.rows(), end - seen], state.places(seen..end))?,
+        Source::WrittenPositions => integers(&feed.port, vec![end - seen], (seen..end).map(|place| place as i64).collect())?,
+        Source::UsesCache => {
+            Tensor::from_array(([1_i64], vec![seen > 0])).map(ort::value::Value::into_dyn).map_err(|error| failed(&error))?
+        }
+        Source::States { .. } => return state.encoded().ok_or_else(|| failed(&"nothing to look at")),
+        Source::Carried { output } => match state.carried(output) {
+            Some(value) => return Ok(value),
+            None => cache::empty(&feed.port, state.rows(), has_branch(stage))?,
+        },
+        Source::Constant { value, shape } => integers(&feed.port, shape.clone(), vec![*value as i64; shape.iter().product()])?,
+        _ => return Err(failed(&format!("unknown source of {}", feed.port))),
+    };
+    Ok(Arc::new(value))
+}
+
+/// Whether the graph has a branch for steps without a cache, which is then not looked at, but must have a place.
+fn has_branch(stage: &Stage) -> bool {
+    stage.feeds.iter().any(|feed| matches!(feed.source, Source::UsesCache))
+}
+
+/// Of each row's last token.
+fn scores(stage: &Stage, outputs: &Tensors, rows: usize) -> Result<Scores> {
+    let port = stage.outputs.iter().find(|port| port.name == LOGITS).ok_or_else(|| failed(&"no logits"))?;
+    let (_, value) = outputs.iter().find(|(name, _)| name == LOGITS).ok_or_else(|| failed(&"no logits"))?;
+    let (shape, values) = floats(port, value)?;
+    let &[found, tokens, width] = shape.as_slice() else { return Err(failed(&format!("logits of shape {shape:?}"))) };
+    if found != rows || tokens == 0 || width == 0 {
+        return Err(failed(&format!("logits of {found} rows for {rows}")));
+    }
+    let values = values.chunks_exact(tokens * width).flat_map(|row| &row[(tokens - 1) * width..]).copied().collect();
+    Ok(Scores { values, width })
+}
+
+fn integers(port: &Port, shape: Vec<usize>, values: Vec<i64>) -> Result<DynValue> {
+    let shape: Vec<i64> = shape.into_iter().map(|size| size as i64).collect();
+    let value = match port.element {
+        Element::Int64 => Tensor::from_array((shape, values)).map(ort::value::Value::into_dyn),
+        Element::Int32 => {
+            Tensor::from_array((shape, values.into_iter().map(|value| value as i32).collect::<Vec<_>>())).map(ort::value::Value::into_dyn)
+        }
+        _ => return Err(failed(&format!("tokens for {port}"))),
+    };
+    value.map_err(|error| failed(&error))
+}

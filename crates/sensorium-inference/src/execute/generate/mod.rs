@@ -1,0 +1,119 @@
+//! Texts that a model writes, token by token, several rows at a time.
+//!
+//! Each worker has a batch of rows: one that has ended leaves, the next one enters (continuous batching, as in Orca, Yu et al., OSDI
+//! 2022). What all prompts begin with is read once. Given the same seed a row's text depends on its prompt alone, but for the rounding
+//! of a batch of another shape, which is of the order of 1e-6 of a score.
+
+mod beams;
+mod budget;
+mod likelihood;
+mod prompt;
+mod rules;
+mod text;
+mod writer;
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use arrow::array::AsArray;
+
+use super::decoder::{Decoder, State, cache_bytes_of_token};
+use super::encode::Work;
+use super::results::Results;
+use super::run::{Answer, Failure, Step, batch_rows};
+use super::workers;
+use crate::error::{Error, Kind, Result};
+use crate::modality::TextCodec;
+use crate::package::{Generation, Modality};
+use prompt::Prompts;
+pub(super) use text::text_fields;
+use text::{Written, assemble};
+use writer::{Asked, Queue, Writer};
+
+/// A shorter common start is not worth its copies.
+const FEWEST_SHARED: usize = 16;
+
+/// The text of each of `rows`; `failures` are those of rows that cannot be looked at.
+pub(super) fn run(work: &Work<'_>, generation: &Generation, rows: &[usize], failures: Vec<Failure>) -> Result<Answer> {
+    let results = Results::new(work.request, Vec::new(), failures);
+    let texts: Mutex<Vec<Option<Written>>> = Mutex::new((0..work.request.rows).map(|_| None).collect());
+    let codec = work.model.text_codec().ok_or_else(|| Error::new(Kind::Package, "a model that writes, without a tokenizer"))?;
+    let asked = asked(work, generation, codec, rows, &results)?;
+    let decoder = Decoder::of(work)?;
+    let writer = Writer {
+        work,
+        generation,
+        codec,
+        decoder,
+        prefix: shared_start(&decoder, &asked)?,
+        token_bytes: cache_bytes_of_token(&work.model.manifest),
+        batch: batch(work, asked.len())?,
+    };
+    let queue = Queue { asked: &asked, next: AtomicUsize::new(0), alone: Mutex::default(), results: &results };
+    let done = |row: usize, written: Written| texts.lock().unwrap_or_else(PoisonError::into_inner)[row] = Some(written);
+    let workers = if work.model.is_on_cpu() { workers::count()? } else { 1 };
+    workers::for_each(0..workers, |_| writer.write_all(&queue, &done))?;
+    let (_, mut failures) = results.take()?;
+    failures.sort_by_key(|failure| failure.row);
+    let start = Instant::now();
+    let values = assemble(&texts.into_inner().unwrap_or_else(PoisonError::into_inner))?;
+    work.request.stats.scatter_time.since(start);
+    Ok(Answer::new(values, failures))
+}
+
+/// Rows, or beams, that one worker writes at once.
+fn batch(work: &Work<'_>, rows: usize) -> Result<usize> {
+    // Few rows are shared among all workers.
+    let share = if work.model.is_on_cpu() { rows.div_ceil(workers::count()?) } else { rows };
+    Ok(batch_rows(work.model, work.request.limits).min(share.max(1)))
+}
+
+/// The prompts of `rows` as tokens, the longest first.
+fn asked(work: &Work<'_>, generation: &Generation, codec: &TextCodec, rows: &[usize], results: &Results<'_>) -> Result<Vec<Asked>> {
+    let start = Instant::now();
+    let prompts = Prompts::new(generation, codec)?;
+    let input = work.model.manifest.inputs.iter().find(|input| matches!(input.modality, Modality::Prompt));
+    let column = input.and_then(|input| work.columns.get(&input.name));
+    let column = column.ok_or_else(|| Error::new(Kind::Package, "a model that writes, without a prompt"))?.values.as_string::<i32>();
+    let one = |place: usize| {
+        let row = rows[place];
+        work.request.cancel.check()?;
+        let prompt = prompts.tokens(column.value(row), work.request.limits)?;
+        let left = generation.max_positions.saturating_sub(prompt.len());
+        if left == 0 {
+            let message =
+                format!("a prompt of {} tokens leaves no room for an answer: the model takes {}", prompt.len(), generation.max_positions);
+            return Err(Error::new(Kind::Limit, message).with_hint("shorten the prompt"));
+        }
+        Ok(Asked { row, limit: generation.rules.max_tokens.min(left), prompt })
+    };
+    let (mut asked, mut failures) = (Vec::with_capacity(rows.len()), Vec::new());
+    for (place, outcome) in workers::map(rows.len(), 1, one)?.into_iter().enumerate() {
+        match outcome {
+            Ok(own) => asked.push(own),
+            Err(error) => failures.push(Failure { row: rows[place], uri: None, step: Step::Tokenize, error }),
+        }
+    }
+    results.fail(failures);
+    asked.sort_by(|one, other| other.prompt.len().cmp(&one.prompt.len()).then_with(|| one.prompt.cmp(&other.prompt)));
+    work.request.stats.tokenize_time.since(start);
+    Ok(asked)
+}
+
+/// What all prompts begin with, read once, and its length in tokens.
+fn shared_start(decoder: &Decoder<'_>, asked: &[Asked]) -> Result<Option<(State, usize)>> {
+    let (Some((first, rest)), true) = (asked.split_first(), decoder.reads_in_pieces()) else { return Ok(None) };
+    let same = |length: usize, other: &Asked| {
+        let own = first.prompt[..length].iter().zip(&other.prompt).take_while(|(one, other)| one == other).count();
+        // Something is left to read, for the scores behind it.
+        own.min(other.prompt.len() - 1)
+    };
+    let length = rest.iter().fold(first.prompt.len() - 1, same);
+    if rest.is_empty() || length < FEWEST_SHARED {
+        return Ok(None);
+    }
+    let mut state = State::new(None, 1);
+    decoder.step(&mut state, &[first.prompt[..length].to_vec()])?;
+    Ok(Some((state, length)))
+}

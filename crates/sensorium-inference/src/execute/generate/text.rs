@@ -1,0 +1,73 @@
+//! A text that was written, and the column of them.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Builder, Int32Builder, StringBuilder, StructArray};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::{DataType, Field, Fields};
+
+use crate::error::{Error, Kind, Result};
+use crate::modality::TextCodec;
+use crate::package::Generation;
+
+/// Why a text ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Finish {
+    /// The model ended it, or a stop text did.
+    Stop,
+    /// It is as long as it may be.
+    Length,
+}
+
+/// A row's answer.
+#[derive(Debug)]
+pub(super) struct Written {
+    text: String,
+    finish: Finish,
+    tokens: usize,
+    logprob: f64,
+}
+
+impl Written {
+    /// The text of `tokens`, without what ended it.
+    pub(super) fn new(tokens: &[u32], logprob: f64, finish: Finish, generation: &Generation, codec: &TextCodec) -> Result<Self> {
+        let own = tokens.iter().position(|token| generation.ends.contains(token)).unwrap_or(tokens.len());
+        let mut text = codec.decode(&tokens[..own])?;
+        if let Some(end) = generation.rules.stop.iter().filter_map(|stop| text.find(stop.as_str())).min() {
+            text.truncate(end);
+        }
+        Ok(Self { text, finish, tokens: own, logprob })
+    }
+}
+
+/// `{text, finish_reason, tokens, logprob}`.
+pub(in super::super) fn text_fields() -> Fields {
+    Fields::from(vec![
+        Field::new("text", DataType::Utf8, true),
+        Field::new("finish_reason", DataType::Utf8, true),
+        Field::new("tokens", DataType::Int32, true),
+        Field::new("logprob", DataType::Float64, true),
+    ])
+}
+
+/// The column; NULL where there is no text.
+pub(super) fn assemble(texts: &[Option<Written>]) -> Result<ArrayRef> {
+    let (mut text, mut finish) = (StringBuilder::new(), StringBuilder::new());
+    let (mut tokens, mut logprob) = (Int32Builder::new(), Float64Builder::new());
+    for written in texts {
+        let written = written.as_ref();
+        text.append_option(written.map(|written| written.text.as_str()));
+        finish.append_option(written.map(|written| match written.finish {
+            Finish::Stop => "stop",
+            Finish::Length => "length",
+        }));
+        tokens.append_option(written.and_then(|written| i32::try_from(written.tokens).ok()));
+        logprob.append_option(written.map(|written| written.logprob));
+    }
+    let columns: Vec<ArrayRef> =
+        vec![Arc::new(text.finish()), Arc::new(finish.finish()), Arc::new(tokens.finish()), Arc::new(logprob.finish())];
+    let present = texts.iter().map(Option::is_some).collect::<NullBuffer>();
+    StructArray::try_new(text_fields(), columns, Some(present))
+        .map(|column| Arc::new(column) as ArrayRef)
+        .map_err(|error| Error::new(Kind::Model, format!("texts cannot be put together: {error}")))
+}

@@ -1,0 +1,409 @@
+//! Rows through the decoder: read their prompts, write a token of each at a time, let rows that have ended go and others in.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::super::decoder::{Decoder, Scores, State};
+use super::super::encode::Work;
+use super::super::results::Results;
+use super::super::run::{Failure, Step};
+use super::beams::{Beams, Continuations};
+use super::budget::{self, Reserved};
+use super::likelihood::log_sum_exp;
+use super::rules::{SoFar, apply, candidates, draw, seeded};
+use super::text::{Finish, Written};
+use crate::error::{Error, Kind, Result};
+use crate::modality::TextCodec;
+use crate::package::Generation;
+use crate::random::Random;
+
+/// Rows that have ended are taken out of the batch when they are at least this part of it, and others are let in when so much room
+/// is: copying a cache has its price.
+const MOVED_PART: usize = 4;
+/// Bytes of scores that one reading of prompts may give: most are of places that nobody asks for.
+const SCORES_BYTES: usize = 64 << 20;
+
+/// A row with its prompt.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    pub(super) row: usize,
+    pub(super) prompt: Vec<u32>,
+    /// Tokens that it may write.
+    pub(super) limit: usize,
+}
+
+/// What all rows share.
+pub(super) struct Writer<'a> {
+    pub(super) work: &'a Work<'a>,
+    pub(super) generation: &'a Generation,
+    pub(super) codec: &'a TextCodec,
+    pub(super) decoder: Decoder<'a>,
+    /// What all prompts begin with, read already.
+    pub(super) prefix: Option<(State, usize)>,
+    /// Bytes of cache that a token takes.
+    pub(super) token_bytes: usize,
+    /// Rows, or beams, in a batch at most.
+    pub(super) batch: usize,
+}
+
+/// Rows that no worker has begun yet, the longest prompts first.
+pub(super) struct Queue<'a> {
+    pub(super) asked: &'a [Asked],
+    pub(super) next: AtomicUsize,
+    /// Rows whose batch failed; each is tried by itself.
+    pub(super) alone: Mutex<Vec<Asked>>,
+    pub(super) results: &'a Results<'a>,
+}
+
+/// A row that is being written.
+struct Row {
+    asked: Asked,
+    texts: Texts,
+    finish: Option<Finish>,
+    /// Memory for its cache.
+    _reserved: Reserved,
+}
+
+/// What there is of its text.
+enum Texts {
+    One { written: Vec<u32>, logprob: f64, random: Option<Random> },
+    Several(Beams),
+}
+
+impl Queue<'_> {
+    fn peek(&self) -> Option<&Asked> {
+        self.asked.get(self.next.load(Ordering::Relaxed))
+    }
+
+    /// The next row, if it is still the one that was looked at.
+    fn take(&self, looked: &Asked) -> bool {
+        let place = self.next.load(Ordering::Relaxed);
+        self.asked.get(place).is_some_and(|asked| asked.row == looked.row)
+            && self.next.compare_exchange(place, place + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
+
+impl Writer<'_> {
+    /// Writes rows until there are no more.
+    pub(super) fn write_all(&self, queue: &Queue<'_>, done: &(impl Fn(usize, Written) + Sync)) {
+        let mut rows: Vec<Row> = Vec::new();
+        let mut state: Option<State> = None;
+        while !queue.results.is_over() {
+            let advanced = self
+                .let_in(queue, &mut rows, &mut state)
+                .and_then(|is_any| if is_any { self.advance(&mut rows, &mut state) } else { Ok(()) });
+            if let Err(error) = advanced {
+                state = None;
+                self.failed(queue, rows.drain(..).map(|row| row.asked).collect(), error);
+                continue;
+            }
+            if rows.is_empty() {
+                break;
+            }
+            if let Err(error) = self.let_go(&mut rows, &mut state, done) {
+                state = None;
+                self.failed(queue, rows.drain(..).map(|row| row.asked).collect(), error);
+            }
+        }
+        while let Some(asked) =
+            (!queue.results.is_over()).then(|| queue.alone.lock().unwrap_or_else(PoisonError::into_inner).pop()).flatten()
+        {
+            self.write_alone(queue, asked, done);
+        }
+    }
+
+    /// A failure of a batch may be one row's.
+    fn failed(&self, queue: &Queue<'_>, mut asked: Vec<Asked>, error: Error) {
+        match error.kind() {
+            Kind::Model if asked.len() > 1 => queue.alone.lock().unwrap_or_else(PoisonError::into_inner).append(&mut asked),
+            Kind::Model | Kind::Limit | Kind::Media => {
+                let failure = |asked: Asked| Failure { row: asked.row, uri: None, step: Step::Model, error: error.clone() };
+                queue.results.fail(asked.into_iter().map(failure).collect());
+            }
+            _ => queue.results.add((asked.into_iter().map(|asked| asked.row).collect(), Err(error))),
+        }
+    }
+
+    fn write_alone(&self, queue: &Queue<'_>, asked: Asked, done: &(impl Fn(usize, Written) + Sync)) {
+        let write = || {
+            let Some(reserved) = self.reserve(&asked, true)? else { return Ok(()) };
+            let mut rows = vec![self.row(asked.clone(), reserved)];
+            let mut state = Some(self.read(&mut rows)?);
+            while !rows.is_empty() && !queue.results.is_over() {
+                self.let_go(&mut rows, &mut state, done)?;
+                if !rows.is_empty() {
+                    self.advance(&mut rows, &mut state)?;
+                }
+            }
+            Ok(())
+        };
+        if let Err(error) = write() {
+            self.failed(queue, vec![asked], error);
+        }
+    }
+
+    /// Memory for a row's cache: what a step reads and what it writes are there at once.
+    fn reserve(&self, asked: &Asked, may_wait: bool) -> Result<Option<Reserved>> {
+        let limits = self.work.request.limits;
+        let tokens = asked.prompt.len() + asked.limit;
+        let bytes = tokens.saturating_mul(self.token_bytes).saturating_mul(2 * self.generation.rules.beams);
+        if bytes > limits.kv_cache_bytes {
+            return Err(too_long(bytes, limits.kv_cache_bytes));
+        }
+        if may_wait {
+            return budget::wait(bytes, limits.kv_cache_bytes, self.work.request.cancel).map(Some);
+        }
+        Ok(budget::reserve(bytes, limits.kv_cache_bytes))
+    }
+
+    /// Lets rows into the batch where there is room. Returns whether there are any.
+    fn let_in(&self, queue: &Queue<'_>, rows: &mut Vec<Row>, state: &mut Option<State>) -> Result<bool> {
+        let beams = self.generation.rules.beams;
+        let most = (self.batch / beams).max(1);
+        let is_worth_it = rows.is_empty() || (self.generation.is_padded && (most - rows.len().min(most)) * MOVED_PART >= most);
+        if !is_worth_it {
+            return Ok(true);
+        }
+        let mut new: Vec<Row> = Vec::new();
+        while rows.len() + new.len() < most {
+            let Some(asked) = queue.peek() else { break };
+            let is_other = |row: &Row| row.asked.prompt.len() != asked.prompt.len();
+            if !self.generation.is_padded && new.first().is_some_and(is_other) {
+                break;
+            }
+            let has_none = rows.is_empty() && new.is_empty();
+            match self.reserve(asked, has_none) {
+                Ok(Some(reserved)) if queue.take(asked) => new.push(self.row(asked.clone(), reserved)),
+                // Another worker was faster.
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(error) if error.kind() == Kind::Limit => {
+                    if queue.take(asked) {
+                        self.failed(queue, vec![asked.clone()], error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if new.is_empty() {
+            return Ok(!rows.is_empty());
+        }
+        let read = match self.read(&mut new) {
+            Ok(read) => read,
+            Err(error) => {
+                self.failed(queue, new.into_iter().map(|row| row.asked).collect(), error);
+                return Ok(!rows.is_empty());
+            }
+        };
+        *state = Some(match state.take() {
+            None => read,
+            Some(known) => State::join(&[(&known, &all(&known)), (&read, &all(&read))])?,
+        });
+        rows.append(&mut new);
+        Ok(true)
+    }
+
+    fn row(&self, asked: Asked, reserved: Reserved) -> Row {
+        let texts = if self.generation.rules.beams > 1 {
+            Texts::Several(Beams::new(asked.limit))
+        } else {
+            let random = self.generation.rules.sampling.as_ref().map(|drawing| seeded(drawing.seed, &asked.prompt));
+            Texts::One { written: Vec::new(), logprob: 0.0, random }
+        };
+        Row { asked, texts, finish: None, _reserved: reserved }
+    }
+
+    /// Reads the prompts of new rows and writes the first token of each.
+    fn read(&self, rows: &mut [Row]) -> Result<State> {
+        let known = self.prefix.as_ref().map_or(0, |(_, length)| *length);
+        let new: Vec<Vec<u32>> = rows.iter().map(|row| row.asked.prompt[known..].to_vec()).collect();
+        let mut state = match &self.prefix {
+            Some((prefix, _)) => prefix.select(&vec![0; rows.len()])?,
+            None => State::new(None, rows.len()),
+        };
+        let width = self.vocabulary();
+        let places = SCORES_BYTES / (rows.len() * width * size_of::<f32>()).max(1);
+        let longest = new.iter().map(Vec::len).max().unwrap_or(0);
+        let stats = self.work.request.stats;
+        stats.tokens.add(new.iter().map(Vec::len).sum());
+        stats.padded_tokens.add(longest * new.len());
+        let scores = self.decoder.step_in_pieces(&mut state, &new, places.max(1))?;
+        let parents = self.choose(rows, scores)?;
+        stats.batches.add(1);
+        if self.generation.rules.beams > 1 { state.select(&parents) } else { Ok(state) }
+    }
+
+    /// Scores that the decoder gives for each place.
+    fn vocabulary(&self) -> usize {
+        self.decoder.vocabulary().unwrap_or_else(|| self.codec.size())
+    }
+
+    /// Writes a further token of each row.
+    fn advance(&self, rows: &mut [Row], state: &mut Option<State>) -> Result<()> {
+        let Some(own) = state else { return Ok(()) };
+        if rows.iter().all(|row| row.finish.is_some()) {
+            return Ok(());
+        }
+        let last = |written: &[u32]| written.last().copied().into_iter().collect::<Vec<u32>>();
+        let new: Vec<Vec<u32>> = rows
+            .iter()
+            .flat_map(|row| match &row.texts {
+                Texts::One { written, .. } => vec![last(written)],
+                Texts::Several(beams) => beams.running.iter().map(|beam| last(&beam.written)).collect(),
+            })
+            .collect();
+        let scores = self.decoder.step(own, &new)?;
+        let parents = self.choose(rows, scores)?;
+        if self.generation.rules.beams > 1 && parents.iter().enumerate().any(|(place, parent)| place != *parent) {
+            *own = own.select(&parents)?;
+        }
+        Ok(())
+    }
+
+    /// Chooses the next token of each row. Returns for each text from then on which one of before it goes on from.
+    fn choose(&self, rows: &mut [Row], scores: Scores) -> Result<Vec<usize>> {
+        let Scores { mut values, width } = scores;
+        let mut parents = Vec::new();
+        let mut texts = values.chunks_exact_mut(width);
+        let (mut before, mut written) = (0, 0);
+        for row in rows {
+            let own = match &row.texts {
+                Texts::One { .. } => 1,
+                Texts::Several(beams) => beams.running.len(),
+            };
+            let mut scores: Vec<&mut [f32]> = texts.by_ref().take(own).collect();
+            if row.finish.is_none() {
+                written += own;
+                match &mut row.texts {
+                    Texts::One { .. } => self.choose_one(row, scores.swap_remove(0))?,
+                    Texts::Several(_) => parents.extend(self.choose_several(row, scores)?.into_iter().map(|parent| before + parent)),
+                }
+            } else {
+                // Beams that have ended fill their places until they go.
+                let beams = self.generation.rules.beams;
+                parents.extend((0..beams).map(|beam| before + beam.min(own - 1)));
+            }
+            before += own;
+        }
+        self.work.request.stats.generated_tokens.add(written);
+        Ok(parents)
+    }
+
+    fn choose_one(&self, row: &mut Row, scores: &mut [f32]) -> Result<()> {
+        let Texts::One { written, logprob, random } = &mut row.texts else { return Ok(()) };
+        let normal = checked(log_sum_exp(scores))?;
+        let (generation, rules) = (self.generation, &self.generation.rules);
+        let so_far = SoFar { prompt: &row.asked.prompt, written, limit: row.asked.limit };
+        let raw = needs_copy(generation).then(|| scores.to_vec());
+        apply(generation, scores, so_far);
+        let token = match (&rules.sampling, random) {
+            (Some(drawing), Some(random)) => draw(&candidates(scores, drawing), random),
+            _ => likeliest(scores),
+        };
+        let given = raw.as_deref().unwrap_or(scores);
+        *logprob += f64::from(given.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY) - normal);
+        written.push(token);
+        row.finish = if generation.ends.contains(&token) || self.ends_text(written) {
+            Some(Finish::Stop)
+        } else {
+            (written.len() >= row.asked.limit).then_some(Finish::Length)
+        };
+        Ok(())
+    }
+
+    fn choose_several(&self, row: &mut Row, scores: Vec<&mut [f32]>) -> Result<Vec<usize>> {
+        let Texts::Several(beams) = &mut row.texts else { return Ok(Vec::new()) };
+        let one = |(beam, scores): (&super::beams::Beam, &mut [f32])| {
+            let normal = checked(log_sum_exp(scores))?;
+            scores.iter_mut().for_each(|score| *score -= normal);
+            let logprobs = scores.to_vec();
+            let so_far = SoFar { prompt: &row.asked.prompt, written: &beam.written, limit: row.asked.limit };
+            apply(self.generation, scores, so_far);
+            Ok(Continuations { scores: scores.to_vec(), logprobs })
+        };
+        let continuations: Vec<Continuations> = beams.running.iter().zip(scores).map(one).collect::<Result<_>>()?;
+        let parents = beams.advance(&continuations, self.generation, |text| self.ends_text(text));
+        if beams.is_done(&self.generation.rules) {
+            // What ended it is read off the best text.
+            row.finish = Some(Finish::Stop);
+        }
+        Ok(parents)
+    }
+
+    /// Whether one of the stop texts ends it, all but its last tokens known not to.
+    fn ends_text(&self, written: &[u32]) -> bool {
+        let stops = &self.generation.rules.stop;
+        // A token has a byte at least, or none where it steers; the first may be part of a letter.
+        let Some(longest) = stops.iter().map(String::len).max() else { return false };
+        let tail = &written[written.len().saturating_sub(longest + SPARE_TOKENS)..];
+        self.codec.decode(tail).is_ok_and(|text| stops.iter().any(|stop| text.contains(stop)))
+    }
+
+    /// Takes rows that have ended out of the batch, where there are enough of them.
+    fn let_go(&self, rows: &mut Vec<Row>, state: &mut Option<State>, done: &impl Fn(usize, Written)) -> Result<()> {
+        let ended = rows.iter().filter(|row| row.finish.is_some()).count();
+        if ended == 0 || ended * MOVED_PART < rows.len() {
+            return Ok(());
+        }
+        let beams = self.generation.rules.beams;
+        let is_kept: Vec<bool> = rows.iter().map(|row| row.finish.is_none()).collect();
+        let kept: Vec<usize> =
+            (0..rows.len()).filter(|row| is_kept[*row]).flat_map(|row| (0..beams).map(move |beam| row * beams + beam)).collect();
+        *state = match state.take() {
+            Some(own) if !kept.is_empty() => Some(own.select(&kept)?),
+            _ => None,
+        };
+        let (going, staying): (Vec<Row>, Vec<Row>) = rows.drain(..).partition(|row| row.finish.is_some());
+        *rows = staying;
+        let (stats, count) = (self.work.request.stats, going.len());
+        for row in going {
+            let place = row.asked.row;
+            done(place, self.written(row)?);
+        }
+        stats.model_rows.add(count);
+        self.work.model.rows.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn written(&self, row: Row) -> Result<Written> {
+        let finish = row.finish.unwrap_or(Finish::Length);
+        let (tokens, logprob, finish) = match row.texts {
+            Texts::One { written, logprob, .. } => (written, logprob, finish),
+            Texts::Several(beams) => {
+                let best = beams.best();
+                let is_ended = best.written.last().is_some_and(|last| self.generation.ends.contains(last)) || self.ends_text(&best.written);
+                (best.written, best.logprob, if is_ended { Finish::Stop } else { Finish::Length })
+            }
+        };
+        Written::new(&tokens, logprob, finish, self.generation, self.codec)
+    }
+}
+
+/// Tokens beyond a stop text's own bytes.
+const SPARE_TOKENS: usize = 8;
+
+fn all(state: &State) -> Vec<usize> {
+    (0..state.rows()).collect()
+}
+
+/// Whether the rules change scores whose own values are wanted afterwards.
+fn needs_copy(generation: &Generation) -> bool {
+    let rules = &generation.rules;
+    rules.repetition_penalty != 1.0 || rules.forced_first.is_some() || rules.forced_last.is_some()
+}
+
+/// The logarithm of a sum that is no number where one of its terms is none.
+fn checked(normal: f32) -> Result<f32> {
+    if normal.is_finite() { Ok(normal) } else { Err(Error::new(Kind::Model, "the scores of the next token are NaN or infinite")) }
+}
+
+/// The place of the largest score, the first of several.
+fn likeliest(scores: &[f32]) -> u32 {
+    let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    scores.iter().position(|score| *score == most).unwrap_or(0) as u32
+}
+
+fn too_long(bytes: usize, limit: usize) -> Error {
+    Error::new(Kind::Limit, format!("{bytes} bytes of the decoder's cache for prompt and answer are over the limit of {limit}"))
+        .with_hint("SET mm.kv_cache_bytes, or ask for fewer max_tokens")
+}

@@ -1,0 +1,97 @@
+//! Export folders of models that continue texts: GPT-2, Llama and their kin, as Optimum and onnx-community write them.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::decoder::{self, DECODER, DECODER_WITH_PAST};
+use super::generation::{Chat, Generation, Rules, tokens};
+use super::hugging_face::graph;
+use super::import::ImportOptions;
+use super::manifest::{Input, Manifest, Modality, Prediction, Source, Stage};
+use super::source::{Files, read_json, read_text};
+use crate::error::{Error, Kind, Result};
+
+/// Name of the input.
+const PROMPT: &str = "prompt";
+const TOKENIZER: &str = "tokenizer.json";
+/// What architectures call the number of places that they know.
+const LENGTHS: [&str; 5] = ["max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length"];
+
+/// Reads the folder if it is of such a model.
+pub(super) fn read(files: &mut Files, config: &Value, options: &ImportOptions) -> Result<Option<Manifest>> {
+    let architecture = config["architectures"][0].as_str().unwrap_or("");
+    if !architecture.ends_with("ForCausalLM") && !architecture.ends_with("LMHeadModel") {
+        return Ok(None);
+    }
+    let variant = options.variant.as_deref();
+    let mut graphs = decoder::graphs(files, variant)?;
+    if graphs.is_empty() {
+        graphs.push((DECODER, graph(files, variant)?));
+    }
+    let mut counts_padding = false;
+    for (_, graph) in &graphs {
+        counts_padding |= files.use_graph(graph)?.1.counts_tokens;
+    }
+    let stages = graphs.into_iter().map(|(name, graph)| decoder::stage(files, name, graph, None)).collect::<Result<Vec<_>>>()?;
+    check_cache(&stages)?;
+    let generation = generation(files, config, &stages, counts_padding)?;
+    let input = Input { name: PROMPT.into(), optional: false, modality: Modality::Prompt };
+    Ok(Some(Manifest::new(vec![input], stages, Prediction::Text { generation: Box::new(generation) }, None)))
+}
+
+fn generation(files: &mut Files, config: &Value, stages: &[Stage], counts_padding: bool) -> Result<Generation> {
+    files.use_file(TOKENIZER).map_err(|error| error.with_hint("export the tokenizer as `tokenizer.json` (the fast format)"))?;
+    let settings = read_json(&files.root.join("generation_config.json"))?.unwrap_or_default();
+    let inner = &config["text_config"];
+    let of = |name: &str| [&settings, config, inner].into_iter().map(|file| tokens(&file[name])).find(|tokens| !tokens.is_empty());
+    let ends = of("eos_token_id").ok_or_else(|| {
+        Error::new(Kind::Package, "generative model whose texts do not end: generation_config.json does not say 'eos_token_id'")
+            .with_hint("export the model with its generation_config.json")
+    })?;
+    let length = LENGTHS.iter().flat_map(|name| [&config[*name], &inner[*name]]).find_map(Value::as_u64);
+    let length = length.and_then(|length| usize::try_from(length).ok()).ok_or_else(|| {
+        Error::new(Kind::Package, "generative model of unknown length: config.json does not say 'max_position_embeddings'")
+    })?;
+    let fed = |is: fn(&Source) -> bool| stages.iter().all(|stage| stage.feeds.iter().any(|feed| is(&feed.source)));
+    Ok(Generation {
+        tokenizer: TOKENIZER.into(),
+        chat: chat(files)?,
+        start: of("bos_token_id").and_then(|tokens| tokens.first().copied()),
+        ends,
+        max_positions: length,
+        is_padded: !counts_padding
+            && fed(|source| matches!(source, Source::WrittenMask))
+            && fed(|source| matches!(source, Source::WrittenPlaces)),
+        rules: Rules::read(&settings)?,
+    })
+}
+
+/// Without a cache each token would cost as much as the whole text so far.
+fn check_cache(stages: &[Stage]) -> Result<()> {
+    let last = stages.iter().find(|stage| stage.name == DECODER_WITH_PAST).or(stages.first());
+    let carries = |stage: &Stage| stage.feeds.iter().any(|feed| matches!(feed.source, Source::Carried { .. }));
+    if last.is_some_and(carries) {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Package, "generative model without a cache: its graph takes no past_key_values")
+        .with_hint("export it with `optimum-cli export onnx --task text-generation-with-past`"))
+}
+
+/// `chat_template.jinja`, or what `tokenizer_config.json` or `chat_template.json` says; of several the one called `default`.
+pub(super) fn chat(files: &Files) -> Result<Option<Chat>> {
+    let config = read_json(&files.root.join("tokenizer_config.json"))?.unwrap_or_default();
+    let named = |templates: &Value| {
+        let mut all = templates.as_array()?.iter();
+        all.find(|template| template["name"] == "default")?["template"].as_str().map(str::to_string)
+    };
+    let written = |file: &Value| file["chat_template"].as_str().map(str::to_string).or_else(|| named(&file["chat_template"]));
+    let template = match read_text(&files.root.join("chat_template.jinja"))? {
+        Some(template) => Some(template),
+        None => written(&config).or(read_json(&files.root.join("chat_template.json"))?.as_ref().and_then(written)),
+    };
+    let text = |token: &Value| token.as_str().or(token["content"].as_str()).map(str::to_string);
+    let names = config.as_object().into_iter().flatten().filter(|(name, _)| name.ends_with("_token"));
+    let tokens: BTreeMap<String, String> = names.filter_map(|(name, token)| Some((name.clone(), text(token)?))).collect();
+    Ok(template.map(|template| Chat { template, tokens }))
+}

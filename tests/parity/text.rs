@@ -1,0 +1,121 @@
+//! Models that write texts: what transformers writes behind the same prompts, greedily, with beams, with rules and by chance.
+
+use arrow::array::{AsArray, RecordBatch, StringArray};
+use arrow::datatypes::{Float64Type, Int32Type};
+use libtest_mimic::Failed;
+use serde_json::Value;
+
+use super::{read_json, strings};
+use crate::Outcome;
+use crate::support::{Fresh, ensure};
+
+/// Of the log-probability of a token.
+const TOLERANCE: f64 = 1e-4;
+/// Texts that are drawn for each way of drawing.
+const DRAWN: usize = 400;
+
+const ASKED: [(&str, &str); 4] = [
+    ("greedy", "{max_tokens: 24}"),
+    ("beams", "{max_tokens: 12, beams: 4}"),
+    ("long_beams", "{max_tokens: 12, beams: 3, length_penalty: 2.0, early_stopping: true}"),
+    ("no_repeats", "{max_tokens: 24, no_repeat_ngram_size: 2, repetition_penalty: 1.3}"),
+];
+
+pub(super) fn llama() -> Outcome {
+    written("llama")?;
+    let answers = read_json("text/llama.json")?;
+    let fresh = asked("llama", prompts_of(&answers))?;
+    let options = "{max_tokens: 24, system: 'The ledger has each amount on one day. Which supplier sent the invoice, and was it paid?'}";
+    check(&fresh.rows(&query(options))?, &answers["system"], "llama, behind a system message")
+}
+
+pub(super) fn gpt2() -> Outcome {
+    written("gpt2")
+}
+
+/// A session with the model and its prompts.
+fn asked(model: &str, prompts: Vec<String>) -> Result<Fresh, Failed> {
+    let fresh = Fresh::with_models(&[("m", &format!("tests/fixtures/text/{model}"))])?;
+    let ids: arrow::array::Int64Array = (0..prompts.len() as i64).collect();
+    let prompts: StringArray = prompts.into_iter().map(Some).collect();
+    let batch = RecordBatch::try_from_iter([("id", std::sync::Arc::new(ids) as _), ("prompt", std::sync::Arc::new(prompts) as _)])?;
+    fresh.session.context().register_batch("prompts", batch)?;
+    Ok(fresh)
+}
+
+/// All prompts at once, in batches that rows leave and enter, and each by itself.
+fn written(model: &str) -> Outcome {
+    let answers = read_json(&format!("text/{model}.json"))?;
+    let prompts = prompts_of(&answers);
+    for batch_rows in [0, 1, 3] {
+        let fresh = asked(model, prompts.clone())?;
+        fresh.rows(&format!("SET mm.batch_rows = {batch_rows}"))?;
+        for (name, options) in ASKED {
+            check(&fresh.rows(&query(options))?, &answers[name], &format!("{model}, {name}, batches of {batch_rows}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn prompts_of(answers: &Value) -> Vec<String> {
+    answers["prompts"].as_array().into_iter().flatten().filter_map(|one| one["prompt"].as_str()).map(str::to_string).collect()
+}
+
+fn query(options: &str) -> String {
+    format!(
+        "SELECT t.text, t.finish_reason, t.tokens, t.logprob FROM \
+         (SELECT id, mm_try_generate('m', prompt, {options}).value AS t FROM prompts) ORDER BY id"
+    )
+}
+
+fn check(found: &RecordBatch, expected: &Value, what: &str) -> Outcome {
+    let expected: Vec<&Value> = expected.as_array().into_iter().flatten().collect();
+    ensure(found.num_rows() == expected.len(), || format!("{what}: {} rows", found.num_rows()))?;
+    let (texts, reasons) = (found.column(0).as_string::<i32>(), found.column(1).as_string::<i32>());
+    let (tokens, logprobs) = (found.column(2).as_primitive::<Int32Type>(), found.column(3).as_primitive::<Float64Type>());
+    for (row, expected) in expected.into_iter().enumerate() {
+        let what = || format!("{what}, row {row}: {:?} {} for {expected}", texts.value(row), reasons.value(row));
+        ensure(expected["text"] == texts.value(row) && expected["finish_reason"] == reasons.value(row), what)?;
+        let written = expected["tokens"].as_array().map_or(0, Vec::len);
+        let own = usize::try_from(tokens.value(row))? + usize::from(reasons.value(row) == "stop");
+        ensure(own == written, what)?;
+        let difference = (logprobs.value(row) - expected["logprob"].as_f64().ok_or("a number")?).abs();
+        ensure(difference < TOLERANCE * written as f64, || format!("{}: log-probability differs by {difference}", what()))?;
+    }
+    Ok(())
+}
+
+/// What is drawn is drawn as often as it should be, and nothing else.
+pub(super) fn drawn() -> Outcome {
+    let answers = read_json("text/llama.json")?;
+    let prompt = strings(&Value::Array(vec![answers["prompts"][1]["prompt"].clone()]));
+    let fresh = asked("llama", prompt)?;
+    let ways = [
+        ("top_k", "temperature: 0.7, top_k: 5, top_p: 1.0"),
+        ("top_p", "temperature: 1.5, top_k: 0, top_p: 0.8"),
+        ("min_p", "temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.2"),
+    ];
+    for (name, options) in ways {
+        let likely: Vec<(f64, f64)> = answers["sampled"][name]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|one| Some((one[0].as_f64()?, one[1].as_f64()?)))
+            .collect();
+        let mut counts = vec![0_usize; likely.len()];
+        for seed in 0..DRAWN {
+            let query =
+                format!("SELECT mm_try_generate('m', prompt, {{max_tokens: 1, seed: {seed}, {options}}}).value.logprob FROM prompts");
+            let logprob = fresh.column(&query)?.as_primitive::<Float64Type>().value(0);
+            let place = likely.iter().position(|(_, expected)| (expected - logprob).abs() < TOLERANCE);
+            counts[place.ok_or_else(|| format!("{name}: drew a token of log-probability {logprob}, which it should not"))?] += 1;
+        }
+        // Four standard deviations.
+        for ((share, _), count) in likely.iter().zip(&counts) {
+            let (expected, spread) = (share * DRAWN as f64, (share * (1.0 - share) * DRAWN as f64).sqrt());
+            let is_usual = (*count as f64 - expected).abs() <= 4.0 * spread + 1.0;
+            ensure(is_usual, || format!("{name}: drawn {counts:?} times, likely {likely:?}"))?;
+        }
+    }
+    Ok(())
+}
