@@ -1,5 +1,6 @@
 //! Answers beside those of other software on the same files; `tests/reference` made the fixtures.
 
+mod chat_templates;
 mod conse;
 mod explained;
 mod fused;
@@ -27,6 +28,7 @@ use crate::Test;
 use crate::support::ensure;
 
 pub(crate) const TESTS: &[Test] = &[
+    ("chat_templates", chat_templates::rendered),
     ("clip_of_two_graphs", joint::clip),
     ("clip_of_one_graph", joint::clip_of_one_graph),
     ("ast", sounds::ast),

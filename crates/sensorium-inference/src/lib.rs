@@ -24,7 +24,7 @@ pub use execute::{
     reasons_type, receipt_type, result_bytes, result_type, take_shared_results, try_out, windows, zero_shot, zero_shot_type,
 };
 pub use media::MediaAccess;
-pub use modality::{picture_to_tensor, sound_to_tensor};
+pub use modality::{json_of, picture_to_tensor, sound_to_tensor};
 pub use nearest::nearest;
 pub use package::*;
 pub use random::Random;

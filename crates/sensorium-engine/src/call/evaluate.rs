@@ -113,6 +113,8 @@ pub(crate) enum Asked {
     Transcript,
     /// A text that it writes.
     Text,
+    /// What the model sees of a prompt.
+    Prompt,
     /// The lines of text in a picture.
     Lines,
     /// The best of the labels that the call names, by their vectors.
@@ -132,9 +134,15 @@ impl Asked {
     pub(crate) fn wanted(self) -> Wanted {
         match self {
             Self::Prediction | Self::Transcript | Self::Text | Self::Lines | Self::Receipt | Self::Media => Wanted::Prediction,
+            Self::Prompt => Wanted::Prompt,
             Self::Embedding | Self::Classes => Wanted::Embedding,
             Self::Explanation | Self::Reasons => Wanted::Explanation,
         }
+    }
+
+    /// Whether the call may say how texts are written.
+    pub(crate) fn has_options(self) -> bool {
+        matches!(self, Self::Text | Self::Prompt)
     }
 
     /// Parts what the model is given from what the function takes besides.
@@ -187,9 +195,14 @@ pub(crate) fn evaluate(engine: &Engine, kind: Kind, bound: &Bound, arguments: &A
         Asked::Classes => classify(engine, kind, bound, arguments, settings)?,
         Asked::Reasons => reasons(engine, kind, bound, arguments, settings)?,
         Asked::Text => texts(answer(engine, kind, bound, arguments, settings)?, kind.policy)?,
-        Asked::Prediction | Asked::Embedding | Asked::Transcript | Asked::Lines | Asked::Explanation | Asked::Receipt | Asked::Media => {
-            answer(engine, kind, bound, arguments, settings)?
-        }
+        Asked::Prediction
+        | Asked::Embedding
+        | Asked::Transcript
+        | Asked::Prompt
+        | Asked::Lines
+        | Asked::Explanation
+        | Asked::Receipt
+        | Asked::Media => answer(engine, kind, bound, arguments, settings)?,
     };
     settle(engine, kind.function, Some(&bound.version.pinned()), answer, kind.policy, settings, arguments.names)
 }

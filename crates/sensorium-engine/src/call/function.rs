@@ -133,7 +133,7 @@ impl ModelFunction {
     /// What a call says about how texts are written, and its arguments without that.
     pub(crate) fn take_options(&self, arguments: &[Expr]) -> Result<(Option<String>, Vec<Expr>)> {
         let known = self.bound.as_ref().and_then(Bound::options).map(str::to_string);
-        if self.kind.asked != Asked::Text {
+        if !self.kind.asked.has_options() {
             return Ok((known, arguments.to_vec()));
         }
         let (inputs, options) = split_options(arguments, is_struct);
@@ -235,7 +235,7 @@ impl ModelFunction {
     /// The inputs of a call.
     fn without_options<'a>(&self, arguments: &'a [FieldRef]) -> &'a [FieldRef] {
         let is_struct = |argument: &FieldRef| matches!(argument.data_type(), DataType::Struct(_));
-        if self.kind.asked == Asked::Text { split_options(arguments, is_struct).0 } else { arguments }
+        if self.kind.asked.has_options() { split_options(arguments, is_struct).0 } else { arguments }
     }
 
     fn model(&self, name: Option<&ScalarValue>, arguments: &[FieldRef]) -> Result<Bound> {
@@ -305,7 +305,7 @@ impl ScalarUDFImpl for ModelFunction {
         let manifest = &bound.version.manifest;
         let value = match self.kind.asked {
             Asked::Classes => classes_type(&bound.whole, arguments),
-            Asked::Text => text_type(&bound.whole, self.kind.policy),
+            Asked::Text | Asked::Prompt => text_type(&bound.whole, self.kind.asked, self.kind.policy),
             Asked::Transcript | Asked::Lines => task_type(&bound.whole, self.kind.asked),
             Asked::Receipt => Ok(receipt_type()),
             Asked::Media => Ok(media_type()),

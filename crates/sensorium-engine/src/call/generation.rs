@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type, Schema, UInt64Type};
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Schema};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::physical_expr::create_physical_expr;
-use sensorium_inference::{Answer, Error, Kind as ErrorKind, ModelVersion, Prediction, Wanted, result_type};
-use serde_json::{Map, Value};
+use sensorium_inference::{Answer, Error, Kind as ErrorKind, ModelVersion, Prediction, Wanted, json_of, result_type};
 
+use super::evaluate::Asked;
 use super::policy::Policy;
 use crate::errors::to_datafusion;
 
@@ -56,50 +55,23 @@ pub(super) fn options_text(options: &ArrayRef) -> Result<String, Error> {
     if options.is_empty() {
         return Ok("{}".into());
     }
-    Ok(json(options, 0)?.to_string())
-}
-
-fn json(array: &ArrayRef, row: usize) -> Result<Value, Error> {
-    if array.is_null(row) {
-        return Ok(Value::Null);
-    }
-    let to = |data_type: &DataType| cast(array, data_type).map_err(|_| not_literal());
-    Ok(match array.data_type() {
-        DataType::Boolean => Value::Bool(array.as_boolean().value(row)),
-        DataType::UInt64 => Value::from(array.as_primitive::<UInt64Type>().value(row)),
-        data_type if data_type.is_integer() => Value::from(to(&DataType::Int64)?.as_primitive::<Int64Type>().value(row)),
-        data_type if data_type.is_floating() || data_type.is_decimal() => {
-            Value::from(to(&DataType::Float64)?.as_primitive::<arrow::datatypes::Float64Type>().value(row))
-        }
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Value::from(to(&DataType::Utf8)?.as_string::<i32>().value(row)),
-        DataType::Struct(fields) => {
-            let columns = array.as_struct();
-            let entry = |(field, column): (&Arc<arrow::datatypes::Field>, &ArrayRef)| Ok((field.name().clone(), json(column, row)?));
-            Value::Object(fields.iter().zip(columns.columns()).map(entry).collect::<Result<Map<_, _>, Error>>()?)
-        }
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            let items = to(&DataType::LargeList(Arc::clone(item)))?;
-            let items = items.as_list::<i64>().value(row);
-            Value::Array((0..items.len()).map(|place| json(&items, place)).collect::<Result<_, Error>>()?)
-        }
-        _ => return Err(not_literal()),
-    })
+    json_of(options, 0)
 }
 
 /// The type of the result: the text, or for a `mm_try_` twin all that is known of it.
 ///
 /// # Errors
 /// [`ErrorKind::Argument`] where the model writes no texts.
-pub(super) fn text_type(version: &ModelVersion, policy: Policy) -> Result<DataType, Error> {
+pub(super) fn text_type(version: &ModelVersion, asked: Asked, policy: Policy) -> Result<DataType, Error> {
     let prediction = &version.manifest.prediction;
     if !matches!(prediction, Prediction::Text { .. }) {
         let error =
             Error::new(ErrorKind::Argument, format!("model '{}' does not write texts: its task is {}", version.name, prediction.task()));
         return Err(error.with_hint("use a generative model such as Llama or BLIP, or mm_predict for this one"));
     }
-    match policy {
-        Policy::Setting => Ok(DataType::Utf8),
-        Policy::Try => result_type(&version.manifest, Wanted::Prediction),
+    match (asked, policy) {
+        (Asked::Text, Policy::Try) => result_type(&version.manifest, Wanted::Prediction),
+        _ => Ok(DataType::Utf8),
     }
 }
 

@@ -14,7 +14,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
         "mm_generate(model, prompt [, {max_tokens: n, ..}])",
     )
     .with_argument("model", "Name of a model as a literal: 'llama', 'llama@3' or 'llama@champion'")
-    .with_argument("prompt", "A text")
+    .with_argument("prompt", "A text, or for a model with a chat template a conversation: [{role: 'user', content: text}, ..]")
     .with_argument("options", "A struct that is written out: max_tokens (256 where the model does not say), min_tokens, temperature (0 for the likeliest tokens), top_k, top_p, min_p, seed, stop (a text or a list), system, beams, length_penalty, early_stopping, repetition_penalty, no_repeat_ngram_size, as transformers' GenerationConfig means them")
     .with_sql_example("SELECT id, mm_generate('llama', 'What is this about? ' || note, {max_tokens: 64}) FROM tickets")
     .build()

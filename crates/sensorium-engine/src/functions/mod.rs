@@ -28,6 +28,7 @@ mod mm_models;
 mod mm_ocr;
 mod mm_predict;
 mod mm_predict_table;
+mod mm_prompt;
 mod mm_psi;
 mod mm_r2;
 mod mm_reasons;
@@ -44,6 +45,7 @@ mod mm_try_fuse;
 mod mm_try_generate;
 mod mm_try_ocr;
 mod mm_try_predict;
+mod mm_try_prompt;
 mod mm_try_reasons;
 mod mm_try_similarity;
 mod mm_try_transcribe;
@@ -74,6 +76,7 @@ pub(crate) fn scalar_functions(engine: &Arc<Engine>) -> Vec<ScalarUDF> {
         mm_generate::function(engine),
         mm_ocr::function(engine),
         mm_predict::function(engine),
+        mm_prompt::function(engine),
         mm_reasons::function(engine),
         mm_receipt::function(engine),
         mm_similarity::function(engine),
@@ -85,6 +88,7 @@ pub(crate) fn scalar_functions(engine: &Arc<Engine>) -> Vec<ScalarUDF> {
         mm_try_generate::function(engine),
         mm_try_ocr::function(engine),
         mm_try_predict::function(engine),
+        mm_try_prompt::function(engine),
         mm_try_reasons::function(engine),
         mm_try_similarity::function(engine),
         mm_try_transcribe::function(engine),

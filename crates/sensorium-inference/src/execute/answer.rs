@@ -32,6 +32,8 @@ pub enum Wanted {
     Embedding,
     /// How much each input has to do with the prediction.
     Explanation,
+    /// What a model that writes sees of its prompt.
+    Prompt,
 }
 
 impl Wanted {
@@ -71,6 +73,7 @@ pub fn result_type(manifest: &Manifest, wanted: Wanted) -> Result<DataType> {
         }
         (_, Prediction::Regression { value }) => Ok(arrow_type(manifest.port(value)?.element)),
         (_, Prediction::Transcript { .. }) => Ok(DataType::Struct(transcript_fields())),
+        (Wanted::Prompt, _) => Ok(DataType::Utf8),
         (_, Prediction::Text { .. }) => Ok(DataType::Struct(text_fields())),
         (_, Prediction::Lines { .. }) => Ok(lines_type()),
         (_, Prediction::VoiceActivity { .. }) => Ok(DataType::Struct(voice_activity_fields())),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, FixedSizeListArray, LargeBinaryArray, LargeListArray, PrimitiveArray, StringArray,
-    new_null_array,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, FixedSizeListArray, LargeBinaryArray, LargeListArray, LargeStringArray, PrimitiveArray,
+    StringArray, new_null_array,
 };
 use arrow::buffer::NullBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
@@ -13,6 +13,7 @@ use arrow::datatypes::{
 };
 use arrow::error::ArrowError;
 
+use super::json::json_of;
 use super::row_wise::row_wise;
 use super::series::{is_series, series};
 use crate::error::{Error, Kind, Result};
@@ -22,7 +23,7 @@ use crate::package::{Channels, Element, Input, Missing, Modality, SeriesSpec};
 /// The values of one input, one per row.
 #[derive(Debug)]
 pub(crate) struct Column {
-    /// Values in the type of [`element_type`], `Utf8` or `LargeBinary`; vectors are flattened to `rows * width`, windows of
+    /// Values in the type of [`element_type`], `Utf8` or `LargeBinary`, conversations as JSON in `LargeUtf8`; vectors are flattened to `rows * width`, windows of
     /// measurements are lists of `steps * channels` double-precision numbers.
     pub(crate) values: ArrayRef,
     /// Which rows have a value; `None` where all have.
@@ -63,6 +64,16 @@ fn is_text(data_type: &DataType) -> bool {
     }
 }
 
+/// A list of messages.
+fn is_conversation(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            matches!(item.data_type(), DataType::Struct(fields) if fields.find("role").is_some())
+        }
+        _ => false,
+    }
+}
+
 fn is_bytes(data_type: &DataType) -> bool {
     match data_type {
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => true,
@@ -98,6 +109,7 @@ pub fn input_accepts(input: &Input, data_type: &DataType) -> Result<()> {
         Modality::Number { element, .. } if element.is_float() => refuse("a column of numbers; CAST text to a number where it holds one"),
         Modality::Number { element: Element::Bool, .. } => refuse("a column of truth values"),
         Modality::Number { .. } => refuse("a column of integers; round and CAST(.. AS BIGINT) where that is meant"),
+        Modality::Prompt if is_conversation(data_type) => Ok(()),
         Modality::Category { .. } | Modality::Text(_) | Modality::Prompt if is_text(data_type) => Ok(()),
         Modality::Category { .. } | Modality::Text(_) | Modality::Prompt => {
             refuse("a column of text; CAST(.. AS VARCHAR) where that is meant")
@@ -147,6 +159,7 @@ pub(crate) fn prepare(input: &Input, arguments: &[ArrayRef], rows: usize, limits
     match &input.modality {
         Modality::Number { element, missing } => number(input, &array, *element, missing.as_ref(), failures),
         Modality::Category { missing } => category(&array, missing.as_ref()),
+        Modality::Prompt if is_conversation(array.data_type()) => conversations(&array),
         Modality::Text(_) | Modality::Prompt => strings(&array),
         modality if modality.is_media() && is_bytes(array.data_type()) => binary(&array),
         Modality::Image(_) | Modality::Audio(_) | Modality::Video(_) | Modality::Document => strings(&array),
@@ -252,6 +265,14 @@ fn category(array: &ArrayRef, missing: Option<&Missing>) -> Result<Column> {
 fn strings(array: &ArrayRef) -> Result<Column> {
     let values = cast(array, &DataType::Utf8)?;
     Ok(Column { present: presence(&values), values })
+}
+
+/// Each list of messages as JSON, told from plain texts by its type.
+fn conversations(array: &ArrayRef) -> Result<Column> {
+    let present = presence(array);
+    let one = |row: usize| if array.is_null(row) { Ok("[]".to_string()) } else { json_of(array, row) };
+    let values: LargeStringArray = (0..array.len()).map(|row| one(row).map(Some)).collect::<Result<_>>()?;
+    Ok(Column { values: Arc::new(values), present })
 }
 
 fn binary(array: &ArrayRef) -> Result<Column> {

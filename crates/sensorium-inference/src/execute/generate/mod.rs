@@ -13,11 +13,12 @@ mod text;
 mod writer;
 
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use arrow::array::AsArray;
+use arrow::array::StringArray;
 
+use super::answer::Wanted;
 use super::decoder::{Decoder, State, cache_bytes_of_token};
 use super::encode::Work;
 use super::results::Results;
@@ -25,8 +26,8 @@ use super::run::{Answer, Failure, Step, batch_rows};
 use super::workers;
 use crate::error::{Error, Kind, Result};
 use crate::modality::TextCodec;
-use crate::package::{Generation, Modality};
-use prompt::Prompts;
+use crate::package::Generation;
+use prompt::{PromptColumn, Prompts};
 pub(super) use text::text_fields;
 use text::{Written, assemble};
 use writer::{Asked, Queue, Writer};
@@ -36,9 +37,12 @@ const FEWEST_SHARED: usize = 16;
 
 /// The text of each of `rows`; `failures` are those of rows that cannot be looked at.
 pub(super) fn run(work: &Work<'_>, generation: &Generation, rows: &[usize], failures: Vec<Failure>) -> Result<Answer> {
+    if work.request.wanted == Wanted::Prompt {
+        return shown(work, generation, rows, failures);
+    }
     let results = Results::new(work.request, Vec::new(), failures);
     let texts: Mutex<Vec<Option<Written>>> = Mutex::new((0..work.request.rows).map(|_| None).collect());
-    let codec = work.model.text_codec().ok_or_else(|| Error::new(Kind::Package, "a model that writes, without a tokenizer"))?;
+    let codec = codec(work)?;
     let asked = asked(work, generation, codec, rows, &results)?;
     let decoder = Decoder::of(work)?;
     let writer = Writer {
@@ -62,6 +66,25 @@ pub(super) fn run(work: &Work<'_>, generation: &Generation, rows: &[usize], fail
     Ok(Answer::new(values, failures))
 }
 
+/// What the model sees of each prompt.
+fn shown(work: &Work<'_>, generation: &Generation, rows: &[usize], mut failures: Vec<Failure>) -> Result<Answer> {
+    let (prompts, column) = (Prompts::new(generation, codec(work)?)?, PromptColumn::of(work)?);
+    let mut texts: Vec<Option<String>> = vec![None; work.request.rows];
+    for row in rows {
+        work.request.cancel.check()?;
+        match prompts.text(column.row(*row)) {
+            Ok(text) => texts[*row] = Some(text.into_owned()),
+            Err(error) => failures.push(Failure { row: *row, uri: None, step: Step::Tokenize, error }),
+        }
+    }
+    failures.sort_by_key(|failure| failure.row);
+    Ok(Answer::new(Arc::new(StringArray::from(texts)), failures))
+}
+
+fn codec<'a>(work: &Work<'a>) -> Result<&'a TextCodec> {
+    work.model.text_codec().ok_or_else(|| Error::new(Kind::Package, "a model that writes, without a tokenizer"))
+}
+
 /// Rows, or beams, that one worker writes at once.
 fn batch(work: &Work<'_>, rows: usize) -> Result<usize> {
     // Few rows are shared among all workers.
@@ -73,13 +96,11 @@ fn batch(work: &Work<'_>, rows: usize) -> Result<usize> {
 fn asked(work: &Work<'_>, generation: &Generation, codec: &TextCodec, rows: &[usize], results: &Results<'_>) -> Result<Vec<Asked>> {
     let start = Instant::now();
     let prompts = Prompts::new(generation, codec)?;
-    let input = work.model.manifest.inputs.iter().find(|input| matches!(input.modality, Modality::Prompt));
-    let column = input.and_then(|input| work.columns.get(&input.name));
-    let column = column.ok_or_else(|| Error::new(Kind::Package, "a model that writes, without a prompt"))?.values.as_string::<i32>();
+    let column = PromptColumn::of(work)?;
     let one = |place: usize| {
         let row = rows[place];
         work.request.cancel.check()?;
-        let prompt = prompts.tokens(column.value(row), work.request.limits)?;
+        let prompt = prompts.tokens(column.row(row), work.request.limits)?;
         let left = generation.max_positions.saturating_sub(prompt.len());
         if left == 0 {
             let message =

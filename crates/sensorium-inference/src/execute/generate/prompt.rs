@@ -1,14 +1,17 @@
 //! A prompt as the tokens that the model reads.
 
+use std::borrow::Cow;
+
+use arrow::array::{AsArray, LargeStringArray, StringArray};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde, Value, ValueKind};
+use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
-use serde_json::{Value as Json, json};
 
 use crate::error::{Error, Kind, Result};
 use crate::execute::Limits;
+use crate::execute::encode::Work;
 use crate::modality::TextCodec;
-use crate::package::{Chat, Generation};
+use crate::package::{Chat, Generation, Modality};
 
 /// Steps that a template may take for one prompt: one that never ends is an error.
 const FUEL: u64 = 10_000_000;
@@ -23,6 +26,42 @@ pub(super) struct Prompts<'a> {
 
 const NAME: &str = "chat";
 
+/// What a row asks.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Prompt<'a> {
+    /// A text.
+    Text(&'a str),
+    /// A list of messages, as JSON.
+    Conversation(&'a str),
+}
+
+/// The prompt of each row.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum PromptColumn<'a> {
+    Texts(&'a StringArray),
+    Conversations(&'a LargeStringArray),
+}
+
+impl<'a> PromptColumn<'a> {
+    /// Of the model's input for prompts.
+    pub(super) fn of(work: &'a Work<'_>) -> Result<Self> {
+        let input = work.model.manifest.inputs.iter().find(|input| matches!(input.modality, Modality::Prompt));
+        let column = input.and_then(|input| work.columns.get(&input.name));
+        let values = &column.ok_or_else(|| Error::new(Kind::Package, "a model that writes, without a prompt"))?.values;
+        Ok(match values.as_string_opt::<i64>() {
+            Some(conversations) => Self::Conversations(conversations),
+            None => Self::Texts(values.as_string::<i32>()),
+        })
+    }
+
+    pub(super) fn row(self, row: usize) -> Prompt<'a> {
+        match self {
+            Self::Texts(texts) => Prompt::Text(texts.value(row)),
+            Self::Conversations(conversations) => Prompt::Conversation(conversations.value(row)),
+        }
+    }
+}
+
 impl<'a> Prompts<'a> {
     pub(super) fn new(generation: &'a Generation, codec: &'a TextCodec) -> Result<Self> {
         let template = generation.chat.as_ref().map(environment).transpose()?;
@@ -30,12 +69,9 @@ impl<'a> Prompts<'a> {
     }
 
     /// The tokens of a prompt.
-    pub(super) fn tokens(&self, prompt: &str, limits: &Limits) -> Result<Vec<u32>> {
+    pub(super) fn tokens(&self, prompt: Prompt<'_>, limits: &Limits) -> Result<Vec<u32>> {
         // A template writes the tokens at the start and end of a text itself.
-        let mut tokens = match &self.template {
-            Some(_) => self.codec.encode(&self.text(prompt)?, false, limits)?,
-            None => self.codec.encode(prompt, true, limits)?,
-        };
+        let mut tokens = self.codec.encode(&self.text(prompt)?, self.template.is_none(), limits)?;
         if tokens.is_empty() {
             tokens.extend(self.generation.start);
         }
@@ -46,21 +82,32 @@ impl<'a> Prompts<'a> {
     }
 
     /// The text that the model sees of a prompt.
-    fn text(&self, prompt: &str) -> Result<String> {
-        let mut messages = Vec::new();
-        messages.extend(self.generation.rules.system.as_ref().map(|system| json!({"role": "system", "content": system})));
-        messages.push(json!({"role": "user", "content": prompt}));
-        self.render(&messages)
+    pub(super) fn text<'b>(&self, prompt: Prompt<'b>) -> Result<Cow<'b, str>> {
+        let message = |role: &str, content: &str| Value::from_pairs([("role", role), ("content", content)]);
+        let mut messages = match (prompt, &self.template) {
+            (Prompt::Text(text), None) => return Ok(Cow::Borrowed(text)),
+            (Prompt::Text(text), Some(_)) => vec![message("user", text)],
+            (Prompt::Conversation(_), None) => {
+                return Err(Error::new(Kind::Media, "a conversation for a model without a chat template").with_hint("give it a text"));
+            }
+            (Prompt::Conversation(json), Some(_)) => serde_json::from_str::<Vec<Value>>(json)
+                .map_err(|error| Error::new(Kind::Media, format!("the conversation cannot be read: {error}")))?,
+        };
+        let begins = |message: &Value| message.get_attr("role").is_ok_and(|role| role.as_str() == Some("system"));
+        if let Some(system) = self.generation.rules.system.as_ref().filter(|_| !messages.first().is_some_and(begins)) {
+            messages.insert(0, message("system", system));
+        }
+        self.render(messages).map(Cow::Owned)
     }
 
-    fn render(&self, messages: &[Json]) -> Result<String> {
+    fn render(&self, messages: Vec<Value>) -> Result<String> {
         let (Some(template), Some(chat)) = (&self.template, &self.generation.chat) else { return Ok(String::new()) };
         let failed = |error: minijinja::Error| {
             let cause = error.detail().map_or_else(|| error.to_string(), str::to_string);
             Error::new(Kind::Media, format!("the model's chat template refuses the conversation: {cause}"))
         };
         let context = chat.tokens.iter().map(|(name, token)| (name.clone(), Value::from(token.clone())));
-        let own = [("messages".to_string(), Value::from(Serde(messages))), ("add_generation_prompt".to_string(), Value::from(true))];
+        let own = [("messages".to_string(), Value::from(messages)), ("add_generation_prompt".to_string(), Value::from(true))];
         let context = Value::from_pairs(context.chain(own));
         template.get_template(NAME).and_then(|template| template.render(context)).map_err(failed)
     }
@@ -93,16 +140,15 @@ fn to_json(value: &Value, options: Kwargs) -> Result<String, minijinja::Error> {
     if value.kind() == ValueKind::Undefined {
         return Err(minijinja::Error::new(ErrorKind::UndefinedError, "tojson of something undefined"));
     }
-    let value = serde_json::to_value(value).map_err(failed)?;
     let mut bytes = Vec::new();
     match indent {
         Some(indent) => {
             let indent = b" ".repeat(indent);
             let formatter = serde_json::ser::PrettyFormatter::with_indent(&indent);
-            serde::Serialize::serialize(&value, &mut serde_json::Serializer::with_formatter(&mut bytes, formatter)).map_err(failed)?;
+            serde::Serialize::serialize(value, &mut serde_json::Serializer::with_formatter(&mut bytes, formatter)).map_err(failed)?;
         }
         None => {
-            serde::Serialize::serialize(&value, &mut serde_json::Serializer::with_formatter(&mut bytes, Spaced)).map_err(failed)?;
+            serde::Serialize::serialize(value, &mut serde_json::Serializer::with_formatter(&mut bytes, Spaced)).map_err(failed)?;
         }
     }
     String::from_utf8(bytes).map_err(|error| minijinja::Error::new(ErrorKind::InvalidOperation, error.to_string()))
