@@ -7,7 +7,7 @@ use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use futures::StreamExt;
 use libtest_mimic::Failed;
 
-use crate::support::{Fresh, cached, ensure, wait};
+use crate::support::{Fresh, cached, ensure, path_in, root, wait};
 use crate::{Outcome, Test};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -17,6 +17,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("failures_of_equal_rows_are_all_listed", equal_failures),
     ("memory_stays_within_its_limit", memory),
     ("results_outlive_the_session", results_on_disk),
+    ("texts_are_written_beside_failed_ones", written_beside_failed),
     ("texts_are_written_within_memory", written_within_memory),
     ("two_queries_share_one_model", two_queries),
     ("written_texts_are_cancelled", written_cancelled),
@@ -163,6 +164,31 @@ fn written_within_memory() -> Outcome {
         ensure(counted.as_primitive::<arrow::datatypes::Int64Type>().value(0) == 60, || "rows were lost".into())?;
     }
     Ok(())
+}
+
+/// Prompts that the graph fails on take no others with them, whoever reads them first; rows that have ended neither.
+fn written_beside_failed() -> Outcome {
+    let folder = tempfile::TempDir::new_in(root().join("tests"))?;
+    for entry in std::fs::read_dir("tests/fixtures/text/gpt2")? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), folder.path().join(entry.file_name()))?;
+    }
+    let config = std::fs::read_to_string(folder.path().join("config.json"))?;
+    // The graph knows 128 places.
+    std::fs::write(folder.path().join("config.json"), config.replace("\"n_positions\": 128", "\"n_positions\": 4096"))?;
+    let fresh = Fresh::with_models(&[("gpt2", &path_in(&folder, "")), ("true", "tests/fixtures/text/gpt2")])?;
+    fresh.rows("SET mm.cache_bytes = 0")?;
+    let notes = "SELECT value AS id, CASE WHEN value < 6 THEN repeat('The invoice ', 100 + value) ELSE 'note ' || value END AS note FROM generate_series(40)";
+    let failed = "SELECT count(t.error), count(t.value) FROM (SELECT mm_try_generate('gpt2', note, {max_tokens: 4}) AS t FROM notes)";
+    fresh.rows(&format!("CREATE VIEW notes AS {notes}"))?;
+    let counted = fresh.rows(failed)?;
+    let count = |column: usize| counted.column(column).as_primitive::<arrow::datatypes::Int64Type>().value(0);
+    ensure((count(0), count(1)) == (6, 35), || format!("{} failed, {} were written", count(0), count(1)))?;
+    // One ends where its places do, while the others go on.
+    let ends = "SELECT mm_generate('true', CASE id WHEN 9 THEN repeat('The invoice ', 60) ELSE note END, {max_tokens: 40}) AS text FROM notes WHERE id > 8 ORDER BY id";
+    let together = fresh.rows(ends)?;
+    fresh.rows("SET mm.batch_rows = 1")?;
+    ensure(fresh.rows(ends)? == together, || "other texts one by one".into())
 }
 
 /// A text that nobody wants any more is not written to its end.

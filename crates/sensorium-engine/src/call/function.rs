@@ -9,7 +9,7 @@ use std::time::Duration;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::{ScalarValue, internal_err, plan_err};
+use datafusion::common::{DFSchema, ScalarValue, internal_err, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -131,12 +131,12 @@ impl ModelFunction {
     }
 
     /// What a call says about how texts are written, and its arguments without that.
-    pub(crate) fn take_options(&self, arguments: &[Expr]) -> Result<(Option<String>, Vec<Expr>)> {
+    pub(crate) fn take_options(&self, arguments: &[Expr], schema: &DFSchema) -> Result<(Option<String>, Vec<Expr>)> {
         let known = self.bound.as_ref().and_then(Bound::options).map(str::to_string);
         if !self.kind.asked.has_options() {
             return Ok((known, arguments.to_vec()));
         }
-        let (inputs, options) = split_options(arguments, is_struct);
+        let (inputs, options) = split_options(arguments, |argument| is_struct(argument, schema));
         let options = options.map(evaluate_options).transpose()?.or(known);
         Ok((options, inputs.to_vec()))
     }

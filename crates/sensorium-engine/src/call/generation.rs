@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Schema};
-use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::common::DFSchema;
 use datafusion::error::Result;
 use datafusion::execution::context::ExecutionProps;
-use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::physical_expr::create_physical_expr;
 use sensorium_inference::{Answer, Error, Kind as ErrorKind, ModelVersion, Prediction, Wanted, json_of, result_type};
 
@@ -24,14 +24,9 @@ pub(super) fn split_options<T>(arguments: &[T], is_struct: impl Fn(&T) -> bool) 
     }
 }
 
-/// Whether it is written out as a struct: `{max_tokens: 64}`.
-pub(super) fn is_struct(expr: &Expr) -> bool {
-    match expr {
-        Expr::Literal(value, _) => matches!(value, ScalarValue::Struct(_)),
-        Expr::ScalarFunction(call) => call.name() == "named_struct" || call.name() == "struct",
-        Expr::Alias(alias) => is_struct(&alias.expr),
-        _ => false,
-    }
+/// Whether it is a struct, as options are.
+pub(super) fn is_struct(expr: &Expr, schema: &DFSchema) -> bool {
+    expr.to_field(schema).is_ok_and(|(_, field)| matches!(field.data_type(), DataType::Struct(_)))
 }
 
 fn not_literal() -> Error {
@@ -67,7 +62,7 @@ pub(super) fn text_type(version: &ModelVersion, asked: Asked, policy: Policy) ->
     if !matches!(prediction, Prediction::Text { .. }) {
         let error =
             Error::new(ErrorKind::Argument, format!("model '{}' does not write texts: its task is {}", version.name, prediction.task()));
-        return Err(error.with_hint("use a generative model such as Llama or BLIP, or mm_predict for this one"));
+        return Err(error.with_hint("use a generative model such as GPT-2 or Llama, or mm_predict for this one"));
     }
     match (asked, policy) {
         (Asked::Text, Policy::Try) => result_type(&version.manifest, Wanted::Prediction),

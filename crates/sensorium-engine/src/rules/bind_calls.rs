@@ -95,7 +95,7 @@ fn bind_call(expr: Expr, rule: Rule, schema: &DFSchema, sources: &[LogicalPlan])
     };
     let Some(reference) = function.reference().or_else(|| model_literal(&call.args)) else { return Ok(Transformed::no(expr)) };
     let version = function.resolve(reference)?;
-    let (options, arguments) = function.take_options(&call.args[1..])?;
+    let (options, arguments) = function.take_options(&call.args[1..], schema)?;
     let (inputs, rest) = function.split(&arguments);
     let arguments = expand_wildcards(&version.name, &version.manifest, inputs, schema)?;
     let fields = arguments.iter().map(|argument| argument.to_field(schema).map(|(_, field)| field)).collect::<Result<Vec<_>>>()?;

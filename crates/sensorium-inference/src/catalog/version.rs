@@ -40,6 +40,11 @@ impl ModelVersion {
         let options: Map<String, Value> = serde_json::from_str(options).map_err(|error| wrong(&error))?;
         let mut manifest = (*self.manifest).clone();
         let Prediction::Text { generation } = &mut manifest.prediction else { return Err(wrong(&"it writes no texts")) };
+        if generation.chat.is_none() && options.get("system").is_some_and(|system| !system.is_null()) {
+            return Err(
+                Error::new(Kind::Argument, "system has no effect: the model has no chat template").with_hint("write it into the prompt")
+            );
+        }
         generation.rules = generation.rules.with_options(&options)?;
         Ok(Self { sha256: manifest.sha256(), manifest: Arc::new(manifest), ..self.clone() })
     }

@@ -1,6 +1,7 @@
 //! Values of columns as JSON, fields in their order.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
@@ -50,7 +51,7 @@ fn write(array: &ArrayRef, row: usize, text: &mut String) -> Result<()> {
             text.push_str(if fields.is_empty() { "{}" } else { "}" });
         }
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            let lists = to(&DataType::LargeList(item.clone()))?;
+            let lists = to(&DataType::LargeList(Arc::clone(item)))?;
             let items = lists.as_list::<i64>().value(row);
             text.push('[');
             for place in 0..items.len() {
@@ -71,8 +72,6 @@ fn add(text: &mut String, number: impl std::fmt::Display) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::{Int32Array, ListArray, StringArray, StructArray};
     use arrow::datatypes::{Field, Int32Type};
 

@@ -52,6 +52,11 @@ impl TextCodec {
         Ok(Self { tokenizer })
     }
 
+    /// The token that is written so, ends and other tokens that steer included.
+    pub(crate) fn token(&self, text: &str) -> Option<u32> {
+        self.tokenizer.get_added_tokens_decoder().iter().find(|(_, token)| token.content == text).map(|(id, _)| *id)
+    }
+
     /// Tokens that there are.
     pub(crate) fn size(&self) -> usize {
         self.tokenizer.get_vocab_size(true)

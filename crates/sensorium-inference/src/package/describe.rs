@@ -124,7 +124,7 @@ impl Manifest {
             }
             Prediction::Text { generation } => {
                 let asked = if generation.chat.is_some() { "an answer in a conversation" } else { "what follows a text" };
-                let chosen = if generation.rules.sampling.is_some() { "drawn" } else { "the likeliest tokens" };
+                let chosen = if generation.rules.is_drawn { "drawn" } else { "the likeliest tokens" };
                 format!("{asked}, {chosen}, up to {} tokens with the prompt", generation.max_positions)
             }
             Prediction::Lines { ocr } => format!("lines of text in {} characters", ocr.characters.len()),

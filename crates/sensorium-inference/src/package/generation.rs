@@ -66,8 +66,10 @@ pub struct Rules {
     pub forced_first: Option<u32>,
     /// Token that is written where the text is as long as it may be.
     pub forced_last: Option<u32>,
-    /// How chance has its part; without, the likeliest token is written.
-    pub sampling: Option<Drawing>,
+    /// Whether chance has its part; else the likeliest token is written.
+    pub is_drawn: bool,
+    /// How.
+    pub drawing: Drawing,
     /// Texts that end the text; they are no part of it.
     pub stop: Vec<String>,
     /// What a conversation begins with, where the prompt has no such message.
@@ -125,7 +127,8 @@ impl Default for Rules {
             bad_words: Vec::new(),
             forced_first: None,
             forced_last: None,
-            sampling: None,
+            is_drawn: false,
+            drawing: Drawing::default(),
             stop: Vec::new(),
             system: None,
         }
@@ -140,7 +143,7 @@ impl Default for Drawing {
 
 /// Settings of `generation_config.json` that change what is written and are not carried out here, with the values at which they do
 /// nothing.
-const UNKNOWN_RULES: [(&str, &[f64]); 13] = [
+const UNKNOWN_RULES: [(&str, &[f64]); 20] = [
     ("typical_p", &[1.0]),
     ("epsilon_cutoff", &[0.0]),
     ("eta_cutoff", &[0.0]),
@@ -154,6 +157,13 @@ const UNKNOWN_RULES: [(&str, &[f64]); 13] = [
     ("exponential_decay_length_penalty", &[]),
     ("watermarking_config", &[]),
     ("constraints", &[]),
+    ("force_words_ids", &[]),
+    ("dola_layers", &[]),
+    ("max_time", &[]),
+    ("min_length", &[0.0]),
+    ("renormalize_logits", &[]),
+    ("remove_invalid_values", &[]),
+    ("token_healing", &[]),
 ];
 
 impl Rules {
@@ -164,7 +174,7 @@ impl Rules {
     pub(super) fn read(config: &Value) -> Result<Self> {
         for (name, idle) in UNKNOWN_RULES {
             let value = &config[name];
-            if !value.is_null() && value.as_f64().is_none_or(|value| !idle.contains(&value)) {
+            if !value.is_null() && *value != Value::Bool(false) && value.as_f64().is_none_or(|value| !idle.contains(&value)) {
                 return Err(Error::new(
                     Kind::Package,
                     format!("generation_config.json has a rule that is not carried out here: {name} = {value}"),
@@ -193,13 +203,15 @@ impl Rules {
             bad_words: config["bad_words_ids"].as_array().into_iter().flatten().map(tokens).collect(),
             forced_first: tokens(&config["forced_bos_token_id"]).first().copied(),
             forced_last: tokens(&config["forced_eos_token_id"]).first().copied(),
-            sampling: (config["do_sample"] == Value::Bool(true)).then(|| Drawing {
+            drawing: Drawing {
                 temperature: number("temperature", drawing.temperature),
-                top_k: count("top_k").unwrap_or(drawing.top_k),
+                // Written out as null it means none.
+                top_k: if config.get("top_k").is_some_and(Value::is_null) { 0 } else { count("top_k").unwrap_or(drawing.top_k) },
                 top_p: number("top_p", drawing.top_p),
                 min_p: number("min_p", drawing.min_p),
                 seed: drawing.seed,
-            }),
+            },
+            is_drawn: config["do_sample"] == Value::Bool(true),
             stop: texts(&config["stop_strings"]),
             system: None,
         })
@@ -212,13 +224,11 @@ impl Rules {
     /// [`Kind::Argument`] for an unknown name, or a value that makes no sense.
     pub fn with_options(&self, options: &Map<String, Value>) -> Result<Self> {
         let mut own = self.clone();
-        let mut drawing = self.sampling.clone();
         for (name, value) in options.iter().filter(|(_, value)| !value.is_null()) {
             let wrong =
                 |wanted: &str| Error::new(Kind::Argument, format!("{name}: not a usable value: {value}")).with_hint(wanted.to_string());
             let number = |wanted: &str| value.as_f64().filter(|number| number.is_finite()).ok_or_else(|| wrong(wanted));
             let count = |wanted: &str| value.as_u64().and_then(|count| usize::try_from(count).ok()).ok_or_else(|| wrong(wanted));
-            let draws = || self.sampling.clone().unwrap_or_default();
             match name.as_str() {
                 "max_tokens" => own.max_tokens = count("a number of tokens from 1")?,
                 "min_tokens" => own.min_tokens = count("a number of tokens")?,
@@ -227,13 +237,17 @@ impl Rules {
                 "early_stopping" => own.early_stopping = early_stopping(value).ok_or_else(|| wrong("true, false or 'never'"))?,
                 "repetition_penalty" => own.repetition_penalty = number("a number above 0")?,
                 "no_repeat_ngram_size" => own.no_repeat_ngram_size = count("a number of tokens")?,
-                // Everything else of the distribution stays as the model has it.
-                "temperature" if value.as_f64() == Some(0.0) => drawing = None,
-                "temperature" => drawing = Some(Drawing { temperature: number("a number from 0")?, ..drawing.unwrap_or_else(draws) }),
-                "top_k" => drawing = Some(Drawing { top_k: count("a number of tokens, 0 for all")?, ..drawing.unwrap_or_else(draws) }),
-                "top_p" => drawing = Some(Drawing { top_p: number("a number above 0, up to 1")?, ..drawing.unwrap_or_else(draws) }),
-                "min_p" => drawing = Some(Drawing { min_p: number("a number from 0 to 1")?, ..drawing.unwrap_or_else(draws) }),
-                "seed" => {}
+                "temperature" => {
+                    let temperature = number("a number from 0")?;
+                    own.is_drawn = temperature != 0.0;
+                    if own.is_drawn {
+                        own.drawing.temperature = temperature;
+                    }
+                }
+                "top_k" => own.drawing.top_k = count("a number of tokens, 0 for all")?,
+                "top_p" => own.drawing.top_p = number("a number above 0, up to 1")?,
+                "min_p" => own.drawing.min_p = number("a number from 0 to 1")?,
+                "seed" => own.drawing.seed = value.as_u64().ok_or_else(|| wrong("a number from 0"))?,
                 "stop" => own.stop = stop_texts(value).ok_or_else(|| wrong("a text or a list of texts"))?,
                 "system" => own.system = Some(value.as_str().ok_or_else(|| wrong("a text"))?.to_string()),
                 unknown => {
@@ -245,17 +259,9 @@ impl Rules {
                 }
             }
         }
-        own.sampling = drawing;
-        match (options.get("seed").filter(|seed| !seed.is_null()), &mut own.sampling) {
-            (Some(seed), Some(drawing)) => {
-                drawing.seed = seed
-                    .as_u64()
-                    .ok_or_else(|| Error::new(Kind::Argument, format!("seed: not a usable value: {seed}")).with_hint("a number from 0"))?;
-            }
-            (Some(_), None) => {
-                return Err(Error::new(Kind::Argument, "seed has no effect: nothing is drawn").with_hint("add temperature: 1.0"));
-            }
-            _ => {}
+        let is_idle = |name: &&&str| !own.is_drawn && options.get(**name).is_some_and(|value| !value.is_null());
+        if let Some(name) = ["seed", "top_k", "top_p", "min_p"].iter().find(is_idle) {
+            return Err(Error::new(Kind::Argument, format!("{name} has no effect: nothing is drawn")).with_hint("add temperature: 1.0"));
         }
         own.checked()
     }
@@ -292,8 +298,10 @@ impl Rules {
         if self.stop.len() > MAX_STOPS || self.stop.iter().any(String::is_empty) {
             return refuse("stop: an empty text, or more than 64 texts".into(), "name the texts that end the answer");
         }
-        if let Some(Drawing { temperature, top_p, min_p, .. }) = self.sampling {
-            if temperature <= 0.0 {
+        if self.is_drawn {
+            let Drawing { temperature, top_p, min_p, .. } = self.drawing;
+            // In single precision, as scores are.
+            if temperature as f32 <= 0.0 {
                 return refuse(format!("temperature = {temperature}"), "a number from 0; 0 writes the likeliest token");
             }
             let are_shares = top_p > 0.0 && top_p <= 1.0 && (0.0..=1.0).contains(&min_p);

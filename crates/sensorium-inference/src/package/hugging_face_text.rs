@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::decoder::{self, DECODER, DECODER_WITH_PAST};
+use super::decoder::{self, DECODER, DECODER_WITH_PAST, LOGITS};
 use super::generation::{Chat, Generation, Rules, tokens};
 use super::hugging_face::graph;
 use super::import::ImportOptions;
 use super::manifest::{Input, Manifest, Modality, Prediction, Source, Stage};
+use super::port::Signature;
 use super::source::{Files, read_json, read_text};
 use crate::error::{Error, Kind, Result};
 
@@ -27,7 +28,12 @@ pub(super) fn read(files: &mut Files, config: &Value, options: &ImportOptions) -
     let variant = options.variant.as_deref();
     let mut graphs = decoder::graphs(files, variant)?;
     if graphs.is_empty() {
-        graphs.push((DECODER, graph(files, variant)?));
+        let graph = graph(files, variant)?;
+        // Of a model that was exported for its vectors.
+        if !Signature::read(&files.root.join(&graph))?.outputs.iter().any(|port| port.name == LOGITS) {
+            return Ok(None);
+        }
+        graphs.push((DECODER, graph));
     }
     let mut counts_padding = false;
     for (_, graph) in &graphs {
@@ -81,6 +87,7 @@ fn check_cache(stages: &[Stage]) -> Result<()> {
 /// `chat_template.jinja`, or what `tokenizer_config.json` or `chat_template.json` says; of several the one called `default`.
 pub(super) fn chat(files: &Files) -> Result<Option<Chat>> {
     let config = read_json(&files.root.join("tokenizer_config.json"))?.unwrap_or_default();
+    let map = read_json(&files.root.join("special_tokens_map.json"))?.unwrap_or_default();
     let named = |templates: &Value| {
         let mut all = templates.as_array()?.iter();
         all.find(|template| template["name"] == "default")?["template"].as_str().map(str::to_string)
@@ -91,7 +98,7 @@ pub(super) fn chat(files: &Files) -> Result<Option<Chat>> {
         None => written(&config).or(read_json(&files.root.join("chat_template.json"))?.as_ref().and_then(written)),
     };
     let text = |token: &Value| token.as_str().or(token["content"].as_str()).map(str::to_string);
-    let names = config.as_object().into_iter().flatten().filter(|(name, _)| name.ends_with("_token"));
+    let names = [&map, &config].into_iter().filter_map(Value::as_object).flatten().filter(|(name, _)| name.ends_with("_token"));
     let tokens: BTreeMap<String, String> = names.filter_map(|(name, token)| Some((name.clone(), text(token)?))).collect();
     Ok(template.map(|template| Chat { template, tokens }))
 }

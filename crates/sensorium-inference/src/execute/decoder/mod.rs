@@ -54,9 +54,10 @@ impl<'a> Decoder<'a> {
         self.first.1.outputs.iter().find(|port| port.name == LOGITS)?.shape.last().copied().flatten()
     }
 
-    /// Whether a text may be read piece by piece: the graph that reads the first piece takes a cache as well.
+    /// Whether a text may be read piece by piece: the graph that reads the first piece takes a cache as well. A branch for the cache
+    /// is exported for one token at a time.
     pub(super) fn reads_in_pieces(&self) -> bool {
-        carries(self.first.1)
+        carries(self.first.1) && !has_branch(self.first.1)
     }
 
     /// Reads `new` tokens behind those that `state` has of each row; shorter rows are filled up at their front.

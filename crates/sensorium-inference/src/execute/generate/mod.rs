@@ -12,6 +12,7 @@ mod rules;
 mod text;
 mod writer;
 
+use std::collections::HashSet;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -19,7 +20,7 @@ use std::time::Instant;
 use arrow::array::StringArray;
 
 use super::answer::Wanted;
-use super::decoder::{Decoder, State, cache_bytes_of_token};
+use super::decoder::{Decoder, cache_bytes_of_token};
 use super::encode::Work;
 use super::results::Results;
 use super::run::{Answer, Failure, Step, batch_rows};
@@ -43,22 +44,28 @@ pub(super) fn run(work: &Work<'_>, generation: &Generation, rows: &[usize], fail
     let results = Results::new(work.request, Vec::new(), failures);
     let texts: Mutex<Vec<Option<Written>>> = Mutex::new((0..work.request.rows).map(|_| None).collect());
     let codec = codec(work)?;
+    let generation = &with_stop_tokens(generation, codec);
     let asked = asked(work, generation, codec, rows, &results)?;
     let decoder = Decoder::of(work)?;
-    let writer = Writer {
+    let mut writer = Writer {
         work,
         generation,
         codec,
         decoder,
-        prefix: shared_start(&decoder, &asked)?,
+        prefix: None,
         token_bytes: cache_bytes_of_token(&work.model.manifest),
         batch: batch(work, asked.len())?,
     };
+    if let Some(start) = shared_start(&asked).filter(|_| writer.reads_in_pieces() && !results.is_over()) {
+        writer.read_start(start)?;
+    }
     let queue = Queue { asked: &asked, next: AtomicUsize::new(0), alone: Mutex::default(), results: &results };
     let done = |row: usize, written: Written| texts.lock().unwrap_or_else(PoisonError::into_inner)[row] = Some(written);
     let workers = if work.model.is_on_cpu() { workers::count()? } else { 1 };
     workers::for_each(0..workers, |_| writer.write_all(&queue, &done))?;
+    let is_whole = !results.is_over();
     let (_, mut failures) = results.take()?;
+    check_whole(&asked, &texts, &failures, is_whole)?;
     failures.sort_by_key(|failure| failure.row);
     let start = Instant::now();
     let values = assemble(&texts.into_inner().unwrap_or_else(PoisonError::into_inner))?;
@@ -83,6 +90,16 @@ fn shown(work: &Work<'_>, generation: &Generation, rows: &[usize], mut failures:
 
 fn codec<'a>(work: &Work<'a>) -> Result<&'a TextCodec> {
     work.model.text_codec().ok_or_else(|| Error::new(Kind::Package, "a model that writes, without a tokenizer"))
+}
+
+/// A row without text has a reason, or the call has an error.
+fn check_whole(asked: &[Asked], texts: &Mutex<Vec<Option<Written>>>, failures: &[Failure], is_whole: bool) -> Result<()> {
+    let failed: HashSet<usize> = failures.iter().map(|failure| failure.row).collect();
+    let texts = texts.lock().unwrap_or_else(PoisonError::into_inner);
+    match asked.iter().find(|asked| is_whole && texts[asked.row].is_none() && !failed.contains(&asked.row)) {
+        Some(asked) => Err(Error::new(Kind::Runtime, format!("row {} of the window was not written", asked.row))),
+        None => Ok(()),
+    }
 }
 
 /// Rows, or beams, that one worker writes at once.
@@ -122,19 +139,21 @@ fn asked(work: &Work<'_>, generation: &Generation, codec: &TextCodec, rows: &[us
     Ok(asked)
 }
 
-/// What all prompts begin with, read once, and its length in tokens.
-fn shared_start(decoder: &Decoder<'_>, asked: &[Asked]) -> Result<Option<(State, usize)>> {
-    let (Some((first, rest)), true) = (asked.split_first(), decoder.reads_in_pieces()) else { return Ok(None) };
+/// What all prompts begin with, where it is worth reading by itself.
+fn shared_start(asked: &[Asked]) -> Option<&[u32]> {
+    let (first, rest) = asked.split_first()?;
     let same = |length: usize, other: &Asked| {
         let own = first.prompt[..length].iter().zip(&other.prompt).take_while(|(one, other)| one == other).count();
         // Something is left to read, for the scores behind it.
         own.min(other.prompt.len() - 1)
     };
     let length = rest.iter().fold(first.prompt.len() - 1, same);
-    if rest.is_empty() || length < FEWEST_SHARED {
-        return Ok(None);
-    }
-    let mut state = State::new(None, 1);
-    decoder.step(&mut state, &[first.prompt[..length].to_vec()])?;
-    Ok(Some((state, length)))
+    (!rest.is_empty() && length >= FEWEST_SHARED).then(|| &first.prompt[..length])
+}
+
+/// The same with stop texts that are one token as further ends: such tokens may have no text of their own.
+fn with_stop_tokens(generation: &Generation, codec: &TextCodec) -> Generation {
+    let mut own = generation.clone();
+    own.ends.extend(generation.rules.stop.iter().filter_map(|stop| codec.token(stop)).filter(|token| !generation.ends.contains(token)));
+    own
 }

@@ -107,7 +107,13 @@ impl<'a> Prompts<'a> {
             Error::new(Kind::Media, format!("the model's chat template refuses the conversation: {cause}"))
         };
         let context = chat.tokens.iter().map(|(name, token)| (name.clone(), Value::from(token.clone())));
-        let own = [("messages".to_string(), Value::from(messages)), ("add_generation_prompt".to_string(), Value::from(true))];
+        let own = [
+            ("messages".to_string(), Value::from(messages)),
+            ("add_generation_prompt".to_string(), Value::from(true)),
+            // As transformers has them where there are none.
+            ("tools".to_string(), Value::from(())),
+            ("documents".to_string(), Value::from(())),
+        ];
         let context = Value::from_pairs(context.chain(own));
         template.get_template(NAME).and_then(|template| template.render(context)).map_err(failed)
     }

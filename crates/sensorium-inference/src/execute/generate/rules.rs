@@ -139,8 +139,8 @@ pub(super) fn seeded(seed: u64, prompt: &[u32]) -> Random {
     Random::new(mixed)
 }
 
-/// One of the candidates, drawn by their weights.
-pub(super) fn draw(candidates: &[Candidate], random: &mut Random) -> u32 {
+/// One of the candidates, drawn by their weights; `None` where there is none.
+pub(super) fn draw(candidates: &[Candidate], random: &mut Random) -> Option<u32> {
     let all: f64 = candidates.iter().map(|(_, weight)| f64::from(*weight)).sum();
     // 53 bits, as many as fit.
     let share = (random.next() >> 11) as f64 / (1_u64 << 53) as f64;
@@ -149,7 +149,7 @@ pub(super) fn draw(candidates: &[Candidate], random: &mut Random) -> u32 {
         left -= f64::from(*weight);
         left < 0.0
     });
-    chosen.or(candidates.last()).map_or(0, |(token, _)| *token)
+    chosen.or(candidates.last()).map(|(token, _)| *token)
 }
 
 #[cfg(test)]
@@ -171,7 +171,7 @@ mod tests {
         let all = candidates(&scores, &Drawing { top_k: 0, ..Drawing::default() });
         let mut random = Random::new(1);
         let mut seen = [0_u32; 4];
-        (0..10_000).for_each(|_| seen[draw(&all, &mut random) as usize] += 1);
+        (0..10_000).for_each(|_| seen[draw(&all, &mut random).expect("a token") as usize] += 1);
         assert!(seen[2] == 0 && seen[0].abs_diff(1_000) < 100 && seen[1].abs_diff(3_000) < 150, "{seen:?}");
         let few = candidates(&scores, &Drawing { top_p: 0.55, top_k: 0, ..Drawing::default() });
         assert_eq!(few.iter().map(|(token, _)| *token).collect::<Vec<_>>(), [3]);

@@ -32,14 +32,27 @@ pub(super) struct Asked {
     pub(super) limit: usize,
 }
 
+impl Asked {
+    /// Tokens that it has at its end, at most.
+    fn most_tokens(&self) -> usize {
+        self.prompt.len() + self.limit
+    }
+}
+
+/// What all prompts begin with, read already.
+pub(super) struct Prefix {
+    state: State,
+    /// Memory for its cache.
+    _reserved: Reserved,
+}
+
 /// What all rows share.
 pub(super) struct Writer<'a> {
     pub(super) work: &'a Work<'a>,
     pub(super) generation: &'a Generation,
     pub(super) codec: &'a TextCodec,
     pub(super) decoder: Decoder<'a>,
-    /// What all prompts begin with, read already.
-    pub(super) prefix: Option<(State, usize)>,
+    pub(super) prefix: Option<Prefix>,
     /// Bytes of cache that a token takes.
     pub(super) token_bytes: usize,
     /// Rows, or beams, in a batch at most.
@@ -84,6 +97,20 @@ impl Queue<'_> {
 }
 
 impl Writer<'_> {
+    /// Reads what all prompts begin with, `start`; nothing where there is no room for it, or where the graph fails on it: each row then
+    /// reads it by itself.
+    pub(super) fn read_start(&mut self, start: &[u32]) -> Result<()> {
+        let limit = self.work.request.limits.kv_cache_bytes;
+        let Some(reserved) = budget::reserve(2 * start.len() * self.token_bytes, limit / 2) else { return Ok(()) };
+        let mut state = State::new(None, 1);
+        match self.decoder.step_in_pieces(&mut state, &[start.to_vec()], self.places(1)) {
+            Ok(_) => self.prefix = Some(Prefix { state, _reserved: reserved }),
+            Err(error) if error.kind() == Kind::Model => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
     /// Writes rows until there are no more.
     pub(super) fn write_all(&self, queue: &Queue<'_>, done: &(impl Fn(usize, Written) + Sync)) {
         let mut rows: Vec<Row> = Vec::new();
@@ -98,9 +125,12 @@ impl Writer<'_> {
                 continue;
             }
             if rows.is_empty() {
-                break;
+                if queue.peek().is_none() {
+                    break;
+                }
+                continue;
             }
-            if let Err(error) = self.let_go(&mut rows, &mut state, done) {
+            if let Err(error) = self.let_go(queue, &mut rows, &mut state, done) {
                 state = None;
                 self.failed(queue, rows.drain(..).map(|row| row.asked).collect(), error);
             }
@@ -126,11 +156,11 @@ impl Writer<'_> {
 
     fn write_alone(&self, queue: &Queue<'_>, asked: Asked, done: &(impl Fn(usize, Written) + Sync)) {
         let write = || {
-            let Some(reserved) = self.reserve(&asked, true)? else { return Ok(()) };
+            let Some(reserved) = self.reserve(&asked, 0, true)? else { return Ok(()) };
             let mut rows = vec![self.row(asked.clone(), reserved)];
             let mut state = Some(self.read(&mut rows)?);
             while !rows.is_empty() && !queue.results.is_over() {
-                self.let_go(&mut rows, &mut state, done)?;
+                self.let_go(queue, &mut rows, &mut state, done)?;
                 if !rows.is_empty() {
                     self.advance(&mut rows, &mut state)?;
                 }
@@ -142,11 +172,11 @@ impl Writer<'_> {
         }
     }
 
-    /// Memory for a row's cache: what a step reads and what it writes are there at once.
-    fn reserve(&self, asked: &Asked, may_wait: bool) -> Result<Option<Reserved>> {
+    /// Memory for a row's cache: what a step reads and what it writes are there at once, and a row beside a longer one is filled up to
+    /// its length.
+    fn reserve(&self, asked: &Asked, longest: usize, may_wait: bool) -> Result<Option<Reserved>> {
         let limits = self.work.request.limits;
-        let tokens = asked.prompt.len() + asked.limit;
-        let bytes = tokens.saturating_mul(self.token_bytes).saturating_mul(2 * self.generation.rules.beams);
+        let bytes = asked.most_tokens().max(longest).saturating_mul(self.token_bytes).saturating_mul(2 * self.generation.rules.beams);
         if bytes > limits.kv_cache_bytes {
             return Err(too_long(bytes, limits.kv_cache_bytes));
         }
@@ -168,15 +198,18 @@ impl Writer<'_> {
         while rows.len() + new.len() < most {
             let Some(asked) = queue.peek() else { break };
             let is_other = |row: &Row| row.asked.prompt.len() != asked.prompt.len();
-            if !self.generation.is_padded && new.first().is_some_and(is_other) {
+            if !self.generation.is_padded && new.first().is_some_and(is_other) || self.is_much_to_read(&new, asked) {
                 break;
             }
             let has_none = rows.is_empty() && new.is_empty();
-            match self.reserve(asked, has_none) {
+            let longest = rows.iter().chain(&new).map(|row| row.asked.most_tokens()).max().unwrap_or(0);
+            match self.reserve(asked, longest, has_none) {
                 Ok(Some(reserved)) if queue.take(asked) => new.push(self.row(asked.clone(), reserved)),
                 // Another worker was faster.
                 Ok(Some(_)) => {}
                 Ok(None) => break,
+                // Beside longer ones it takes more than by itself.
+                Err(_) if !has_none => break,
                 Err(error) if error.kind() == Kind::Limit => {
                     if queue.take(asked) {
                         self.failed(queue, vec![asked.clone()], error);
@@ -195,19 +228,36 @@ impl Writer<'_> {
                 return Ok(!rows.is_empty());
             }
         };
+        // Before anything can fail, so that no row is lost.
+        rows.append(&mut new);
         *state = Some(match state.take() {
             None => read,
             Some(known) => State::join(&[(&known, &all(&known)), (&read, &all(&read))])?,
         });
-        rows.append(&mut new);
         Ok(true)
+    }
+
+    /// Whether a graph that reads prompts as wholes would give more scores than there should be.
+    fn is_much_to_read(&self, new: &[Row], asked: &Asked) -> bool {
+        let longest = new.iter().map(|row| row.asked.prompt.len()).max().unwrap_or(0).max(asked.prompt.len());
+        !self.reads_in_pieces() && !new.is_empty() && (new.len() + 1) * longest > self.places(1)
+    }
+
+    /// Whether prompts may be read in pieces: a graph that counts tokens reads several at once only at their start.
+    pub(super) fn reads_in_pieces(&self) -> bool {
+        self.generation.is_padded && self.decoder.reads_in_pieces()
+    }
+
+    /// Places of each of `rows` whose scores are no more than there should be.
+    pub(super) fn places(&self, rows: usize) -> usize {
+        (SCORES_BYTES / (rows * self.vocabulary() * size_of::<f32>()).max(1)).max(1)
     }
 
     fn row(&self, asked: Asked, reserved: Reserved) -> Row {
         let texts = if self.generation.rules.beams > 1 {
             Texts::Several(Beams::new(asked.limit))
         } else {
-            let random = self.generation.rules.sampling.as_ref().map(|drawing| seeded(drawing.seed, &asked.prompt));
+            let random = self.generation.rules.is_drawn.then(|| seeded(self.generation.rules.drawing.seed, &asked.prompt));
             Texts::One { written: Vec::new(), logprob: 0.0, random }
         };
         Row { asked, texts, finish: None, _reserved: reserved }
@@ -215,19 +265,18 @@ impl Writer<'_> {
 
     /// Reads the prompts of new rows and writes the first token of each.
     fn read(&self, rows: &mut [Row]) -> Result<State> {
-        let known = self.prefix.as_ref().map_or(0, |(_, length)| *length);
+        let known = self.prefix.as_ref().map_or(0, |prefix| prefix.state.length());
         let new: Vec<Vec<u32>> = rows.iter().map(|row| row.asked.prompt[known..].to_vec()).collect();
         let mut state = match &self.prefix {
-            Some((prefix, _)) => prefix.select(&vec![0; rows.len()])?,
+            Some(prefix) => prefix.state.select(&vec![0; rows.len()])?,
             None => State::new(None, rows.len()),
         };
-        let width = self.vocabulary();
-        let places = SCORES_BYTES / (rows.len() * width * size_of::<f32>()).max(1);
+        let places = if self.reads_in_pieces() { self.places(rows.len()) } else { usize::MAX };
         let longest = new.iter().map(Vec::len).max().unwrap_or(0);
         let stats = self.work.request.stats;
         stats.tokens.add(new.iter().map(Vec::len).sum());
         stats.padded_tokens.add(longest * new.len());
-        let scores = self.decoder.step_in_pieces(&mut state, &new, places.max(1))?;
+        let scores = self.decoder.step_in_pieces(&mut state, &new, places)?;
         let parents = self.choose(rows, scores)?;
         stats.batches.add(1);
         if self.generation.rules.beams > 1 { state.select(&parents) } else { Ok(state) }
@@ -244,12 +293,16 @@ impl Writer<'_> {
         if rows.iter().all(|row| row.finish.is_some()) {
             return Ok(());
         }
-        let last = |written: &[u32]| written.last().copied().into_iter().collect::<Vec<u32>>();
+        // A row that has ended has no further token; its places are filled up until it goes.
+        let next = |row: &Row, written: &[u32]| {
+            let last = written.last().copied().filter(|_| row.finish.is_none());
+            last.into_iter().collect::<Vec<u32>>()
+        };
         let new: Vec<Vec<u32>> = rows
             .iter()
             .flat_map(|row| match &row.texts {
-                Texts::One { written, .. } => vec![last(written)],
-                Texts::Several(beams) => beams.running.iter().map(|beam| last(&beam.written)).collect(),
+                Texts::One { written, .. } => vec![next(row, written)],
+                Texts::Several(beams) => beams.running.iter().map(|beam| next(row, &beam.written)).collect(),
             })
             .collect();
         let scores = self.decoder.step(own, &new)?;
@@ -296,9 +349,11 @@ impl Writer<'_> {
         let so_far = SoFar { prompt: &row.asked.prompt, written, limit: row.asked.limit };
         let raw = needs_copy(generation).then(|| scores.to_vec());
         apply(generation, scores, so_far);
-        let token = match (&rules.sampling, random) {
-            (Some(drawing), Some(random)) => draw(&candidates(scores, drawing), random),
-            _ => likeliest(scores),
+        let token = match random {
+            Some(random) => draw(&candidates(scores, &rules.drawing), random).ok_or_else(|| {
+                Error::new(Kind::Model, "no token may be written next").with_hint("the rules of generation_config.json forbid all of them")
+            })?,
+            None => likeliest(scores),
         };
         let given = raw.as_deref().unwrap_or(scores);
         *logprob += f64::from(given.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY) - normal);
@@ -340,9 +395,10 @@ impl Writer<'_> {
     }
 
     /// Takes rows that have ended out of the batch, where there are enough of them.
-    fn let_go(&self, rows: &mut Vec<Row>, state: &mut Option<State>, done: &impl Fn(usize, Written)) -> Result<()> {
+    fn let_go(&self, queue: &Queue<'_>, rows: &mut Vec<Row>, state: &mut Option<State>, done: &impl Fn(usize, Written)) -> Result<()> {
         let ended = rows.iter().filter(|row| row.finish.is_some()).count();
-        if ended == 0 || ended * MOVED_PART < rows.len() {
+        // A graph that is not told what is filled up has none of them stay.
+        if ended == 0 || (self.generation.is_padded && ended * MOVED_PART < rows.len()) {
             return Ok(());
         }
         let beams = self.generation.rules.beams;
@@ -357,8 +413,11 @@ impl Writer<'_> {
         *rows = staying;
         let (stats, count) = (self.work.request.stats, going.len());
         for row in going {
-            let place = row.asked.row;
-            done(place, self.written(row)?);
+            let asked = row.asked.clone();
+            match self.written(row) {
+                Ok(written) => done(asked.row, written),
+                Err(error) => self.failed(queue, vec![asked], error),
+            }
         }
         stats.model_rows.add(count);
         self.work.model.rows.fetch_add(count as u64, Ordering::Relaxed);
@@ -394,7 +453,7 @@ fn needs_copy(generation: &Generation) -> bool {
 
 /// The logarithm of a sum that is no number where one of its terms is none.
 fn checked(normal: f32) -> Result<f32> {
-    if normal.is_finite() { Ok(normal) } else { Err(Error::new(Kind::Model, "the scores of the next token are NaN or infinite")) }
+    if normal.is_finite() { Ok(normal) } else { Err(Error::new(Kind::Model, "the score of a next token is NaN or infinite")) }
 }
 
 /// The place of the largest score, the first of several.
