@@ -31,7 +31,7 @@ const ORDER: [&str; 10] = [
 const OWNERS: [(&str, &str); 24] = [
     ("argmin", "sensorium-train"),
     ("hessboost", "sensorium-train"),
-    ("minijinja", "sensorium-report"),
+    ("minijinja-contrib", "sensorium-inference"),
     ("plotters", "sensorium-report"),
     ("croner", "sensorium-jobs"),
     ("axum", "sensorium-jobs"),
