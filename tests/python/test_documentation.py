@@ -5,8 +5,8 @@ from __future__ import annotations
 import doctest
 import importlib
 import os
-import shutil
 import pkgutil
+import shutil
 import subprocess
 import sys
 from pathlib import Path

@@ -2,7 +2,7 @@
 //!
 //! Each worker has a batch of rows: one that has ended leaves, the next one enters (continuous batching, as in Orca, Yu et al., OSDI
 //! 2022). What all prompts begin with is read once. Given the same seed a row's text depends on its prompt alone, but for the rounding
-//! of a batch of another shape, which is of the order of 1e-6 of a score.
+//! of a batch of another shape: small in single precision, coarse where a graph quantises the whole batch by one scale.
 
 mod beams;
 mod budget;
