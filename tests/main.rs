@@ -12,6 +12,7 @@ mod columns;
 mod hostile;
 mod inference;
 mod jobs;
+mod json_schema;
 mod lifting;
 mod pages;
 mod parity;
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
         eprintln!("the set-up of the tests failed: {error}");
         return ExitCode::FAILURE;
     }
-    let groups: [Group; 16] = [
+    let groups: [Group; 17] = [
         ("arrows", arrows::TESTS),
         ("cases", cases::TESTS),
         ("catalog", catalog::TESTS),
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         ("hostile", hostile::TESTS),
         ("inference", inference::TESTS),
         ("jobs", jobs::TESTS),
+        ("json_schema", json_schema::TESTS),
         ("lifting", lifting::TESTS),
         ("pages", pages::TESTS),
         ("parity", parity::TESTS),

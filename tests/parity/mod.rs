@@ -1,5 +1,6 @@
 //! Answers beside those of other software on the same files; `tests/reference` made the fixtures.
 
+mod captioners;
 mod chat_templates;
 mod conse;
 mod explained;
@@ -17,6 +18,7 @@ mod text;
 mod texts;
 mod trained;
 mod videos;
+mod vision_language;
 mod vit;
 mod voice;
 mod yamnet;
@@ -28,6 +30,8 @@ use crate::Test;
 use crate::support::ensure;
 
 pub(crate) const TESTS: &[Test] = &[
+    ("blip", captioners::blip),
+    ("blip_of_questions", captioners::blip_vqa),
     ("chat_templates", chat_templates::rendered),
     ("clip_of_two_graphs", joint::clip),
     ("clip_of_one_graph", joint::clip_of_one_graph),
@@ -38,10 +42,12 @@ pub(crate) const TESTS: &[Test] = &[
     ("joint_models_that_are_refused", joint::refused),
     ("explained_trees", explained::trees),
     ("fused_model_with_encoders_in_front", fused::with_encoders),
+    ("gemma3n", vision_language::gemma3n),
     ("gpt2", text::gpt2),
     ("gradient_boosting_pipeline", sklearn::gradient_boosting),
     ("gradient_boosting_pipeline_with_zipmap", sklearn::zipmap),
     ("gradient_boosting_regression", sklearn::regression),
+    ("idefics", vision_language::idefics),
     ("in_context_of_one_graph", in_context::one_graph),
     ("in_context_of_two_graphs", in_context::two_graphs),
     ("in_context_refused", in_context::refused),
@@ -50,6 +56,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("lightgbm_with_missing_values", sklearn::lightgbm),
     ("llama", text::llama),
     ("llama_by_chance", text::drawn),
+    ("llava", vision_language::llava),
     ("metrics_of_a_million_rows", metrics::figures),
     ("metrics_that_are_tables", metrics::tables),
     ("minilm_on_texts_of_all_lengths", texts::minilm),
@@ -62,12 +69,14 @@ pub(crate) const TESTS: &[Test] = &[
     ("series_of_patchtst", series::patchtst),
     ("silero_vad", voice::silero_vad),
     ("sounds_of_all_formats", sounds::formats),
+    ("t5", captioners::t5),
     ("textile_head_on_pictures", pictures::textile_head),
     ("textile_pictures", pictures::textile),
     ("trained_packages", trained::packages),
     ("video_frames_pooled", videos::pooled_frames),
     ("video_mae", videos::video_mae),
     ("vit", vit::vit),
+    ("vit_gpt2", captioners::vit_gpt2),
     ("wav2vec2", sounds::wav2vec2),
     ("wav2vec2_of_group_norm", sounds::wav2vec2_of_group_norm),
     ("whisper_of_merged_decoder", sounds::whisper_of_merged_decoder),

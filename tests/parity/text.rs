@@ -68,7 +68,8 @@ fn query(options: &str) -> String {
     )
 }
 
-fn check(found: &RecordBatch, expected: &Value, what: &str) -> Outcome {
+/// Compares texts with what is expected of them.
+pub(super) fn check(found: &RecordBatch, expected: &Value, what: &str) -> Outcome {
     let expected: Vec<&Value> = expected.as_array().into_iter().flatten().collect();
     ensure(found.num_rows() == expected.len(), || format!("{what}: {} rows", found.num_rows()))?;
     let (texts, reasons) = (found.column(0).as_string::<i32>(), found.column(1).as_string::<i32>());

@@ -101,7 +101,7 @@ fn truth(value: &str) -> Result<bool, Error> {
 const GIB: usize = 1 << 30;
 
 /// All settings, by name.
-pub(crate) const SETTINGS: [Setting; 34] = [
+pub(crate) const SETTINGS: [Setting; 35] = [
     Setting {
         name: "allowed_roots",
         description: "Folders and URL prefixes, separated by commas, that media may be read from besides the table's own folder and the current one",
@@ -254,6 +254,12 @@ pub(crate) const SETTINGS: [Setting; 34] = [
         description: "Largest encoded picture or sound, in bytes",
         get: |settings| settings.limits.max_media_bytes.to_string(),
         set: |settings, value| number(value, 1, 16 * GIB).map(|number| settings.limits.max_media_bytes = number),
+    },
+    Setting {
+        name: "max_media_per_row",
+        description: "Media of an input that a row may have as a list, for models that are asked about several",
+        get: |settings| settings.limits.max_media_per_row.to_string(),
+        set: |settings, value| number(value, 1, 65_536).map(|number| settings.limits.max_media_per_row = number),
     },
     Setting {
         name: "max_metric_bytes",

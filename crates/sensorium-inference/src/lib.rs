@@ -6,6 +6,7 @@ mod catalog;
 mod error;
 mod execute;
 mod io;
+mod json_schema;
 mod media;
 mod modality;
 mod nearest;

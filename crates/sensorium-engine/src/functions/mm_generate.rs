@@ -10,11 +10,12 @@ use crate::engine::Engine;
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
         DocSection::default(),
-        "The text that a generative model writes behind a prompt, rows batched as they come and go. A model with a chat template is asked as by a user, any other continues the prompt. Tokens are chosen as the model's generation_config.json says, which options change; given the same seed, a text depends on its prompt alone, but for the rounding of batches of another shape. NULL where the prompt is NULL.",
-        "mm_generate(model, prompt [, {max_tokens: n, ..}])",
+        "The text that a generative model writes behind a prompt, or about pictures and sounds, rows batched as they come and go. A model with a chat template is asked as by a user, any other continues the prompt. Tokens are chosen as the model's generation_config.json says, which options change; given the same seed, a text depends on its prompt and media alone, but for the rounding of batches of another shape. NULL where one of the arguments is NULL.",
+        "mm_generate(model, prompt [, media ..] [, {max_tokens: n, ..}])",
     )
     .with_argument("model", "Name of a model as a literal: 'llama', 'llama@3' or 'llama@champion'")
-    .with_argument("prompt", "A text, or for a model with a chat template a conversation: [{role: 'user', content: text}, ..]")
+    .with_argument("prompt", "A text, or for a model with a chat template a conversation: [{role: 'user', content: text}, ..]; '' for a captioner that writes a text of its own")
+    .with_argument("media", "Pictures, then sounds, as the model has inputs for them: URIs or bytes, or lists of them where the model may be asked about several. A marker in the prompt, such as <image>, says where each of them belongs; without markers they stand before it. By name: mm_generate(model, {prompt: p, image: i, audio: a})")
     .with_argument("options", "A struct that is written out: max_tokens (256 where the model's max_new_tokens does not say), min_tokens, temperature (0 for the likeliest tokens), top_k, top_p, min_p, seed, stop (a text or a list), system, beams, length_penalty, early_stopping, repetition_penalty, no_repeat_ngram_size, as transformers' GenerationConfig means them")
     .with_sql_example("SELECT id, mm_generate('llama', 'What is this about? ' || note, {max_tokens: 64}) FROM tickets")
     .build()

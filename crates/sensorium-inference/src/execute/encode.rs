@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::AsArray;
 use arrow::datatypes::Float64Type;
 use bytes::Bytes;
 
@@ -106,7 +106,12 @@ pub(super) fn uri(input: &Input, column: &Column, row: usize) -> Option<String> 
     if !input.modality.is_media() {
         return None;
     }
-    column.values.as_string_opt::<i32>().map(|uris| uris.value(row).chars().take(200).collect())
+    uri_at(column, column.places(row).next()?)
+}
+
+/// The URI at one of a column's places, cut where it is long.
+pub(super) fn uri_at(column: &Column, place: usize) -> Option<String> {
+    column.values.as_string_opt::<i32>().map(|uris| uris.value(place).chars().take(200).collect())
 }
 
 /// Tokens of a row's text; none where it cannot be cut.
@@ -138,10 +143,10 @@ fn series(work: &Work<'_>, spec: &SeriesSpec, column: &Column, row: usize) -> Ou
     window
 }
 
-fn pixels(work: &Work<'_>, input: &Input, spec: &ImageSpec, column: &Column, row: usize, fetched: &Fetched) -> Outcome<Vec<f32>> {
-    let Some(bytes) = medium(work, input, column, row, fetched)? else { return Ok(Vec::new()) };
+pub(super) fn pixels(work: &Work<'_>, input: &Input, spec: &ImageSpec, column: &Column, place: usize, fetched: &Fetched) -> Outcome<Vec<f32>> {
+    let Some(bytes) = medium(work, input, column, place, fetched)? else { return Ok(Vec::new()) };
     let start = Instant::now();
-    let tensor = picture(&bytes, spec, page(column, row), work).map_err(|error| (Step::Decode, error));
+    let tensor = picture(&bytes, spec, page(column, place), work).map_err(|error| (Step::Decode, error));
     work.request.stats.decode_time.since(start);
     tensor
 }
@@ -163,9 +168,9 @@ fn picture(bytes: &Bytes, spec: &ImageSpec, page: Option<usize>, work: &Work<'_>
     rgb_to_tensor(Document::open(bytes, limits)?.picture(page, limits, &|| work.request.cancel.check())?, spec)
 }
 
-/// The page that a row's URI names.
-pub(super) fn page(column: &Column, row: usize) -> Option<usize> {
-    column.values.as_string_opt::<i32>().and_then(|uris| split_page(uris.value(row)).1)
+/// The page that a URI names.
+pub(super) fn page(column: &Column, place: usize) -> Option<usize> {
+    column.values.as_string_opt::<i32>().and_then(|uris| split_page(uris.value(place)).1)
 }
 
 fn sound(work: &Work<'_>, input: &Input, spec: &AudioSpec, column: &Column, row: usize, fetched: &Fetched) -> Outcome<Vec<f32>> {
@@ -176,38 +181,38 @@ fn sound(work: &Work<'_>, input: &Input, spec: &AudioSpec, column: &Column, row:
     Ok(features)
 }
 
-/// The samples of a row's sound; `None` where it is absent.
+/// The samples of a sound; `None` where it is absent.
 pub(super) fn sound_samples(
     work: &Work<'_>,
     input: &Input,
     spec: &AudioSpec,
     column: &Column,
-    row: usize,
+    place: usize,
     fetched: &Fetched,
 ) -> Outcome<Option<Vec<f32>>> {
-    let Some(bytes) = medium(work, input, column, row, fetched)? else { return Ok(None) };
+    let Some(bytes) = medium(work, input, column, place, fetched)? else { return Ok(None) };
     let start = Instant::now();
     let samples = samples(bytes, spec, work.request.limits).map_err(|error| (Step::Decode, error));
     work.request.stats.decode_time.since(start);
     samples.map(Some)
 }
 
-/// The bytes of a row's medium; `None` where it is absent.
-pub(super) fn medium(work: &Work<'_>, input: &Input, column: &Column, row: usize, fetched: &Fetched) -> Outcome<Option<Bytes>> {
+/// The bytes of the medium at one of a column's places, which are its rows but for lists; `None` where it is absent.
+pub(super) fn medium(work: &Work<'_>, input: &Input, column: &Column, place: usize, fetched: &Fetched) -> Outcome<Option<Bytes>> {
     let (limits, stats) = (work.request.limits, work.request.stats);
     work.request.cancel.check().map_err(|error| (Step::Fetch, error))?;
-    if !column.is_present(row) || column.values.is_null(row) {
+    if !column.is_at(place) {
         return Ok(None);
     }
-    if page(column, row).is_some() && !matches!(input.modality, Modality::Image(_) | Modality::Document) {
+    if page(column, place).is_some() && !matches!(input.modality, Modality::Image(_) | Modality::Document) {
         let error =
             Error::new(Kind::Argument, format!("a page of what is no document: input '{}' takes {}", input.name, input.modality.article()));
         return Err((Step::Fetch, error.with_hint("leave out what stands behind '#'")));
     }
     let start = Instant::now();
     let bytes = match column.values.as_binary_opt::<i64>() {
-        Some(values) => Bytes::copy_from_slice(values.value(row)),
-        None => read(work, input, column.values.as_string::<i32>().value(row), row, fetched).map_err(|error| (Step::Fetch, error))?,
+        Some(values) => Bytes::copy_from_slice(values.value(place)),
+        None => read(work, input, column.values.as_string::<i32>().value(place), place, fetched).map_err(|error| (Step::Fetch, error))?,
     };
     stats.fetch_time.since(start);
     if bytes.len() > limits.max_media_bytes {
@@ -217,7 +222,7 @@ pub(super) fn medium(work: &Work<'_>, input: &Input, column: &Column, row: usize
     Ok(Some(bytes))
 }
 
-fn read(work: &Work<'_>, input: &Input, uri: &str, row: usize, fetched: &Fetched) -> Result<Bytes> {
+fn read(work: &Work<'_>, input: &Input, uri: &str, place: usize, fetched: &Fetched) -> Result<Bytes> {
     let bytes = match work.request.access.locate(&input.name, uri)? {
         Place::Local(path) => {
             let bytes = fetch_local(&path, work.request.limits)?;
@@ -226,7 +231,7 @@ fn read(work: &Work<'_>, input: &Input, uri: &str, row: usize, fetched: &Fetched
         }
         Place::Remote(url) => {
             let missing = || Error::new(Kind::Fetch, format!("not read ahead: {url}"));
-            fetched.get(&(input.name.clone(), row)).cloned().ok_or_else(missing)??
+            fetched.get(&(input.name.clone(), place)).cloned().ok_or_else(missing)??
         }
     };
     work.request.stats.fetched_bytes.add(bytes.len());

@@ -18,7 +18,7 @@ use crate::media::{Place, fetch_remote};
 /// Rows whose remote files are read before the first of them is decoded, for each fetch that may be under way.
 const ROWS_PER_FETCH: usize = 4;
 
-/// Bytes of remote files by input and row; local files are read by the worker that decodes them.
+/// Bytes of remote files by input and place in its column; local files are read by the worker that decodes them.
 pub(super) type Fetched = HashMap<(String, usize), Result<Bytes>>;
 
 /// The groups of rows of a call, each with its remote files; while one is worked on, the next is read.
@@ -28,7 +28,7 @@ pub(super) struct Fetches<'a> {
     pending: Option<Pending<(usize, Fetched)>>,
 }
 
-/// A remote file that a row needs.
+/// A remote file that a row needs: the row's number in its group, the input and the place in its column.
 type Wanted = (usize, String, usize, Url);
 
 impl<'a> Fetches<'a> {
@@ -64,14 +64,17 @@ impl<'a> Fetches<'a> {
         let group = &self.rows[..self.group.min(self.rows.len())];
         let mut wanted: Vec<Wanted> = Vec::new();
         for input in work.model.manifest.inputs.iter().filter(|input| input.modality.is_media()) {
-            let Some(uris) = work.columns.get(&input.name).and_then(|column| column.values.as_string_opt::<i32>()) else { continue };
-            for (place, row) in group.iter().enumerate().filter(|(_, row)| uris.is_valid(**row)) {
-                if let Ok(Place::Remote(url)) = work.request.access.locate(&input.name, uris.value(*row)) {
-                    wanted.push((place, input.name.clone(), *row, url));
+            let Some(column) = work.columns.get(&input.name) else { continue };
+            let Some(uris) = column.values.as_string_opt::<i32>() else { continue };
+            for (number, row) in group.iter().enumerate() {
+                for place in column.places(*row).filter(|place| uris.is_valid(*place)) {
+                    if let Ok(Place::Remote(url)) = work.request.access.locate(&input.name, uris.value(place)) {
+                        wanted.push((number, input.name.clone(), place, url));
+                    }
                 }
             }
         }
-        wanted.sort_by_key(|(place, ..)| *place);
+        wanted.sort_by_key(|(number, ..)| *number);
         let digests = Arc::clone(&work.model.digests);
         self.pending = Some(io::start(read(wanted, group.len(), work.request.limits.clone(), digests, work.request.statement))?);
         Ok(())
@@ -81,7 +84,7 @@ impl<'a> Fetches<'a> {
 /// Reads in order until `mm.fetch_bytes` are reached. Returns for how many rows everything is there, one at least.
 async fn read(wanted: Vec<Wanted>, rows: usize, limits: Limits, digests: Arc<Digests>, statement: u64) -> Result<(usize, Fetched)> {
     let (limits, digests) = (&limits, &digests);
-    let fetches = wanted.into_iter().map(|(place, input, row, url)| async move {
+    let fetches = wanted.into_iter().map(|(number, input, place, url)| async move {
         let expected = digests.expected(&url, statement, limits);
         let bytes = fetch_remote(&url, expected.as_deref(), limits).await;
         match &bytes {
@@ -89,17 +92,17 @@ async fn read(wanted: Vec<Wanted>, rows: usize, limits: Limits, digests: Arc<Dig
             // A further attempt sees it as it is then.
             Err(_) => digests.forget_version(&url, limits),
         }
-        (place, input, row, bytes)
+        (number, input, place, bytes)
     });
     let mut results = stream::iter(fetches).buffered(limits.fetch_concurrency.max(1));
     let (mut fetched, mut bytes) = (Fetched::new(), 0);
-    while let Some((place, input, row, result)) = results.next().await {
-        if bytes >= limits.fetch_bytes && place > 0 {
+    while let Some((number, input, place, result)) = results.next().await {
+        if bytes >= limits.fetch_bytes && number > 0 {
             // The row that is not complete begins the next group.
-            return Ok((place, fetched));
+            return Ok((number, fetched));
         }
         bytes += result.as_ref().map_or(0, Bytes::len);
-        fetched.insert((input, row), result);
+        fetched.insert((input, place), result);
     }
     Ok((rows, fetched))
 }

@@ -1,8 +1,11 @@
 //! What tells rows apart: a digest of everything that a row gives to its model.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray};
+use arrow::array::{ArrayRef, AsArray, StringArray};
+use arrow::buffer::OffsetBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use arrow::row::{RowConverter, SortField};
@@ -17,6 +20,7 @@ use super::run::Request;
 use super::workers;
 use crate::error::{Error, Kind, Result};
 use crate::media::Place;
+use crate::modality::{flat, is_list};
 use crate::package::{Input, Manifest, hex};
 use crate::runtime::runtime_info;
 
@@ -100,30 +104,43 @@ enum Known {
 /// For each medium given by URI, what its bytes are known by, row by row.
 fn known_media(manifest: &Manifest, request: &Request<'_>, digests: &Digests, disk: Option<&DiskCache>) -> Result<Vec<Vec<Known>>> {
     let mut all = Vec::new();
-    for (_, places) in located(manifest, request) {
-        let lasting = |text: String| Known::Lasting(text);
-        let Some(disk) = disk else {
-            all.push(workers::map(places.len(), ROWS_OF_A_TASK, |row| match &places[row] {
-                Located::Absent => Known::Lasting(String::new()),
-                Located::File(path) => lasting(state_of(path)),
-                Located::Object(_) | Located::Nowhere => Known::InStatement,
-            })?);
-            continue;
-        };
-        let digests_of_files = digests.of_files(&files(&places), request.statement, request.limits, Some(disk))?;
-        let versions = digests.versions(&objects(&places), request.statement, request.limits, request.cancel)?;
-        let known = |place: &Located| match place {
-            Located::Absent => Known::Lasting(String::new()),
-            // Of a file that cannot be read there is no digest, and the row fails later.
-            Located::File(path) => digests_of_files.get(path).map_or(Known::InStatement, |digest| lasting(hex(digest))),
-            Located::Object(url) => {
-                versions.get(url).cloned().flatten().map_or(Known::InStatement, |version| lasting(format!("{url} {version}")))
-            }
-            Located::Nowhere => Known::InStatement,
-        };
-        all.push(places.iter().map(known).collect());
+    for LocatedMedia { places, lists, .. } in located(manifest, request) {
+        let known = known_places(&places, request, digests, disk)?;
+        all.push(match lists {
+            None => known,
+            Some(offsets) => offsets.windows(2).map(|ends| together(&known[ends[0] as usize..ends[1] as usize])).collect(),
+        });
     }
     Ok(all)
+}
+
+/// What a list of media is known by.
+fn together(known: &[Known]) -> Known {
+    let lasting = |known: &Known| if let Known::Lasting(text) = known { Some(format!("{} {text}", text.len())) } else { None };
+    known.iter().map(lasting).collect::<Option<Vec<_>>>().map_or(Known::InStatement, |all| Known::Lasting(all.concat()))
+}
+
+fn known_places(places: &[Located], request: &Request<'_>, digests: &Digests, disk: Option<&DiskCache>) -> Result<Vec<Known>> {
+    let lasting = |text: String| Known::Lasting(text);
+    let Some(disk) = disk else {
+        return workers::map(places.len(), ROWS_OF_A_TASK, |place| match &places[place] {
+            Located::Absent => Known::Lasting(String::new()),
+            Located::File(path) => lasting(state_of(path)),
+            Located::Object(_) | Located::Nowhere => Known::InStatement,
+        });
+    };
+    let digests_of_files = digests.of_files(&files(places), request.statement, request.limits, Some(disk))?;
+    let versions = digests.versions(&objects(places), request.statement, request.limits, request.cancel)?;
+    let known = |place: &Located| match place {
+        Located::Absent => Known::Lasting(String::new()),
+        // Of a file that cannot be read there is no digest, and the row fails later.
+        Located::File(path) => digests_of_files.get(path).map_or(Known::InStatement, |digest| lasting(hex(digest))),
+        Located::Object(url) => {
+            versions.get(url).cloned().flatten().map_or(Known::InStatement, |version| lasting(format!("{url} {version}")))
+        }
+        Located::Nowhere => Known::InStatement,
+    };
+    Ok(places.iter().map(known).collect())
 }
 
 /// Where a row's medium lies.
@@ -137,24 +154,48 @@ pub(super) enum Located {
     Nowhere,
 }
 
-/// For each input with media given by URI: its number, and where each row's medium lies.
-pub(super) fn located(manifest: &Manifest, request: &Request<'_>) -> Vec<(usize, Vec<Located>)> {
+/// The media of an input that are given by URI.
+#[derive(Debug)]
+pub(super) struct LocatedMedia {
+    /// Of the input.
+    pub(super) number: usize,
+    pub(super) uris: StringArray,
+    /// Where each lies.
+    pub(super) places: Vec<Located>,
+    /// Which of them are a row's, where it may have several.
+    pub(super) lists: Option<OffsetBuffer<i64>>,
+}
+
+impl LocatedMedia {
+    /// Which media are a row's.
+    pub(super) fn of_row(&self, row: usize) -> Range<usize> {
+        self.lists.as_ref().map_or(row..row + 1, |offsets| offsets[row] as usize..offsets[row + 1] as usize)
+    }
+}
+
+/// Where the media lie that are given by URI.
+pub(super) fn located(manifest: &Manifest, request: &Request<'_>) -> Vec<LocatedMedia> {
     let is_media = |(_, (input, _)): &(usize, (&Input, &Vec<ArrayRef>))| input.modality.is_media();
     let media = manifest.inputs.iter().zip(request.inputs).enumerate().filter(is_media);
     let by_uri = media.filter_map(|(number, (input, columns))| {
         let column = columns.first()?;
+        let (column, lists) = if is_list(column.data_type()) {
+            flat(column).ok().map(|(values, offsets)| (values, Some(offsets)))?
+        } else {
+            (Arc::clone(column), None)
+        };
         if is_binary(column.data_type()) {
             return None;
         }
-        let uris = cast(column, &DataType::Utf8).ok()?;
-        let uris = uris.as_string::<i32>();
+        let uris = cast(&column, &DataType::Utf8).ok()?;
+        let uris = uris.as_string::<i32>().clone();
         let locate = |uri: Option<&str>| match uri.map(|uri| request.access.locate(&input.name, uri)) {
             None => Located::Absent,
             Some(Ok(Place::Local(path))) => Located::File(path),
             Some(Ok(Place::Remote(url))) => Located::Object(url),
             Some(Err(_)) => Located::Nowhere,
         };
-        Some((number, uris.iter().map(locate).collect()))
+        Some(LocatedMedia { number, places: uris.iter().map(locate).collect(), uris, lists })
     });
     by_uri.collect()
 }

@@ -17,6 +17,8 @@ pub struct Limits {
     pub batch_tokens: usize,
     /// Largest encoded picture or sound, in bytes.
     pub max_media_bytes: usize,
+    /// Most media of an input of a row, where it may have several.
+    pub max_media_per_row: usize,
     /// Largest decoded picture, in pixels.
     pub max_image_pixels: usize,
     /// Dots an inch at which pages of PDF are drawn.
@@ -75,6 +77,7 @@ impl Default for Limits {
             batch_rows: 0,
             batch_tokens: 0,
             max_media_bytes: 64 << 20,
+            max_media_per_row: 64,
             max_image_pixels: 89_478_485,
             document_dpi: 144,
             max_document_pages: 1_000,

@@ -23,7 +23,7 @@ use super::run::{Answer, Request};
 use super::workers;
 use crate::catalog::ModelVersion;
 use crate::error::{Error, Kind, Result};
-use crate::modality::{element_type, split_page};
+use crate::modality::{element_type, flat, is_list, split_page};
 use crate::package::{Input, Manifest, Modality, hex};
 use crate::runtime::runtime_info;
 
@@ -71,7 +71,7 @@ pub fn media_type() -> DataType {
 /// | `t` | text | length in bytes, 64 bits; UTF-8 |
 /// | `m` | medium, by URI or as bytes | SHA-256 of its bytes; where the URI ends in `#page=N`, `p` and N, 64 bits |
 /// | `e` | medium that cannot be read | |
-/// | `l` | list or vector | length, 64 bits; its values |
+/// | `l` | list, of media too, or vector | length, 64 bits; its values |
 /// | `s` | struct | number of its fields, 64 bits; their values |
 /// | `o` | date, time, decimal and others | length in bytes, 64 bits; the text that arrow's `cast` makes of it |
 pub(super) fn receipts(
@@ -116,23 +116,17 @@ pub(super) fn receipts(
 /// The media of each row, for a person who looks for the one that has changed.
 pub(super) fn media(version: &ModelVersion, request: &Request<'_>, digests: &Digests, disk: Option<&DiskCache>) -> Result<Answer> {
     let mut told = Vec::new();
-    for (number, places) in located(&version.manifest, request) {
-        let Some(input) = version.manifest.inputs.get(number) else { continue };
-        let uris = request.inputs[number]
-            .first()
-            .map(|column| cast(column, &DataType::Utf8))
-            .transpose()
-            .map_err(|error| unreadable(input, &error))?;
-        told.push((input, uris, digests_of(&places, request, digests, disk)?));
+    for media in located(&version.manifest, request) {
+        let Some(input) = version.manifest.inputs.get(media.number) else { continue };
+        let digests = digests_of(&media.places, request, digests, disk)?;
+        told.push((input, media, digests));
     }
     let mut lists = ListBuilder::new(StringBuilder::new());
     for row in 0..request.rows {
-        for (input, uris, digests) in &told {
-            if let Some(uri) =
-                uris.as_ref().map(|uris| uris.as_string::<i32>()).filter(|uris| uris.is_valid(row)).map(|uris| uris.value(row))
-            {
-                let digest = digests[row].as_ref().map_or_else(|| "cannot be read".to_string(), |digest| hex(digest));
-                lists.values().append_value(format!("{} {uri} {digest}", input.name));
+        for (input, media, digests) in &told {
+            for place in media.of_row(row).filter(|place| media.uris.is_valid(*place)) {
+                let digest = digests[place].as_ref().map_or_else(|| "cannot be read".to_string(), |digest| hex(digest));
+                lists.values().append_value(format!("{} {} {digest}", input.name, media.uris.value(place)));
             }
         }
         lists.append(true);
@@ -178,13 +172,16 @@ fn input_writers<'a>(
                 }
                 continue;
             }
-            let places = by_uri.iter().find(|(other, _)| *other == number).map(|(_, places)| places);
-            let writer = match places {
-                Some(places) => medium_writer(column, digests_of(places, request, digests, disk)?),
+            let media = by_uri.iter().find(|media| media.number == number);
+            let writer = match media {
+                Some(media) => Ok(medium_writer(media.uris.clone(), digests_of(&media.places, request, digests, disk)?)),
                 None if input.modality.is_media() && is_binary(column.data_type()) => bytes_writer(column),
+                None if input.modality.is_media() && is_list(column.data_type()) => bytes_writer(&flat(column)?.0),
                 None => value_writer(column, element.as_ref()),
             };
-            writers.push(Writer::Row(writer.map_err(|error| unreadable(input, &error))?));
+            let writer = writer.map_err(|error| unreadable(input, &error))?;
+            let is_several = input.modality.is_media() && is_list(column.data_type());
+            writers.push(Writer::Row(if is_several { several(column, flat(column)?.1, writer) } else { writer }));
         }
     }
     Ok(writers)
@@ -302,23 +299,32 @@ fn digests_of(places: &[Located], request: &Request<'_>, digests: &Digests, disk
     Ok(places.iter().map(digest).collect())
 }
 
-fn medium_writer(column: &ArrayRef, digests: Vec<Option<Digest>>) -> Written<'static> {
-    let uris = cast(column, &DataType::Utf8)?;
-    Ok(Box::new(move |row, bytes| {
-        let uris = uris.as_string::<i32>();
-        match &digests[row] {
-            _ if uris.is_null(row) => bytes.push(b'0'),
-            None => bytes.push(b'e'),
-            Some(digest) => {
-                bytes.push(b'm');
-                bytes.extend_from_slice(digest);
-                if let (_, Some(page)) = split_page(uris.value(row)) {
-                    bytes.push(b'p');
-                    bytes.extend_from_slice(&(page as u64).to_le_bytes());
-                }
+/// Writes a list of media down; `one` writes that at a place among all of them.
+fn several<'a>(column: &'a ArrayRef, offsets: OffsetBuffer<i64>, one: Write<'a>) -> Write<'a> {
+    Box::new(move |row, bytes| {
+        if column.is_null(row) {
+            return bytes.push(b'0');
+        }
+        let places = offsets[row] as usize..offsets[row + 1] as usize;
+        bytes.push(b'l');
+        bytes.extend_from_slice(&(places.len() as u64).to_le_bytes());
+        places.for_each(|place| one(place, bytes));
+    })
+}
+
+fn medium_writer(uris: StringArray, digests: Vec<Option<Digest>>) -> Write<'static> {
+    Box::new(move |row, bytes| match &digests[row] {
+        _ if uris.is_null(row) => bytes.push(b'0'),
+        None => bytes.push(b'e'),
+        Some(digest) => {
+            bytes.push(b'm');
+            bytes.extend_from_slice(digest);
+            if let (_, Some(page)) = split_page(uris.value(row)) {
+                bytes.push(b'p');
+                bytes.extend_from_slice(&(page as u64).to_le_bytes());
             }
         }
-    }))
+    })
 }
 
 fn bytes_writer(column: &ArrayRef) -> Written<'static> {
@@ -430,6 +436,6 @@ fn numbers<T: ArrowPrimitiveType, const N: usize>(
 
 /// Rows whose required inputs are all there.
 fn presence(manifest: &Manifest, request: &Request<'_>) -> Option<NullBuffer> {
-    let required = manifest.inputs.iter().zip(request.inputs).filter(|(input, _)| !input.optional);
+    let required = manifest.inputs.iter().zip(request.inputs).filter(|(input, columns)| manifest.needs(input, !columns.is_empty()));
     required.flat_map(|(_, columns)| columns).fold(None, |all, column| NullBuffer::union(all.as_ref(), column.logical_nulls().as_ref()))
 }

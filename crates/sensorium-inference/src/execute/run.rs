@@ -141,7 +141,8 @@ pub(super) fn run(model: &LoadedModel, request: &Request<'_>) -> Result<Answer> 
     }
     let mut active = vec![true; request.rows];
     failures.iter().for_each(|failure| active[failure.row] = false);
-    for input in manifest.inputs.iter().filter(|input| !input.optional) {
+    let is_needed = |(input, arguments): &(&Input, &Vec<ArrayRef>)| manifest.needs(input, !arguments.is_empty());
+    for (input, _) in manifest.inputs.iter().zip(request.inputs).filter(is_needed) {
         if let Some(present) = columns[&input.name].presence() {
             active.iter_mut().zip(present).for_each(|(active, present)| *active &= present);
         }

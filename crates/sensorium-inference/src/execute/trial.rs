@@ -45,7 +45,7 @@ fn try_model(manifest: &Manifest, folder: &Path) -> Result<()> {
     let manifest = &easily_tried(manifest);
     let limits = Limits { device: Device::Cpu, ..Limits::default() };
     let model = LoadedModel::open(&Arc::new(manifest.clone()), folder, &limits, &Arc::default())?;
-    let inputs = manifest.inputs.iter().map(|input| Ok(vec![made_up(input)?])).collect::<Result<Vec<_>>>()?;
+    let inputs = manifest.inputs.iter().map(|input| Ok(vec![made_up(manifest, input)?])).collect::<Result<Vec<_>>>()?;
     try_once(&model, &inputs, Wanted::Prediction, &limits)?;
     let others = [(Wanted::Embedding, manifest.embedding.is_some()), (Wanted::Explanation, manifest.explained().is_ok())];
     others.into_iter().filter(|(_, is_there)| *is_there).try_for_each(|(wanted, _)| try_once(&model, &inputs, wanted, &limits))
@@ -98,7 +98,7 @@ fn expected(manifest: &Manifest) -> String {
     format!("the inputs were read as {}; `sensorium.toml` can say otherwise", inputs.join(", "))
 }
 
-fn made_up(input: &Input) -> Result<ArrayRef> {
+fn made_up(manifest: &Manifest, input: &Input) -> Result<ArrayRef> {
     Ok(match &input.modality {
         Modality::Number { element: Element::Bool, .. } => Arc::new(BooleanArray::from(vec![false, true])),
         Modality::Number { element, .. } if element.is_float() => Arc::new(Float64Array::from(vec![0.0, 1.0])),
@@ -109,7 +109,14 @@ fn made_up(input: &Input) -> Result<ArrayRef> {
             let size = i32::try_from(*width).map_err(|_| Error::new(Kind::Package, format!("a vector of {width} numbers is too long")))?;
             Arc::new(FixedSizeListArray::new(item, size, Arc::new(Float32Array::from(vec![0.0; ROWS * width])), None))
         }
-        Modality::Text(_) | Modality::Prompt => Arc::new(StringArray::from(vec!["word", "two words"])),
+        Modality::Text(_) => Arc::new(StringArray::from(vec!["word", "two words"])),
+        Modality::Prompt => {
+            let markers = match &manifest.prediction {
+                Prediction::Text { generation } => generation.media.iter().map(|marker| marker.text.as_str()).collect(),
+                _ => String::new(),
+            };
+            Arc::new(StringArray::from(vec![format!("{markers}word"), format!("{markers}two words")]))
+        }
         Modality::Series(spec) => made_up_series(spec),
         Modality::Video(spec) => Arc::new(BinaryArray::from_vec(vec![&grey_video(spec)?; ROWS])),
         Modality::Audio(spec) => Arc::new(BinaryArray::from_vec(vec![&tone(spec.sampling_rate); ROWS])),

@@ -1,12 +1,13 @@
 //! Arrow columns of any encoding, brought to the one type that their input needs.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, FixedSizeListArray, LargeBinaryArray, LargeListArray, LargeStringArray, PrimitiveArray,
     StringArray, new_null_array,
 };
-use arrow::buffer::NullBuffer;
+use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
     DataType, Field, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
@@ -28,12 +29,32 @@ pub(crate) struct Column {
     pub(crate) values: ArrayRef,
     /// Which rows have a value; `None` where all have.
     present: Option<NullBuffer>,
+    /// Where a row's values begin and end among `values`, where it may have several.
+    lists: Option<OffsetBuffer<i64>>,
 }
 
 impl Column {
+    /// One value a row.
+    fn of(values: ArrayRef, present: Option<NullBuffer>) -> Self {
+        Self { values, present, lists: None }
+    }
+
     /// Whether the row has a value.
     pub(crate) fn is_present(&self, row: usize) -> bool {
         self.present.as_ref().is_none_or(|present| present.is_valid(row))
+    }
+
+    /// The places of a row's values: one, but for lists.
+    pub(crate) fn places(&self, row: usize) -> Range<usize> {
+        match &self.lists {
+            None => row..row + 1,
+            Some(offsets) => offsets[row] as usize..offsets[row + 1] as usize,
+        }
+    }
+
+    /// Whether there is a value at one of [`Self::places`].
+    pub(crate) fn is_at(&self, place: usize) -> bool {
+        self.values.is_valid(place) && (self.lists.is_some() || self.is_present(place))
     }
 
     /// Which rows have a value; `None` where all have.
@@ -82,6 +103,40 @@ fn is_bytes(data_type: &DataType) -> bool {
     }
 }
 
+fn is_medium(data_type: &DataType) -> bool {
+    is_text(data_type) || is_bytes(data_type)
+}
+
+pub(crate) fn is_list(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..))
+}
+
+/// A list of media; one of nothing is a list of none.
+fn is_list_of_media(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            is_medium(item.data_type()) || item.data_type().is_null()
+        }
+        _ => false,
+    }
+}
+
+/// The values of all lists one behind the other, and where those of each row begin and end; a row without a list has none.
+pub(crate) fn flat(lists: &ArrayRef) -> Result<(ArrayRef, OffsetBuffer<i64>)> {
+    let item = match lists.data_type() {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => item.data_type().clone(),
+        _ => return Err(Error::new(Kind::Argument, "not a list")),
+    };
+    let lists = cast(lists, &DataType::LargeList(Arc::new(Field::new_list_field(item, true))))?;
+    let lists = lists.as_list::<i64>();
+    let length = |row: usize| if lists.is_null(row) { 0 } else { lists.value_length(row) as usize };
+    let offsets = OffsetBuffer::from_lengths((0..lists.len()).map(length));
+    let parts: Vec<ArrayRef> = (0..lists.len()).filter(|row| length(*row) > 0).map(|row| lists.value(row)).collect();
+    let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
+    let values = if parts.is_empty() { lists.values().slice(0, 0) } else { arrow::compute::concat(&parts).map_err(|error| internal(&error))? };
+    Ok((values, offsets))
+}
+
 fn is_number(data_type: &DataType, element: Element) -> bool {
     match data_type {
         DataType::Dictionary(_, values) => is_number(values, element),
@@ -114,7 +169,9 @@ pub fn input_accepts(input: &Input, data_type: &DataType) -> Result<()> {
         Modality::Category { .. } | Modality::Text(_) | Modality::Prompt => {
             refuse("a column of text; CAST(.. AS VARCHAR) where that is meant")
         }
-        modality if modality.is_media() && (is_text(data_type) || is_bytes(data_type)) => Ok(()),
+        modality if modality.is_media() && is_medium(data_type) => Ok(()),
+        modality if modality.is_media() && input.list && is_list_of_media(data_type) => Ok(()),
+        _ if input.list => refuse("a column of URIs, of encoded media as bytes, or of lists of them"),
         Modality::Image(_) => refuse("a column of URIs, or of encoded pictures as bytes"),
         Modality::Audio(_) => refuse("a column of URIs, or of encoded sound as bytes"),
         Modality::Document => refuse("a column of URIs, or of pictures or documents as bytes"),
@@ -161,15 +218,24 @@ pub(crate) fn prepare(input: &Input, arguments: &[ArrayRef], rows: usize, limits
         Modality::Category { missing } => category(&array, missing.as_ref()),
         Modality::Prompt if is_conversation(array.data_type()) => conversations(&array),
         Modality::Text(_) | Modality::Prompt => strings(&array),
-        modality if modality.is_media() && is_bytes(array.data_type()) => binary(&array),
-        Modality::Image(_) | Modality::Audio(_) | Modality::Video(_) | Modality::Document => strings(&array),
+        _ if is_list_of_media(array.data_type()) => {
+            let (values, lists) = flat(&array)?;
+            let values = media(&values)?.values;
+            Ok(Column { values, present: presence(&array), lists: Some(lists) })
+        }
+        Modality::Image(_) | Modality::Audio(_) | Modality::Video(_) | Modality::Document => media(&array),
         Modality::Vector { width, element } => vector(input, &array, *width, *element, failures),
         Modality::Series(spec) => {
             let (values, wrong) = series(&array, spec, limits.max_series_steps)?;
             failures.extend(wrong.into_iter().map(|(row, error)| Failure { row, uri: None, step: Step::Input, error }));
-            Ok(Column { present: presence(&array), values })
+            Ok(Column::of(values, presence(&array)))
         }
     }
+}
+
+/// Bytes, or else URIs.
+fn media(array: &ArrayRef) -> Result<Column> {
+    if is_bytes(array.data_type()) { binary(array) } else { strings(array) }
 }
 
 fn cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
@@ -237,7 +303,7 @@ fn number(input: &Input, array: &ArrayRef, element: Element, missing: Option<&Mi
         Some(Missing::Text(_)) => f64::NAN,
         None => 0.0,
     };
-    Ok(Column { values: fill(&values, stand_in)?, present })
+    Ok(Column::of(fill(&values, stand_in)?, present))
 }
 
 /// `array` with NULLs replaced.
@@ -259,12 +325,13 @@ fn category(array: &ArrayRef, missing: Option<&Missing>) -> Result<Column> {
     let column = strings(array)?;
     let Some(Missing::Text(stand_in)) = missing else { return Ok(column) };
     let filled: StringArray = column.values.as_string::<i32>().iter().map(|value| Some(value.unwrap_or(stand_in))).collect();
-    Ok(Column { values: Arc::new(filled), present: column.present })
+    Ok(Column::of(Arc::new(filled), column.present))
 }
 
 fn strings(array: &ArrayRef) -> Result<Column> {
     let values = cast(array, &DataType::Utf8)?;
-    Ok(Column { present: presence(&values), values })
+    let present = presence(&values);
+    Ok(Column::of(values, present))
 }
 
 /// Each list of messages as JSON, told from plain texts by its type.
@@ -272,7 +339,7 @@ fn conversations(array: &ArrayRef) -> Result<Column> {
     let present = presence(array);
     let one = |row: usize| if array.is_null(row) { Ok("[]".to_string()) } else { json_of(array, row) };
     let values: LargeStringArray = (0..array.len()).map(|row| one(row).map(Some)).collect::<Result<_>>()?;
-    Ok(Column { values: Arc::new(values), present })
+    Ok(Column::of(Arc::new(values), present))
 }
 
 fn binary(array: &ArrayRef) -> Result<Column> {
@@ -281,20 +348,21 @@ fn binary(array: &ArrayRef) -> Result<Column> {
         DataType::FixedSizeBinary(_) => Arc::new(array.as_fixed_size_binary().iter().collect::<LargeBinaryArray>()) as ArrayRef,
         _ => cast(array, &DataType::LargeBinary)?,
     };
-    Ok(Column { present: presence(&array), values: array })
+    let present = presence(&array);
+    Ok(Column::of(array, present))
 }
 
 fn vector(input: &Input, array: &ArrayRef, width: usize, element: Element, failures: &mut Vec<Failure>) -> Result<Column> {
     let rows = array.len();
     let present = presence(array);
     if array.data_type().is_null() {
-        return Ok(Column { values: zeros(element, rows * width)?, present });
+        return Ok(Column::of(zeros(element, rows * width)?, present));
     }
     let to = element_type(element);
     if let Some(whole) = array.as_fixed_size_list_opt().filter(|list| list.null_count() == 0) {
         let values = cast(&fixed_values(whole), &to)?;
         if values.null_count() == 0 {
-            return Ok(Column { values, present });
+            return Ok(Column::of(values, present));
         }
     }
     let item = Field::new_list_field(to.clone(), true);
@@ -336,7 +404,7 @@ fn flatten(
     }
     let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
     let values = if parts.is_empty() { zeros(element, 0)? } else { arrow::compute::concat(&parts).map_err(|error| internal(&error))? };
-    Ok(Column { values, present })
+    Ok(Column::of(values, present))
 }
 
 fn zeros(element: Element, count: usize) -> Result<ArrayRef> {
@@ -362,7 +430,7 @@ fn side_by_side(
         present = NullBuffer::union(present.as_ref(), column.present.as_ref());
         columns.push(column.values);
     }
-    Ok(Column { values: row_by_row(&columns, rows)?, present })
+    Ok(Column::of(row_by_row(&columns, rows)?, present))
 }
 
 /// The values of all columns, those of one row side by side.

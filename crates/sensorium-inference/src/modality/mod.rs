@@ -13,7 +13,7 @@ mod video;
 pub use audio::sound_to_tensor;
 pub(crate) use audio::{log_mel_frames, samples, sound_features};
 pub use columns::input_accepts;
-pub(crate) use columns::{Column, element_type, prepare};
+pub(crate) use columns::{Column, element_type, flat, is_list, prepare};
 pub(crate) use document::{Document, is_document, split_page};
 pub use image::picture_to_tensor;
 pub(crate) use image::{resize_bilinear, rgb_to_tensor};

@@ -1,7 +1,10 @@
 //! Text to tokens, by the package's own tokenizer.
 
+use std::fmt;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
+use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
 use tokenizers::{Tokenizer, TruncationParams};
 
 use crate::error::{Error, Kind, Result};
@@ -22,12 +25,19 @@ pub(crate) struct Tokens {
 }
 
 /// A tokenizer that turns tokens into text, and texts into all of their tokens.
-#[derive(Debug)]
 pub(crate) struct TextCodec {
     tokenizer: Tokenizer,
+    /// The bytes of all tokens, once somebody asks for them.
+    bytes: OnceLock<Result<TokTrie>>,
 }
 
-fn unreadable(file: &str, error: &dyn std::fmt::Display) -> Error {
+impl fmt::Debug for TextCodec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TextCodec").finish_non_exhaustive()
+    }
+}
+
+fn unreadable(file: &str, error: &dyn fmt::Display) -> Error {
     Error::new(Kind::Package, format!("cannot read {file}: {error}")).with_hint("export the tokenizer again as tokenizer.json")
 }
 
@@ -39,17 +49,35 @@ fn check_length(text: &str, limits: &Limits) -> Result<()> {
         .with_hint("SET mm.max_text_bytes"))
 }
 
-fn untokenizable(error: &dyn std::fmt::Display) -> Error {
+fn untokenizable(error: &dyn fmt::Display) -> Error {
     Error::new(Kind::Media, format!("cannot be tokenized: {error}"))
 }
 
 impl TextCodec {
     pub(crate) fn load(folder: &Path, file: &str) -> Result<Self> {
-        let failed = |error: &dyn std::fmt::Display| unreadable(file, error);
+        let failed = |error: &dyn fmt::Display| unreadable(file, error);
         let mut tokenizer = Tokenizer::from_file(folder.join(file)).map_err(|error| failed(&error))?;
         tokenizer.with_truncation(None).map_err(|error| failed(&error))?;
         tokenizer.with_padding(None);
-        Ok(Self { tokenizer })
+        Ok(Self { tokenizer, bytes: OnceLock::new() })
+    }
+
+    /// The tokens as bytes, for texts of a grammar; `ends` are those that end a text.
+    pub(crate) fn constrained(&self, ends: &[u32]) -> Result<TokEnv> {
+        let trie = self.bytes.get_or_init(|| self.trie()).as_ref().map_err(Clone::clone)?;
+        let known: Vec<u32> = ends.iter().copied().filter(|end| (*end as usize) < trie.vocab_size()).collect();
+        let trie = if known.is_empty() { trie.clone() } else { trie.with_eos_tokens(&known) };
+        Ok(Arc::new(ApproximateTokEnv::new(trie)))
+    }
+
+    fn trie(&self) -> Result<TokTrie> {
+        let failed = |error: &dyn fmt::Display| {
+            Error::new(Kind::Package, format!("the tokenizer's tokens are not known as bytes, which json_schema needs: {error}"))
+        };
+        let text = self.tokenizer.to_string(false).map_err(|error| failed(&error))?;
+        let json: serde_json::Value = serde_json::from_str(&text).map_err(|error| failed(&error))?;
+        let words = llguidance::token_bytes_from_tokenizer_json(&json).map_err(|error| failed(&error))?;
+        Ok(TokTrie::from(&TokRxInfo::new(words.len() as u32, 0), &words))
     }
 
     /// The token that is written so, ends and other tokens that steer included.
@@ -77,7 +105,7 @@ impl TextCodec {
 
 impl TextEncoder {
     pub(crate) fn load(folder: &Path, spec: &TextSpec) -> Result<Self> {
-        let failed = |error: &dyn std::fmt::Display| unreadable(&spec.tokenizer, error);
+        let failed = |error: &dyn fmt::Display| unreadable(&spec.tokenizer, error);
         let mut tokenizer = Tokenizer::from_file(folder.join(&spec.tokenizer)).map_err(|error| failed(&error))?;
         let truncation = TruncationParams { max_length: spec.max_tokens, ..tokenizer.get_truncation().cloned().unwrap_or_default() };
         tokenizer.with_truncation(Some(truncation)).map_err(|error| failed(&error))?;

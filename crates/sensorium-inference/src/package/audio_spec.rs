@@ -45,6 +45,23 @@ pub enum AudioFeatures {
         /// How the vectors of patches become one: `"mean"` or `"max"`.
         pooling: Pooling,
     },
+    /// The log-mel spectrogram of Universal Speech Models (<https://arxiv.org/abs/2303.01037>) as Gemma 3n hears it, `[frames, mels]`.
+    UniversalSpeech {
+        /// Number of mel bands.
+        mels: usize,
+        /// Samples of a frame.
+        frame: usize,
+        /// Samples from one frame to the next.
+        hop: usize,
+        /// Samples of one Fourier transform.
+        n_fft: usize,
+        /// Frequencies of the bands, from and to, in Hz.
+        hertz: [f64; 2],
+        /// So much of the sample before is taken away.
+        preemphasis: f64,
+        /// Smallest magnitude that the logarithm sees.
+        floor: f64,
+    },
     /// Kaldi's log filter bank over 25 ms every 10 ms, `[frames, mels]`.
     FilterBank {
         /// Number of mel bands.
@@ -71,7 +88,7 @@ impl AudioSpec {
     /// Shape of a clip's features, where all clips have the same, or of a part of them that the graph looks at alone.
     pub fn fixed_shape(&self) -> Option<[usize; 2]> {
         match self.features {
-            AudioFeatures::Waveform { .. } => None,
+            AudioFeatures::Waveform { .. } | AudioFeatures::UniversalSpeech { .. } => None,
             AudioFeatures::LogMel { mels, hop, window, .. } => Some([mels, window / hop.max(1)]),
             AudioFeatures::FilterBank { mels, frames, .. } => Some([frames, mels]),
             AudioFeatures::Yamnet { .. } => Some(YAMNET_PATCH),
@@ -103,6 +120,13 @@ impl AudioSpec {
             {
                 wrong("mels, frames and std must be positive, and mean finite")
             }
+            AudioFeatures::UniversalSpeech { mels, frame, hop, n_fft, hertz: [lowest, highest], preemphasis, floor }
+                if !(is_size(mels) && is_size(hop) && frame > 1 && n_fft >= frame && is_size(n_fft) && floor > 0.0)
+                    || !(lowest >= 0.0 && lowest < highest && highest <= f64::from(self.sampling_rate) / 2.0)
+                    || !(0.0..1.0).contains(&preemphasis) =>
+            {
+                wrong("mels, frame, hop and floor must be positive, frequencies within half the rate, and preemphasis below 1")
+            }
             _ => Ok(self),
         }
     }
@@ -116,6 +140,7 @@ impl AudioSpec {
             "Wav2Vec2FeatureExtractor" => waveform(config, masked)?,
             "WhisperFeatureExtractor" => log_mel(config)?,
             "ASTFeatureExtractor" => filter_bank(config)?,
+            "Gemma3nAudioFeatureExtractor" => universal_speech(config)?,
             _ => return Err(unknown(&format!("feature extractor '{kind}'"))),
         };
         if config["dither"].as_f64().is_some_and(|dither| dither != 0.0) {
@@ -165,6 +190,38 @@ fn log_mel(config: &Value) -> Result<AudioFeatures> {
         n_fft: number(config, "n_fft")?,
         hop: number(config, "hop_length")?,
         window,
+    })
+}
+
+/// As `feature_extraction_gemma3n.py`; sizes are written down in samples or in milliseconds.
+fn universal_speech(config: &Value) -> Result<AudioFeatures> {
+    let value = |key: &str| config[key].as_f64().ok_or_else(|| unknown(&format!("preprocessor_config.json does not say '{key}'")));
+    let is_idle = |key: &str, idle: f64| config[key].as_f64().is_none_or(|value| value == idle);
+    if !config["preemphasis_htk_flavor"].as_bool().unwrap_or(true) || !is_idle("padding_value", 0.0) || !is_idle("input_scale_factor", 1.0) {
+        return Err(unknown("preemphasis, padding or scale of another kind than Gemma 3n's"));
+    }
+    if ["per_bin_mean", "per_bin_stddev"].iter().any(|key| !config[*key].is_null()) {
+        return Err(unknown("per_bin_mean and per_bin_stddev"));
+    }
+    let rate = value("sampling_rate")?;
+    let samples = |name: &str| match config[name].as_u64() {
+        Some(samples) => Ok(usize::try_from(samples).unwrap_or(0)),
+        None => value(&format!("{name}_ms")).map(|milliseconds| (rate * milliseconds / 1_000.0).round_ties_even() as usize),
+    };
+    let (frame, hop) = (samples("frame_length")?, samples("hop_length")?);
+    let overdrive = usize::from(config["fft_overdrive"].as_bool().unwrap_or(true));
+    let n_fft = match config["fft_length"].as_u64() {
+        Some(length) => usize::try_from(length).unwrap_or(0),
+        None => frame.next_power_of_two() << overdrive,
+    };
+    Ok(AudioFeatures::UniversalSpeech {
+        mels: number(config, "feature_size")?,
+        frame,
+        hop,
+        n_fft,
+        hertz: [value("min_frequency")?, value("max_frequency")?],
+        preemphasis: value("preemphasis")?,
+        floor: value("mel_floor")?,
     })
 }
 

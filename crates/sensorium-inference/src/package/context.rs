@@ -138,7 +138,7 @@ fn features(rows: &RecordBatch, label: &str, entry: &ContextEntry) -> Result<(Ve
             return Err(wrong(format!("column '{name}' is infinite or too large in row {row}")));
         }
         let modality = Modality::Number { element: Element::Float32, missing: entry.missing.clone() };
-        inputs.push(Input { name: name.clone(), optional: entry.missing.is_some(), modality });
+        inputs.push(Input { name: name.clone(), optional: entry.missing.is_some(), list: false, modality });
         columns.push(numbers);
     }
     if columns.is_empty() {

@@ -10,16 +10,31 @@ use crate::error::{Error, Kind, Result};
 pub(crate) const DECODER: &str = "decoder";
 /// Takes the last token and a cache.
 pub(crate) const DECODER_WITH_PAST: &str = "decoder_with_past";
+/// Looks at pictures.
+pub(crate) const VISION_ENCODER: &str = "vision_encoder";
+/// Hears.
+pub(crate) const AUDIO_ENCODER: &str = "audio_encoder";
+/// Reads prompts.
+pub(crate) const TEXT_ENCODER: &str = "text_encoder";
+/// Makes vectors of tokens for a decoder that takes these, so that those of media can stand among them.
+pub(crate) const EMBED_TOKENS: &str = "embed_tokens";
+/// The vectors.
+pub(crate) const INPUTS_EMBEDS: &str = "inputs_embeds";
 /// The scores of the next token.
 pub(crate) const LOGITS: &str = "logits";
 
 /// Rows, heads, tokens and width of a cache.
 const CACHE_DIMENSIONS: usize = 4;
 
-/// What a decoder looks at besides its own tokens: an output of an earlier stage.
-pub(super) struct Looked {
-    pub(super) stage: &'static str,
-    pub(super) output: &'static str,
+/// What a decoder gets from other graphs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Others<'a> {
+    /// The stage whose output it looks at besides its own tokens, and that output.
+    pub(super) looked: Option<(&'static str, &'a str)>,
+    /// What the graph gives that makes vectors of tokens.
+    pub(super) embedded: &'a [Port],
+    /// Token that stands for a medium which is looked at from there on, and the token behind which none is.
+    pub(super) marker: Option<(u32, Option<u32>)>,
 }
 
 /// The decoder's graphs in the folder, by stage: a merged one, the two that were merged, or one.
@@ -37,10 +52,10 @@ pub(super) fn graphs(files: &Files, variant: Option<&str>) -> Result<Vec<(&'stat
 ///
 /// # Errors
 /// [`Kind::Package`] for an input that nobody could fill.
-pub(super) fn stage(files: &mut Files, name: &str, graph: String, looked: Option<&Looked>) -> Result<Stage> {
+pub(super) fn stage(files: &mut Files, name: &str, graph: String, others: Others<'_>) -> Result<Stage> {
     let (path, _) = files.use_graph(&graph)?;
     let Signature { inputs, outputs } = Signature::read(&path)?;
-    let feeds = inputs.into_iter().map(|port| Ok(Feed { source: source(&port, &graph, looked)?, port })).collect::<Result<Vec<_>>>()?;
+    let feeds = inputs.into_iter().map(|port| Ok(Feed { source: source(&port, &graph, others)?, port })).collect::<Result<Vec<_>>>()?;
     for feed in &feeds {
         if let Source::Carried { output } = &feed.source
             && name == DECODER
@@ -55,11 +70,21 @@ pub(super) fn stage(files: &mut Files, name: &str, graph: String, looked: Option
     Ok(Stage { name: name.into(), graph, feeds, outputs })
 }
 
-fn source(port: &Port, graph: &str, looked: Option<&Looked>) -> Result<Source> {
-    Ok(match (port.name.as_str(), looked) {
+/// What exporters call the states that a decoder looks at.
+const STATES: [&str; 3] = ["encoder_hidden_states", "image_encoder_embeddings", "perceiver_embeddings"];
+
+fn source(port: &Port, graph: &str, others: Others<'_>) -> Result<Source> {
+    let is_embedded = |name: &str| others.embedded.iter().any(|output| output.name == name);
+    Ok(match (port.name.as_str(), others.looked) {
+        (name, _) if is_embedded(name) => Source::Embedded { output: name.into() },
         ("input_ids" | "decoder_input_ids", _) => Source::Written,
-        ("encoder_hidden_states", Some(Looked { stage, output })) => Source::States { stage: (*stage).into(), output: (*output).into() },
-        ("attention_mask", None) | ("decoder_attention_mask", _) => Source::WrittenMask,
+        (name, Some((stage, output))) if STATES.contains(&name) => Source::States { stage: stage.into(), output: output.into() },
+        ("encoder_attention_mask", Some(_)) => Source::StatesMask,
+        ("image_attention_mask", Some(_)) if others.marker.is_some() => {
+            let (marker, end) = others.marker.unwrap_or_default();
+            Source::MarkedStates { marker, end }
+        }
+        ("attention_mask" | "decoder_attention_mask", _) => Source::WrittenMask,
         ("position_ids", _) => Source::WrittenPlaces,
         ("use_cache_branch", _) => Source::UsesCache,
         ("cache_position", _) => Source::WrittenPositions,
@@ -71,7 +96,8 @@ fn source(port: &Port, graph: &str, looked: Option<&Looked>) -> Result<Source> {
         (name, _) => match name.strip_prefix("past_key_values.") {
             Some(rest) if port.shape.len() == CACHE_DIMENSIONS => Source::Carried { output: format!("present.{rest}") },
             _ => {
-                let known = "input_ids, attention_mask, position_ids, encoder_hidden_states, past_key_values.*, use_cache_branch and cache_position";
+                let known = "input_ids, inputs_embeds, attention_mask, position_ids, encoder_hidden_states, encoder_attention_mask, \
+                             image_attention_mask, past_key_values.*, use_cache_branch and cache_position";
                 return Err(Error::new(Kind::Package, format!("unknown input of a decoder: {port} in {graph}"))
                     .with_hint(format!("known are {known}")));
             }

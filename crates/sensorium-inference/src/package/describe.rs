@@ -23,6 +23,7 @@ impl Input {
             Modality::Prompt => "a text".into(),
             Modality::Document => "a picture of any size, or all pages of a PDF or TIFF".into(),
         };
+        let detail = if self.list { format!("{detail}, one or a list") } else { detail };
         if self.optional { format!("{detail}, optional") } else { detail }
     }
 }
@@ -60,6 +61,7 @@ fn describe_sound(spec: &AudioSpec) -> String {
         AudioFeatures::Yamnet { pooling } => {
             format!("{rate} Hz, patches of 0.96 s in 64 mel bands, {} over patches", format!("{pooling:?}").to_lowercase())
         }
+        AudioFeatures::UniversalSpeech { mels, hop, .. } => format!("{rate} Hz, {mels} mel bands every {} ms", seconds(*hop) * 1_000.0),
         AudioFeatures::FilterBank { mels, frames, .. } => format!("{rate} Hz, {mels} mel bands, the first {frames} frames of 10 ms"),
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn plain_input(port: &Port, name: &str) -> Result<Input> {
         (_, [None]) => return Err(unclear("its width is not fixed")),
         _ => return Err(unclear("only [rows], [rows, 1] and [rows, width] are values of a column")),
     };
-    Ok(Input { name: name.to_string(), optional: false, modality })
+    Ok(Input::new(name, modality))
 }
 
 /// The feed of an input made by [`plain_input`].

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Kind, Result};
+use crate::json_schema::check_schema;
 
 /// How a model that writes text is asked, and how its answer is read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,8 +27,57 @@ pub struct Generation {
     /// Whether rows of different lengths may share a batch, the shorter ones filled up at their front: only a graph that is told of
     /// places and of what is filled up gives the same answers then.
     pub is_padded: bool,
+    /// What stands for media in the text that the model sees.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub media: Vec<MediaMarker>,
+    /// Tokens that stand before all others where another graph has read the prompt or a picture.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first: Vec<u32>,
+    /// Whether spaces before signs and parts of words are taken out of answers, as transformers' `clean_up_tokenization` does it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cleans_up: bool,
+    /// Who reads the prompt.
+    #[serde(default, skip_serializing_if = "Reader::is_decoder")]
+    pub reader: Reader,
     /// How tokens are chosen.
     pub rules: Rules,
+}
+
+/// The graph that reads a prompt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reader {
+    /// The one that goes on from it.
+    #[default]
+    Decoder,
+    /// One of its own, whose states the decoder looks at.
+    Encoder,
+}
+
+impl Reader {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+    fn is_decoder(&self) -> bool {
+        *self == Self::Decoder
+    }
+}
+
+/// How a medium comes into a prompt: a marker in the text becomes as many tokens as the medium has vectors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MediaMarker {
+    /// The model's input.
+    pub input: String,
+    /// What stands for it in a text: `<image>`.
+    pub text: String,
+    /// The same as a token.
+    pub token: u32,
+    /// Type of the part of a message: `image` or `audio`.
+    pub part: String,
+    /// Vectors of one medium; one where the decoder looks at media besides its tokens.
+    pub tokens: usize,
+    /// Texts that are put before and behind its tokens.
+    pub around: (String, String),
+    /// Whether what is behind one is before its neighbour as well, and spaces around it are taken away, as Idefics has it.
+    pub shares_borders: bool,
 }
 
 /// A chat template, as transformers' `apply_chat_template` renders it.
@@ -74,6 +124,9 @@ pub struct Rules {
     pub stop: Vec<String>,
     /// What a conversation begins with, where the prompt has no such message.
     pub system: Option<String>,
+    /// Answers are JSON of this schema.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub json_schema: Option<Value>,
 }
 
 /// When beam search ends, as transformers' `early_stopping`.
@@ -131,6 +184,7 @@ impl Default for Rules {
             drawing: Drawing::default(),
             stop: Vec::new(),
             system: None,
+            json_schema: None,
         }
     }
 }
@@ -171,8 +225,11 @@ impl Rules {
     ///
     /// # Errors
     /// [`Kind::Package`] for a rule that is not carried out here.
-    pub(super) fn read(config: &Value) -> Result<Self> {
-        for (name, idle) in UNKNOWN_RULES {
+    ///
+    /// `first` is the number of tokens before all others, of models whose prompt another graph reads: lengths are counted from them.
+    pub(super) fn read(config: &Value, first: Option<usize>) -> Result<Self> {
+        let is_known = |name: &str| name == "min_length" && first.is_some();
+        for (name, idle) in UNKNOWN_RULES.into_iter().filter(|(name, _)| !is_known(name)) {
             let value = &config[name];
             if !value.is_null() && *value != Value::Bool(false) && value.as_f64().is_none_or(|value| !idle.contains(&value)) {
                 return Err(Error::new(
@@ -184,11 +241,12 @@ impl Rules {
         }
         let number = |name: &str, default: f64| config[name].as_f64().unwrap_or(default);
         let count = |name: &str| config[name].as_u64().and_then(|count| usize::try_from(count).ok());
+        let length = |name: &str| Some(count(name)?.saturating_sub(first?));
         let own = Self::default();
         let drawing = Drawing::default();
         Ok(Self {
-            max_tokens: count("max_new_tokens").unwrap_or(own.max_tokens),
-            min_tokens: count("min_new_tokens").unwrap_or(0),
+            max_tokens: count("max_new_tokens").or_else(|| length("max_length")).unwrap_or(own.max_tokens),
+            min_tokens: count("min_new_tokens").or_else(|| length("min_length")).unwrap_or(0),
             beams: count("num_beams").unwrap_or(1).max(1),
             length_penalty: number("length_penalty", 1.0),
             early_stopping: match &config["early_stopping"] {
@@ -214,6 +272,7 @@ impl Rules {
             is_drawn: config["do_sample"] == Value::Bool(true),
             stop: texts(&config["stop_strings"]),
             system: None,
+            json_schema: None,
         })
         .and_then(Self::checked)
     }
@@ -250,6 +309,7 @@ impl Rules {
                 "seed" => own.drawing.seed = value.as_u64().ok_or_else(|| wrong("a number from 0"))?,
                 "stop" => own.stop = stop_texts(value).ok_or_else(|| wrong("a text or a list of texts"))?,
                 "system" => own.system = Some(value.as_str().ok_or_else(|| wrong("a text"))?.to_string()),
+                "json_schema" => own.json_schema = Some(schema(value).ok_or_else(|| wrong("a JSON Schema, as a text or a struct"))?),
                 unknown => {
                     return Err(Error::new(Kind::Argument, format!("unknown option of a generative model: {unknown}")).with_nearest(
                         unknown,
@@ -267,7 +327,7 @@ impl Rules {
     }
 
     /// Names of the options of a call.
-    pub const OPTIONS: [&'static str; 14] = [
+    pub const OPTIONS: [&'static str; 15] = [
         "max_tokens",
         "min_tokens",
         "temperature",
@@ -282,6 +342,7 @@ impl Rules {
         "early_stopping",
         "repetition_penalty",
         "no_repeat_ngram_size",
+        "json_schema",
     ];
 
     fn checked(self) -> Result<Self> {
@@ -297,6 +358,12 @@ impl Rules {
         }
         if self.stop.len() > MAX_STOPS || self.stop.iter().any(String::is_empty) {
             return refuse("stop: an empty text, or more than 64 texts".into(), "name the texts that end the answer");
+        }
+        if let Some(schema) = &self.json_schema {
+            if self.beams > 1 || !self.stop.is_empty() {
+                return refuse("json_schema beside beams or stop texts".into(), "an answer of a schema ends by itself: beams: 1, no stop");
+            }
+            check_schema(schema)?;
         }
         if self.is_drawn {
             let Drawing { temperature, top_p, min_p, .. } = self.drawing;
@@ -317,6 +384,15 @@ impl Rules {
         }
         Ok(self)
     }
+}
+
+/// A schema that is written out, or a text of one.
+fn schema(value: &Value) -> Option<Value> {
+    let schema = match value {
+        Value::String(text) => serde_json::from_str(text).ok()?,
+        other => other.clone(),
+    };
+    schema.is_object().then_some(schema)
 }
 
 fn early_stopping(value: &Value) -> Option<EarlyStopping> {

@@ -14,7 +14,9 @@ use super::source::{Files, read_json};
 use super::tasks::output;
 use super::text_spec::TextSpec;
 use super::video_spec::{FrameOrder, VideoSpec};
-use super::{hugging_face_joint, hugging_face_series, hugging_face_speech, hugging_face_text};
+use super::{
+    hugging_face_joint, hugging_face_seq2seq, hugging_face_series, hugging_face_speech, hugging_face_text, hugging_face_vision_language,
+};
 use crate::error::{Error, Kind, Result};
 
 /// Reads the folder; `config.json` is known to be there.
@@ -32,6 +34,12 @@ pub(super) fn read(files: &mut Files, options: &ImportOptions) -> Result<Manifes
     }
     if let Some(text) = hugging_face_text::read(files, &config, options)? {
         return Ok(text);
+    }
+    if let Some(seeing) = hugging_face_vision_language::read(files, &config, options)? {
+        return Ok(seeing);
+    }
+    if let Some(writing) = hugging_face_seq2seq::read(files, &config, options)? {
+        return Ok(writing);
     }
     if let Some(joint) = hugging_face_joint::read(files, &config, options)? {
         return Ok(joint);
@@ -80,7 +88,7 @@ fn text_input(files: &mut Files, ports: &[Port], options: &ImportOptions) -> Res
     let (feeds, masked, fixed_tokens) = token_feeds(ports, "text")?;
     let max_tokens = fixed_tokens.map_or(spec.max_tokens, |fixed| fixed.min(spec.max_tokens));
     let modality = Modality::Text(TextSpec { masked, fixed_tokens, max_tokens, ..spec });
-    Ok((Input { name: "text".into(), optional: false, modality }, feeds))
+    Ok((Input::new("text", modality), feeds))
 }
 
 /// A picture, or a video where the graph takes several at once.
@@ -97,7 +105,7 @@ fn picture_input(files: &Files, config: &Value, ports: &[Port], options: &Import
                 VideoSpec { image: preprocessing(files)?, frames, sampling, order: FrameOrder::FramesFirst, pooling: None }.check()?;
             spec.check_port(port)?;
             let feed = Feed { port: port.clone(), source: Source::Frames { input: "video".into() } };
-            Ok((Input { name: "video".into(), optional: false, modality: Modality::Video(spec) }, vec![feed]))
+            Ok((Input::new("video", Modality::Video(spec)), vec![feed]))
         }
         _ => image_input(files, ports),
     }
@@ -107,7 +115,7 @@ fn picture_input(files: &Files, config: &Value, ports: &[Port], options: &Import
 const VIDEO_DIMENSIONS: usize = 5;
 
 /// What is done to a picture, as the folder says.
-fn preprocessing(files: &Files) -> Result<ImageSpec> {
+pub(super) fn preprocessing(files: &Files) -> Result<ImageSpec> {
     let config = read_json(&files.root.join("preprocessor_config.json"))?.ok_or_else(|| {
         Error::new(Kind::Package, "image model without preprocessor_config.json: resize, mean and std cannot be known")
             .with_hint("export it with the model, or write them in `sensorium.toml`")
@@ -124,7 +132,7 @@ fn image_input(files: &Files, ports: &[Port]) -> Result<(Input, Vec<Feed>)> {
     let spec = preprocessing(files)?;
     check_pixels(port, &spec)?;
     let feed = Feed { port: port.clone(), source: Source::Pixels { input: "image".into() } };
-    Ok((Input { name: "image".into(), optional: false, modality: Modality::Image(spec) }, vec![feed]))
+    Ok((Input::new("image", Modality::Image(spec)), vec![feed]))
 }
 
 /// What exporters call the features of sound.
@@ -147,7 +155,7 @@ fn sound_input(files: &Files, ports: &[Port]) -> Result<(Input, Vec<Feed>)> {
             .with_hint("describe the inputs in `sensorium.toml`")),
     };
     let feeds = ports.iter().map(feed).collect::<Result<Vec<_>>>()?;
-    Ok((Input { name: input(), optional: false, modality: Modality::Audio(spec) }, feeds))
+    Ok((Input::new(&input(), Modality::Audio(spec)), feeds))
 }
 
 /// Refuses features of another shape than the graph takes.

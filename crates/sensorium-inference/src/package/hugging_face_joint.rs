@@ -153,8 +153,7 @@ fn vector(stage: &Stage, name: &str, family: Family) -> Result<OutputRef> {
 }
 
 fn manifest(text: TextSpec, image: ImageSpec, stages: Vec<Stage>, [text_vector, image_vector]: [OutputRef; 2]) -> Manifest {
-    let input = |name: &str, modality| Input { name: name.into(), optional: false, modality };
-    let inputs = vec![input(IMAGE, Modality::Image(image)), input(TEXT, Modality::Text(text))];
+    let inputs = vec![Input::new(IMAGE, Modality::Image(image)), Input::new(TEXT, Modality::Text(text))];
     let fields = vec![("image_embedding".into(), image_vector.clone()), ("text_embedding".into(), text_vector.clone())];
     let joint = BTreeMap::from([(IMAGE.into(), image_vector), (TEXT.into(), text_vector)]);
     Manifest { joint, ..Manifest::new(inputs, stages, Prediction::Outputs { fields }, None) }

@@ -32,7 +32,7 @@ pub(super) fn read(files: &mut Files, config: &Value, options: &ImportOptions) -
     let signature = Signature::read(&path)?;
     let spec = spec(config, signature.inputs.iter().any(|port| port.name == OBSERVED))?;
     let feeds = signature.inputs.iter().map(|port| feed(port, &spec)).collect::<Result<Vec<_>>>()?;
-    let input = Input { name: SERIES.into(), optional: false, modality: Modality::Series(spec) };
+    let input = Input::new(SERIES, Modality::Series(spec));
     let prediction = prediction(config, &signature.outputs, options)?;
     let stage = Stage { name: ONLY_STAGE.into(), graph, feeds, outputs: signature.outputs };
     Ok(Some(Manifest::new(vec![input], vec![stage], prediction, None)))

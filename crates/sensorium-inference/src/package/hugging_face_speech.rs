@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::audio_spec::{AudioFeatures, AudioSpec};
-use super::decoder::{self, Looked};
+use super::decoder::{self, Others};
 use super::hugging_face::{check_sound, graph_if_there};
 use super::import::ImportOptions;
 use super::manifest::{Feed, Input, Manifest, Modality, Prediction, Source, Stage};
@@ -48,9 +48,9 @@ pub(super) fn read(files: &mut Files, config: &Value, options: &ImportOptions) -
     files.use_file(&speech.tokenizer).map_err(|error| error.with_hint("export the tokenizer as `tokenizer.json` (the fast format)"))?;
     let mut stages = vec![encoder_stage(files, encoder, &spec)?];
     for (name, graph) in decoders {
-        stages.push(decoder::stage(files, name, graph, Some(&Looked { stage: ENCODER, output: STATES }))?);
+        stages.push(decoder::stage(files, name, graph, Others { looked: Some((ENCODER, STATES)), ..Others::default() })?);
     }
-    let input = Input { name: AUDIO.into(), optional: false, modality: Modality::Audio(spec) };
+    let input = Input::new(AUDIO, Modality::Audio(spec));
     Ok(Some(Manifest::new(vec![input], stages, Prediction::Transcript { speech: Box::new(speech) }, None)))
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::decoder::{self, DECODER, DECODER_WITH_PAST, LOGITS};
-use super::generation::{Chat, Generation, Rules, tokens};
+use super::decoder::{self, DECODER, DECODER_WITH_PAST, LOGITS, Others};
+use super::generation::{Chat, Generation, Reader, Rules, tokens};
 use super::hugging_face::graph;
 use super::import::ImportOptions;
 use super::manifest::{Input, Manifest, Modality, Prediction, Source, Stage};
@@ -14,10 +14,13 @@ use super::source::{Files, read_json, read_text};
 use crate::error::{Error, Kind, Result};
 
 /// Name of the input.
-const PROMPT: &str = "prompt";
+pub(super) const PROMPT: &str = "prompt";
 const TOKENIZER: &str = "tokenizer.json";
 /// What architectures call the number of places that they know.
 const LENGTHS: [&str; 5] = ["max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length"];
+
+/// More tokens than memory has room for.
+const NO_LENGTH: usize = 1 << 24;
 
 /// Reads the folder if it is of such a model.
 pub(super) fn read(files: &mut Files, config: &Value, options: &ImportOptions) -> Result<Option<Manifest>> {
@@ -39,24 +42,33 @@ pub(super) fn read(files: &mut Files, config: &Value, options: &ImportOptions) -
     for (_, graph) in &graphs {
         counts_padding |= files.use_graph(graph)?.1.counts_tokens;
     }
-    let stages = graphs.into_iter().map(|(name, graph)| decoder::stage(files, name, graph, None)).collect::<Result<Vec<_>>>()?;
+    let stages = graphs.into_iter().map(|(name, graph)| decoder::stage(files, name, graph, Others::default())).collect::<Result<Vec<_>>>()?;
     check_cache(&stages)?;
-    let generation = generation(files, config, &stages, counts_padding)?;
-    let input = Input { name: PROMPT.into(), optional: false, modality: Modality::Prompt };
+    let generation = generation(files, config, &stages, counts_padding, Vec::new())?;
+    let input = Input::new(PROMPT, Modality::Prompt);
     Ok(Some(Manifest::new(vec![input], stages, Prediction::Text { generation: Box::new(generation) }, None)))
 }
 
-fn generation(files: &mut Files, config: &Value, stages: &[Stage], counts_padding: bool) -> Result<Generation> {
+/// How such a model is asked. `stages` are those of the decoder, `first` the tokens before all others.
+pub(super) fn generation(
+    files: &mut Files,
+    config: &Value,
+    stages: &[Stage],
+    counts_padding: bool,
+    first: Vec<u32>,
+) -> Result<Generation> {
     files.use_file(TOKENIZER).map_err(|error| error.with_hint("export the tokenizer as `tokenizer.json` (the fast format)"))?;
     let settings = read_json(&files.root.join("generation_config.json"))?.unwrap_or_default();
-    let inner = &config["text_config"];
-    let of = |name: &str| [&settings, config, inner].into_iter().map(|file| tokens(&file[name])).find(|tokens| !tokens.is_empty());
+    let configs = [config, &config["text_config"], &config["decoder"]];
+    let of = |name: &str| [&settings].into_iter().chain(configs).map(|file| tokens(&file[name])).find(|tokens| !tokens.is_empty());
     let ends = of("eos_token_id").ok_or_else(|| {
         Error::new(Kind::Package, "generative model whose texts do not end: generation_config.json does not say 'eos_token_id'")
             .with_hint("export the model with its generation_config.json")
     })?;
-    let length = LENGTHS.iter().flat_map(|name| [&config[*name], &inner[*name]]).find_map(Value::as_u64);
-    let length = length.and_then(|length| usize::try_from(length).ok()).ok_or_else(|| {
+    let length = LENGTHS.iter().flat_map(|name| configs.map(|config| &config[*name])).find_map(Value::as_u64);
+    // Distances alone count: any number of tokens will do.
+    let is_relative = config.get("relative_attention_num_buckets").is_some();
+    let length = length.and_then(|length| usize::try_from(length).ok()).or(is_relative.then_some(NO_LENGTH)).ok_or_else(|| {
         Error::new(Kind::Package, "generative model of unknown length: config.json does not say 'max_position_embeddings'")
     })?;
     let fed = |is: fn(&Source) -> bool| stages.iter().all(|stage| stage.feeds.iter().any(|feed| is(&feed.source)));
@@ -69,12 +81,17 @@ fn generation(files: &mut Files, config: &Value, stages: &[Stage], counts_paddin
         is_padded: !counts_padding
             && fed(|source| matches!(source, Source::WrittenMask))
             && fed(|source| matches!(source, Source::WrittenPlaces)),
-        rules: Rules::read(&settings)?,
+        media: Vec::new(),
+        cleans_up: read_json(&files.root.join("tokenizer_config.json"))?
+            .is_some_and(|config| config["clean_up_tokenization_spaces"] == Value::Bool(true)),
+        rules: Rules::read(&settings, (!first.is_empty()).then_some(first.len()))?,
+        reader: Reader::Decoder,
+        first,
     })
 }
 
 /// Without a cache each token would cost as much as the whole text so far.
-fn check_cache(stages: &[Stage]) -> Result<()> {
+pub(super) fn check_cache(stages: &[Stage]) -> Result<()> {
     let last = stages.iter().find(|stage| stage.name == DECODER_WITH_PAST).or(stages.first());
     let carries = |stage: &Stage| stage.feeds.iter().any(|feed| matches!(feed.source, Source::Carried { .. }));
     if last.is_some_and(carries) {
@@ -98,7 +115,8 @@ pub(super) fn chat(files: &Files) -> Result<Option<Chat>> {
         None => written(&config).or(read_json(&files.root.join("chat_template.json"))?.as_ref().and_then(written)),
     };
     let text = |token: &Value| token.as_str().or(token["content"].as_str()).map(str::to_string);
-    let names = [&map, &config].into_iter().filter_map(Value::as_object).flatten().filter(|(name, _)| name.ends_with("_token"));
+    let named = [&map, &config["extra_special_tokens"], &config];
+    let names = named.into_iter().filter_map(Value::as_object).flatten().filter(|(name, _)| name.ends_with("_token"));
     let tokens: BTreeMap<String, String> = names.filter_map(|(name, token)| Some((name.clone(), text(token)?))).collect();
     Ok(template.map(|template| Chat { template, tokens }))
 }

@@ -143,6 +143,9 @@ impl ImageSpec {
             "Blip",
             "VideoMAE",
         ];
+        if family == "Idefics" {
+            return idefics(config)?.check();
+        }
         if !known.contains(&family) {
             return Err(unknown(&format!("image processor '{kind}'")));
         }
@@ -150,6 +153,23 @@ impl ImageSpec {
         let (resize, crop) = geometry(config, family)?;
         Self { resize, filter: filter(config)?, crop, scale, mean, std, layout: Layout::Nchw }.check()
     }
+}
+
+/// As `image_processing_idefics.py`: warped to a square, always bicubically.
+fn idefics(config: &Value) -> Result<ImageSpec> {
+    let edge = config["image_size"].as_u64().and_then(|edge| u32::try_from(edge).ok());
+    let edge = edge.ok_or_else(|| unknown("preprocessor_config.json does not say 'image_size'"))?;
+    let scale = config["rescale_factor"].as_f64().unwrap_or(1.0 / 255.0) as f32;
+    let (mean, std) = (channels(config, "image_mean")?, channels(config, "image_std")?);
+    let resize = Some(Resize::Exact(Size { height: edge, width: edge }));
+    Ok(ImageSpec { resize, filter: Filter::Bicubic, crop: None, scale, mean, std, layout: Layout::Nchw })
+}
+
+/// A number for each channel.
+fn channels(config: &Value, key: &str) -> Result<Vec<f32>> {
+    let values = config[key].as_array().ok_or_else(|| unknown(&format!("preprocessor_config.json does not say '{key}'")))?;
+    let number = |value: &Value| value.as_f64().map(|value| value as f32);
+    values.iter().map(|value| number(value).ok_or_else(|| unknown(&format!("'{key}' is not a list of numbers")))).collect()
 }
 
 fn unknown(what: &str) -> Error {
@@ -167,15 +187,11 @@ fn flag(config: &Value, key: &str) -> Result<bool> {
 fn arithmetic(config: &Value, family: &str) -> Result<(f32, Vec<f32>, Vec<f32>)> {
     let rescale = config["do_rescale"].as_bool().unwrap_or(true);
     let scale = if !rescale { 1.0 } else { config["rescale_factor"].as_f64().unwrap_or(1.0 / 255.0) as f32 };
-    let channels = |key: &str| -> Result<Vec<f32>> {
-        let values = config[key].as_array().ok_or_else(|| unknown(&format!("preprocessor_config.json does not say '{key}'")))?;
-        values
-            .iter()
-            .map(|value| value.as_f64().map(|value| value as f32).ok_or_else(|| unknown(&format!("'{key}' is not a list of numbers"))))
-            .collect()
+    let (mut mean, mut std) = if flag(config, "do_normalize")? {
+        (channels(config, "image_mean")?, channels(config, "image_std")?)
+    } else {
+        (vec![0.0; 3], vec![1.0; 3])
     };
-    let (mut mean, mut std) =
-        if flag(config, "do_normalize")? { (channels("image_mean")?, channels("image_std")?) } else { (vec![0.0; 3], vec![1.0; 3]) };
     if config["rescale_offset"].as_bool().unwrap_or(false) {
         mean.iter_mut().for_each(|value| *value += 1.0);
     }

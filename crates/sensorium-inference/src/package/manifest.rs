@@ -76,9 +76,24 @@ pub struct Input {
     pub name: String,
     /// Whether NULL is passed to the model as absent; else NULL makes the result NULL.
     pub optional: bool,
+    /// Whether a row may have several, as a list.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub list: bool,
     /// What kind of column it takes.
     #[serde(flatten)]
     pub modality: Modality,
+}
+
+impl Input {
+    /// One that must be there.
+    pub(super) fn new(name: &str, modality: Modality) -> Self {
+        Self { name: name.into(), optional: false, list: false, modality }
+    }
+
+    /// One that may be absent.
+    pub(super) fn optional(name: &str, modality: Modality) -> Self {
+        Self { optional: true, ..Self::new(name, modality) }
+    }
 }
 
 /// Kinds of columns.
@@ -267,6 +282,25 @@ pub enum Source {
         /// Name of the graph output.
         output: String,
     },
+    /// 1 for what an earlier stage returned of a row, 0 for what fills it up behind: `[rows, steps]`.
+    StatesMask,
+    /// 1 for the step that the last marker up to a token stands for, else 0: `[rows, tokens, steps]`.
+    MarkedStates {
+        /// Token that stands for one step.
+        marker: u32,
+        /// Token behind which nothing is looked at until the next marker.
+        end: Option<u32>,
+    },
+    /// What the stage makes of these tokens that gives their vectors, those of media in their places: `[rows, tokens, ..]`.
+    Embedded {
+        /// Name of the graph output.
+        output: String,
+    },
+    /// Tokens of the text that an encoder reads, or what goes with them: `[rows, tokens]`.
+    Asked {
+        /// Which of the tokenizer's outputs.
+        part: TokenPart,
+    },
     /// Tokens that a decoder wrote: all so far, or with a cache those that it has not seen: `[rows, tokens]`.
     Written,
     /// The places of these tokens: `[tokens]`.
@@ -425,6 +459,14 @@ pub enum Prediction {
         /// Field names and what fills them.
         fields: Vec<(String, OutputRef)>,
     },
+}
+
+impl Manifest {
+    /// Whether a row whose value for `input` is NULL has no result: all but optional inputs, and of a model that writes, those too
+    /// where the call names them, as what is asked about and is not there is nothing to answer without.
+    pub fn needs(&self, input: &Input, is_given: bool) -> bool {
+        !input.optional || (is_given && matches!(self.prediction, Prediction::Text { .. }))
+    }
 }
 
 impl Prediction {

@@ -61,7 +61,7 @@ pub(super) fn read(files: &mut Files, graphs: &Graphs, options: &ImportOptions) 
     let turned = [None, Some(3), Some(ANGLE_SIZE[0] as usize), Some(ANGLE_SIZE[1] as usize)];
     let angle = graphs.angle.as_ref().map(|graph| stage(files, ANGLE, graph, Source::Crops, turned, 2)).transpose()?;
     let ocr = Ocr::of_characters(characters(files, &graphs.recogniser, &recogniser)?);
-    let input = Input { name: PICTURE.into(), optional: false, modality: Modality::Document };
+    let input = Input::new(PICTURE, Modality::Document);
     let stages = [detector, recogniser].into_iter().chain(angle).collect();
     Ok(Manifest::new(vec![input], stages, Prediction::Lines { ocr: Box::new(ocr) }, None))
 }

@@ -74,6 +74,6 @@ pub(super) fn read(graph: &str, signature: &Signature, options: &ImportOptions) 
         padding: 480,
     };
     let stage = Stage { name: ONLY_STAGE.into(), graph: graph.to_string(), feeds, outputs: signature.outputs.clone() };
-    let inputs = vec![Input { name: "audio".into(), optional: false, modality: Modality::Audio(spec) }];
+    let inputs = vec![Input::new("audio", Modality::Audio(spec))];
     Ok(Some(Manifest::new(inputs, vec![stage], Prediction::VoiceActivity { activity }, None)))
 }

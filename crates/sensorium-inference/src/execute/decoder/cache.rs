@@ -1,4 +1,4 @@
-//! Copying rows of a decoder's cache, `[rows, heads, places, width]`.
+//! Copying rows of what a decoder looks back to: its cache, `[rows, heads, places, width]`, and states, `[rows, places, ..]`.
 
 use std::sync::Arc;
 
@@ -16,34 +16,31 @@ pub(super) struct Part {
     pub(super) skip: usize,
 }
 
-/// The rows of all parts in one cache of `length` places, the front of shorter ones filled with zeros; of as many places as the first
-/// part where that is not given.
-pub(super) fn join(parts: &[Part], length: Option<usize>) -> Result<DynValue> {
-    typed(parts, |element| match element {
-        Typed::Float32 => join_places::<f32>(parts, length),
-        Typed::Float16 => join_places::<f16>(parts, length),
-    })
+/// What becomes of the places of a tensor.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Places {
+    /// Dimension that counts them.
+    pub(super) axis: usize,
+    /// So many there are afterwards.
+    pub(super) length: usize,
+    /// Where zeros fill up what has fewer; what has more loses its last ones where they are filled up behind.
+    pub(super) fill: Fill,
 }
 
-/// The rows of all parts, whatever the shape behind them.
-pub(super) fn join_rows(parts: &[Part]) -> Result<DynValue> {
-    typed(parts, |element| match element {
-        Typed::Float32 => join_whole::<f32>(parts),
-        Typed::Float16 => join_whole::<f16>(parts),
-    })
+/// The side of a row at which it is filled up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fill {
+    Front,
+    Behind,
 }
 
-enum Typed {
-    Float32,
-    Float16,
-}
-
-fn typed(parts: &[Part], join: impl FnOnce(Typed) -> Result<DynValue>) -> Result<DynValue> {
+/// The rows of all parts in one tensor.
+pub(super) fn join(parts: &[Part], places: Places) -> Result<DynValue> {
     let first = parts.first().ok_or_else(|| failed(&"nothing to join"))?;
     if first.value.try_extract_tensor::<f32>().is_ok() {
-        join(Typed::Float32)
+        join_places::<f32>(parts, places)
     } else if first.value.try_extract_tensor::<f16>().is_ok() {
-        join(Typed::Float16)
+        join_places::<f16>(parts, places)
     } else {
         Err(failed(&"its cache is neither float32 nor float16"))
     }
@@ -62,42 +59,39 @@ where
     Tensor::from_array((shape, values)).map(ort::value::Value::into_dyn).map_err(|error| failed(&error))
 }
 
-fn join_whole<T>(parts: &[Part]) -> Result<DynValue>
-where
-    T: PrimitiveTensorElementType + std::fmt::Debug + Copy + Default + 'static,
-{
-    let (mut joined, mut trailing, mut count) = (Vec::new(), Vec::new(), 0);
-    for part in parts {
-        let (shape, values) = extract::<T>(part)?;
-        let width: usize = shape[1..].iter().product();
-        part.rows.iter().for_each(|row| joined.extend_from_slice(&values[row * width..(row + 1) * width]));
-        count += part.rows.len();
-        trailing = shape[1..].to_vec();
-    }
-    tensor([count].into_iter().chain(trailing).collect(), joined)
-}
-
-fn join_places<T>(parts: &[Part], length: Option<usize>) -> Result<DynValue>
+fn join_places<T>(parts: &[Part], Places { axis, length, fill }: Places) -> Result<DynValue>
 where
     T: PrimitiveTensorElementType + std::fmt::Debug + Copy + Default + 'static,
 {
     let rows: usize = parts.iter().map(|part| part.rows.len()).sum();
-    let (mut joined, mut whole) = (Vec::new(), (0, 0, 0));
+    let (mut joined, mut whole) = (Vec::new(), Vec::new());
     for part in parts {
-        let (shape, values) = extract::<T>(part)?;
-        let &[_, heads, own, width] = shape.as_slice() else { return Err(failed(&format!("a cache of shape {shape:?}"))) };
-        let length = length.unwrap_or(own);
-        let kept = own.checked_sub(part.skip).filter(|kept| *kept <= length).ok_or_else(|| failed(&"a cache of another length"))?;
+        let (mut shape, values) = extract::<T>(part)?;
+        if shape.len() <= axis {
+            return Err(failed(&format!("a cache of shape {shape:?}")));
+        }
+        let (heads, own, width) = (shape[1..axis].iter().product::<usize>(), shape[axis], shape[axis + 1..].iter().product::<usize>());
+        let kept = own.checked_sub(part.skip).map(|kept| if fill == Fill::Behind { kept.min(length) } else { kept });
+        let kept = kept.filter(|kept| *kept <= length).ok_or_else(|| failed(&"a cache of another length"))?;
         if joined.is_empty() {
             joined.reserve_exact(rows * heads * length * width);
         }
         for head in part.rows.iter().flat_map(|row| (0..heads).map(move |head| row * heads + head)) {
-            joined.resize(joined.len() + (length - kept) * width, T::default());
-            joined.extend_from_slice(&values[(head * own + part.skip) * width..(head + 1) * own * width]);
+            let empty = (length - kept) * width;
+            if fill == Fill::Front {
+                joined.resize(joined.len() + empty, T::default());
+            }
+            let start = (head * own + part.skip) * width;
+            joined.extend_from_slice(&values[start..start + kept * width]);
+            if fill == Fill::Behind {
+                joined.resize(joined.len() + empty, T::default());
+            }
         }
-        whole = (heads, length, width);
+        shape[0] = rows;
+        shape[axis] = length;
+        whole = shape;
     }
-    tensor(vec![rows, whole.0, whole.1, whole.2], joined)
+    tensor(whole, joined)
 }
 
 /// What a graph gets before there is a cache. One with a branch for that needs a place that is not looked at.

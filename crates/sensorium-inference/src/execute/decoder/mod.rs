@@ -9,11 +9,12 @@ use std::time::Instant;
 use ort::value::{DynValue, Tensor};
 
 use super::encode::Work;
+use super::feeds;
 use super::sessions::{Feeds, Tensors};
 use super::tensor::floats;
 use crate::error::{Error, Kind, Result};
-use crate::package::{DECODER, DECODER_WITH_PAST, Element, Feed, LOGITS, Manifest, Port, Source, Stage};
-pub(super) use state::State;
+use crate::package::{DECODER, DECODER_WITH_PAST, EMBED_TOKENS, Element, Feed, INPUTS_EMBEDS, LOGITS, Manifest, Port, Source, Stage};
+pub(super) use state::{Inserted, Looked, State};
 
 /// The graphs of a decoder.
 #[derive(Clone, Copy)]
@@ -22,6 +23,8 @@ pub(super) struct Decoder<'a> {
     first: (usize, &'a Stage),
     /// The graph of later steps, where they have one of their own.
     later: Option<(usize, &'a Stage)>,
+    /// The graph that makes vectors of tokens, where the decoder takes these.
+    embed: Option<(usize, &'a Stage)>,
 }
 
 /// Scores of the next token of each row, `[rows, tokens that there are]`.
@@ -42,7 +45,12 @@ impl<'a> Decoder<'a> {
     pub(super) fn of(work: &'a Work<'a>) -> Result<Self> {
         let stage = |name: &str| work.model.manifest.stages.iter().enumerate().find(|(_, stage)| stage.name == name);
         let first = stage(DECODER).ok_or_else(|| Error::new(Kind::Package, "a model that writes, without a decoder"))?;
-        Ok(Self { work, first, later: stage(DECODER_WITH_PAST) })
+        Ok(Self { work, first, later: stage(DECODER_WITH_PAST), embed: stage(EMBED_TOKENS) })
+    }
+
+    /// Whether it looks at something besides its own tokens.
+    pub(super) fn looks(&self) -> bool {
+        self.first.1.feeds.iter().any(|feed| matches!(feed.source, Source::States { .. }))
     }
 
     fn keeps_cache(&self) -> bool {
@@ -81,7 +89,15 @@ impl<'a> Decoder<'a> {
         let start = Instant::now();
         let is_first = state.cached == 0;
         let (index, stage) = if is_first { self.first } else { self.later.unwrap_or(self.first) };
-        let feeds = stage.feeds.iter().map(|feed| Ok((feed.port.name.clone(), feed_of(feed, stage, state, end)?)));
+        let embedded = self.embedded(state, end)?;
+        let feed = |feed: &Feed| match &feed.source {
+            Source::Embedded { output } => {
+                let value = embedded.iter().find(|(name, _)| name == output).map(|(_, value)| Arc::clone(value));
+                value.ok_or_else(|| failed(&format!("nothing gives {}", feed.port)))
+            }
+            _ => feed_of(feed, stage, state, end),
+        };
+        let feeds = stage.feeds.iter().map(|own| Ok((own.port.name.clone(), feed(own)?)));
         let feeds: Feeds = feeds.collect::<Result<_>>()?;
         let (cancel, stats) = (self.work.request.cancel, self.work.request.stats);
         let outputs = cancel.guard(|options| self.work.model.sessions().run(index, feeds, options, stats))?;
@@ -89,9 +105,31 @@ impl<'a> Decoder<'a> {
         if self.keeps_cache() {
             state.keep_cache(outputs, is_first);
             state.cached = end;
+            state.forget_inserted();
         }
         stats.generate_time.since(start);
         Ok(scores)
+    }
+
+    /// The vectors of the tokens that the cache does not have, up to `end`, those of media in their places.
+    fn embedded(&self, state: &State, end: usize) -> Result<Feeds> {
+        let Some((index, stage)) = self.embed else { return Ok(Feeds::new()) };
+        let range = state.cached..end;
+        let feeds = stage.feeds.iter().map(|feed| Ok((feed.port.name.clone(), feed_of(feed, stage, state, end)?)));
+        let feeds: Feeds = feeds.collect::<Result<_>>()?;
+        let (cancel, stats) = (self.work.request.cancel, self.work.request.stats);
+        let outputs = cancel.guard(|options| self.work.model.sessions().run(index, feeds, options, stats))?;
+        let vectors = |(name, value): (String, DynValue)| {
+            if name != INPUTS_EMBEDS || !state.has_inserted(&range) {
+                return Ok((name, Arc::new(value)));
+            }
+            let port = stage.outputs.iter().find(|port| port.name == name).ok_or_else(|| failed(&"vectors without a name"))?;
+            let (shape, values) = floats(port, &value)?;
+            let (width, mut values) = (shape.last().copied().unwrap_or(0), values.into_owned());
+            state.inserted(range.clone(), width, |place, vector| values[place * width..(place + 1) * width].copy_from_slice(vector));
+            Ok((name, Arc::new(feeds::floats(port, shape, values)?)))
+        };
+        outputs.into_iter().map(vectors).collect()
     }
 }
 
@@ -119,7 +157,12 @@ fn feed_of(feed: &Feed, stage: &Stage, state: &State, end: usize) -> Result<Arc<
         Source::UsesCache => {
             Tensor::from_array(([1_i64], vec![seen > 0])).map(ort::value::Value::into_dyn).map_err(|error| failed(&error))?
         }
-        Source::States { .. } => return state.encoded().ok_or_else(|| failed(&"nothing to look at")),
+        Source::States { .. } => return state.looked().ok_or_else(|| failed(&"nothing to look at")),
+        Source::StatesMask => integers(&feed.port, vec![state.rows(), state.steps()], state.steps_mask())?,
+        Source::MarkedStates { marker, end: last } => {
+            let shape = vec![state.rows(), end - seen, state.steps()];
+            integers(&feed.port, shape, state.marked_steps(seen..end, *marker, *last))?
+        }
         Source::Carried { output } => match state.carried(output) {
             Some(value) => return Ok(value),
             None => cache::empty(&feed.port, state.rows(), has_branch(stage))?,
@@ -148,12 +191,19 @@ fn scores(stage: &Stage, outputs: &Tensors, rows: usize) -> Result<Scores> {
     Ok(Scores { values, width })
 }
 
-fn integers(port: &Port, shape: Vec<usize>, values: Vec<i64>) -> Result<DynValue> {
+/// Whole numbers in the type of the graph.
+pub(super) fn integers(port: &Port, shape: Vec<usize>, values: Vec<i64>) -> Result<DynValue> {
     let shape: Vec<i64> = shape.into_iter().map(|size| size as i64).collect();
     let value = match port.element {
         Element::Int64 => Tensor::from_array((shape, values)).map(ort::value::Value::into_dyn),
         Element::Int32 => {
             Tensor::from_array((shape, values.into_iter().map(|value| value as i32).collect::<Vec<_>>())).map(ort::value::Value::into_dyn)
+        }
+        Element::Bool => {
+            Tensor::from_array((shape, values.into_iter().map(|value| value != 0).collect::<Vec<_>>())).map(ort::value::Value::into_dyn)
+        }
+        Element::Float32 => {
+            Tensor::from_array((shape, values.into_iter().map(|value| value as f32).collect::<Vec<_>>())).map(ort::value::Value::into_dyn)
         }
         _ => return Err(failed(&format!("tokens for {port}"))),
     };

@@ -112,6 +112,10 @@ impl Batch<'_> {
             Source::SeriesObserved { input } => self.series_observed(port, input),
             Source::Crops => Err(failed(port, &"pieces of a picture come from an earlier stage")),
             Source::States { .. }
+            | Source::StatesMask
+            | Source::MarkedStates { .. }
+            | Source::Embedded { .. }
+            | Source::Asked { .. }
             | Source::Written
             | Source::WrittenPositions
             | Source::WrittenPlaces

@@ -7,8 +7,11 @@
 mod beams;
 mod budget;
 mod likelihood;
+mod markers;
+mod media;
 mod prompt;
 mod rules;
+mod schema;
 mod text;
 mod writer;
 
@@ -22,13 +25,15 @@ use arrow::array::StringArray;
 use super::answer::Wanted;
 use super::decoder::{Decoder, cache_bytes_of_token};
 use super::encode::Work;
+use super::fetch::Fetches;
 use super::results::Results;
 use super::run::{Answer, Failure, Step, batch_rows};
 use super::workers;
 use crate::error::{Error, Kind, Result};
 use crate::modality::TextCodec;
 use crate::package::Generation;
-use prompt::{PromptColumn, Prompts};
+use schema::Schema;
+use prompt::{PromptColumn, PromptTokens, Prompts};
 pub(super) use text::text_fields;
 use text::{Written, assemble};
 use writer::{Asked, Queue, Writer};
@@ -47,22 +52,34 @@ pub(super) fn run(work: &Work<'_>, generation: &Generation, rows: &[usize], fail
     let generation = &with_stop_tokens(generation, codec);
     let asked = asked(work, generation, codec, rows, &results)?;
     let decoder = Decoder::of(work)?;
+    let schema = generation.rules.json_schema.as_ref().map(|schema| Schema::new(codec, &generation.ends, schema)).transpose()?;
     let mut writer = Writer {
         work,
         generation,
         codec,
         decoder,
+        schema: schema.as_ref(),
         prefix: None,
         token_bytes: cache_bytes_of_token(&work.model.manifest),
         batch: batch(work, asked.len())?,
     };
-    if let Some(start) = shared_start(&asked).filter(|_| writer.reads_in_pieces() && !results.is_over()) {
+    if let Some(start) = shared_start(&asked, generation).filter(|_| writer.shares_starts() && !results.is_over()) {
         writer.read_start(start)?;
     }
-    let queue = Queue { asked: &asked, next: AtomicUsize::new(0), alone: Mutex::default(), results: &results };
     let done = |row: usize, written: Written| texts.lock().unwrap_or_else(PoisonError::into_inner)[row] = Some(written);
     let workers = if work.model.is_on_cpu() { workers::count()? } else { 1 };
-    workers::for_each(0..workers, |_| writer.write_all(&queue, &done))?;
+    let sorted: Vec<usize> = asked.iter().map(|asked| asked.row).collect();
+    let mut fetches = Fetches::start(work, &sorted)?;
+    let mut rest = asked.as_slice();
+    while let Some((rows, fetched)) = fetches.next(work)? {
+        let (own, others) = rest.split_at(rows.len());
+        rest = others;
+        let queue = Queue { asked: own, fetched: &fetched, next: AtomicUsize::new(0), alone: Mutex::default(), results: &results };
+        workers::for_each(0..workers, |_| writer.write_all(&queue, &done))?;
+        if results.is_over() {
+            break;
+        }
+    }
     let is_whole = !results.is_over();
     let (_, mut failures) = results.take()?;
     check_whole(&asked, &texts, &failures, is_whole)?;
@@ -79,7 +96,7 @@ fn shown(work: &Work<'_>, generation: &Generation, rows: &[usize], mut failures:
     let mut texts: Vec<Option<String>> = vec![None; work.request.rows];
     for row in rows {
         work.request.cancel.check()?;
-        match prompts.text(column.row(*row)) {
+        match media::counts(work, &generation.media, *row).and_then(|media| prompts.text(column.row(*row), &media)) {
             Ok(text) => texts[*row] = Some(text.into_owned()),
             Err(error) => failures.push(Failure { row: *row, uri: None, step: Step::Tokenize, error }),
         }
@@ -117,14 +134,15 @@ fn asked(work: &Work<'_>, generation: &Generation, codec: &TextCodec, rows: &[us
     let one = |place: usize| {
         let row = rows[place];
         work.request.cancel.check()?;
-        let prompt = prompts.tokens(column.row(row), work.request.limits)?;
+        let media = media::counts(work, &generation.media, row)?;
+        let PromptTokens { decoder: prompt, encoder: question } = prompts.tokens(column.row(row), &media, work.request.limits)?;
         let left = generation.max_positions.saturating_sub(prompt.len());
-        if left == 0 {
-            let message =
-                format!("a prompt of {} tokens leaves no room for an answer: the model takes {}", prompt.len(), generation.max_positions);
-            return Err(Error::new(Kind::Limit, message).with_hint("shorten the prompt"));
+        if left == 0 || question.len() > generation.max_positions {
+            let tokens = prompt.len().max(question.len());
+            let message = format!("a prompt of {tokens} tokens leaves no room for an answer: the model takes {}", generation.max_positions);
+            return Err(Error::new(Kind::Limit, message).with_hint("shorten the prompt, or ask about fewer media"));
         }
-        Ok(Asked { row, limit: generation.rules.max_tokens.min(left), prompt })
+        Ok(Asked { row, limit: generation.rules.max_tokens.min(left), prompt, question })
     };
     let (mut asked, mut failures) = (Vec::with_capacity(rows.len()), Vec::new());
     for (place, outcome) in workers::map(rows.len(), 1, one)?.into_iter().enumerate() {
@@ -134,20 +152,23 @@ fn asked(work: &Work<'_>, generation: &Generation, codec: &TextCodec, rows: &[us
         }
     }
     results.fail(failures);
-    asked.sort_by(|one, other| other.prompt.len().cmp(&one.prompt.len()).then_with(|| one.prompt.cmp(&other.prompt)));
+    let tokens = |asked: &Asked| asked.prompt.len() + asked.question.len();
+    asked.sort_by(|one, other| tokens(other).cmp(&tokens(one)).then_with(|| one.prompt.cmp(&other.prompt)));
     work.request.stats.tokenize_time.since(start);
     Ok(asked)
 }
 
-/// What all prompts begin with, where it is worth reading by itself.
-fn shared_start(asked: &[Asked]) -> Option<&[u32]> {
+/// What all prompts begin with, where it is worth reading by itself; media are others in each row.
+fn shared_start<'a>(asked: &'a [Asked], generation: &Generation) -> Option<&'a [u32]> {
     let (first, rest) = asked.split_first()?;
+    let is_medium = |token: &u32| generation.media.iter().any(|marker| marker.token == *token);
     let same = |length: usize, other: &Asked| {
         let own = first.prompt[..length].iter().zip(&other.prompt).take_while(|(one, other)| one == other).count();
         // Something is left to read, for the scores behind it.
         own.min(other.prompt.len() - 1)
     };
-    let length = rest.iter().fold(first.prompt.len() - 1, same);
+    let words = first.prompt.iter().position(is_medium).unwrap_or(first.prompt.len());
+    let length = rest.iter().fold(words.min(first.prompt.len() - 1), same);
     (!rest.is_empty() && length >= FEWEST_SHARED).then(|| &first.prompt[..length])
 }
 

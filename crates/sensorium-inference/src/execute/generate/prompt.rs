@@ -10,8 +10,9 @@ use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use crate::error::{Error, Kind, Result};
 use crate::execute::Limits;
 use crate::execute::encode::Work;
-use crate::modality::TextCodec;
-use crate::package::{Chat, Generation, Modality};
+use crate::execute::generate::markers;
+use crate::modality::{Column, TextCodec};
+use crate::package::{Chat, Generation, Modality, Reader};
 
 /// Steps that a template may take for one prompt: one that never ends is an error.
 const FUEL: u64 = 10_000_000;
@@ -29,6 +30,8 @@ const NAME: &str = "chat";
 /// What a row asks.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Prompt<'a> {
+    /// Nothing but its media.
+    Nothing,
     /// A text.
     Text(&'a str),
     /// A list of messages, as JSON.
@@ -37,9 +40,24 @@ pub(super) enum Prompt<'a> {
 
 /// The prompt of each row.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum PromptColumn<'a> {
-    Texts(&'a StringArray),
+pub(super) struct PromptColumn<'a> {
+    column: &'a Column,
+    prompts: Texts<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Texts<'a> {
+    Plain(&'a StringArray),
     Conversations(&'a LargeStringArray),
+}
+
+/// The tokens of a prompt.
+#[derive(Debug, Default)]
+pub(super) struct PromptTokens {
+    /// Those that the decoder goes on from.
+    pub(super) decoder: Vec<u32>,
+    /// Those that an encoder reads.
+    pub(super) encoder: Vec<u32>,
 }
 
 impl<'a> PromptColumn<'a> {
@@ -47,17 +65,19 @@ impl<'a> PromptColumn<'a> {
     pub(super) fn of(work: &'a Work<'_>) -> Result<Self> {
         let input = work.model.manifest.inputs.iter().find(|input| matches!(input.modality, Modality::Prompt));
         let column = input.and_then(|input| work.columns.get(&input.name));
-        let values = &column.ok_or_else(|| Error::new(Kind::Package, "a model that writes, without a prompt"))?.values;
-        Ok(match values.as_string_opt::<i64>() {
-            Some(conversations) => Self::Conversations(conversations),
-            None => Self::Texts(values.as_string::<i32>()),
-        })
+        let column = column.ok_or_else(|| Error::new(Kind::Package, "a model that writes, without a prompt"))?;
+        let prompts = match column.values.as_string_opt::<i64>() {
+            Some(conversations) => Texts::Conversations(conversations),
+            None => Texts::Plain(column.values.as_string::<i32>()),
+        };
+        Ok(Self { column, prompts })
     }
 
     pub(super) fn row(self, row: usize) -> Prompt<'a> {
-        match self {
-            Self::Texts(texts) => Prompt::Text(texts.value(row)),
-            Self::Conversations(conversations) => Prompt::Conversation(conversations.value(row)),
+        match self.prompts {
+            _ if !self.column.is_present(row) => Prompt::Nothing,
+            Texts::Plain(texts) => Prompt::Text(texts.value(row)),
+            Texts::Conversations(conversations) => Prompt::Conversation(conversations.value(row)),
         }
     }
 }
@@ -68,36 +88,57 @@ impl<'a> Prompts<'a> {
         Ok(Self { generation, codec, template })
     }
 
-    /// The tokens of a prompt.
-    pub(super) fn tokens(&self, prompt: Prompt<'_>, limits: &Limits) -> Result<Vec<u32>> {
-        // A template writes the tokens at the start and end of a text itself.
-        let mut tokens = self.codec.encode(&self.text(prompt)?, self.template.is_none(), limits)?;
+    /// The tokens of a prompt; `media` are the numbers of a row's media, one for each of the model's markers.
+    pub(super) fn tokens(&self, prompt: Prompt<'_>, media: &[usize], limits: &Limits) -> Result<PromptTokens> {
+        let text = self.text(prompt, media)?;
+        let text = markers::expand(&self.generation.media, &text, media)?;
+        let first = &self.generation.first;
+        if self.generation.reader == Reader::Encoder {
+            let encoder = self.codec.encode(&text, true, limits)?;
+            return if encoder.is_empty() { Err(nothing()) } else { Ok(PromptTokens { decoder: first.clone(), encoder }) };
+        }
+        let mut tokens = self.codec.encode(&text, first.is_empty() && self.is_framed(&text), limits)?;
+        if !tokens.starts_with(first) {
+            tokens.splice(0..0, first.iter().copied());
+        }
         if tokens.is_empty() {
             tokens.extend(self.generation.start);
         }
         if tokens.is_empty() {
-            return Err(Error::new(Kind::Media, "the prompt is empty, and the model knows no token that begins texts"));
+            return Err(nothing());
         }
-        Ok(tokens)
+        Ok(PromptTokens { decoder: tokens, encoder: Vec::new() })
     }
 
-    /// The text that the model sees of a prompt.
-    pub(super) fn text<'b>(&self, prompt: Prompt<'b>) -> Result<Cow<'b, str>> {
-        let message = |role: &str, content: &str| Value::from_pairs([("role", role), ("content", content)]);
+    /// The text that the model sees of a prompt, each medium as one marker.
+    pub(super) fn text<'b>(&self, prompt: Prompt<'b>, media: &[usize]) -> Result<Cow<'b, str>> {
+        let markers = &self.generation.media;
         let mut messages = match (prompt, &self.template) {
-            (Prompt::Text(text), None) => return Ok(Cow::Borrowed(text)),
-            (Prompt::Text(text), Some(_)) => vec![message("user", text)],
+            (Prompt::Nothing, _) => return Ok(Cow::Borrowed("")),
+            (Prompt::Text(text), None) => return Ok(markers::own(markers, text)),
+            (Prompt::Text(text), Some(_)) => vec![message("user", markers::content(markers, text, media))],
             (Prompt::Conversation(_), None) => {
                 return Err(Error::new(Kind::Media, "a conversation for a model without a chat template").with_hint("give it a text"));
             }
             (Prompt::Conversation(json), Some(_)) => serde_json::from_str::<Vec<Value>>(json)
-                .map_err(|error| Error::new(Kind::Media, format!("the conversation cannot be read: {error}")))?,
+                .map_err(|error| Error::new(Kind::Media, format!("the conversation cannot be read: {error}")))?
+                .into_iter()
+                .map(|message| markers::in_parts(markers, message))
+                .collect(),
         };
         let begins = |message: &Value| message.get_attr("role").is_ok_and(|role| role.as_str() == Some("system"));
         if let Some(system) = self.generation.rules.system.as_ref().filter(|_| !messages.first().is_some_and(begins)) {
-            messages.insert(0, message("system", system));
+            messages.insert(0, message("system", markers::content(markers, system, &[])));
         }
         self.render(messages).map(Cow::Owned)
+    }
+
+    /// Whether the tokenizer puts its own tokens around a text. A template writes them itself, but for models of media, where it may leave
+    /// that to the tokenizer (transformers' `ProcessorMixin.apply_chat_template`).
+    fn is_framed(&self, text: &str) -> bool {
+        let Some(chat) = &self.generation.chat else { return true };
+        let begins = chat.tokens.get("bos_token").is_some_and(|token| text.starts_with(token.as_str()));
+        !self.generation.media.is_empty() && !begins
     }
 
     fn render(&self, messages: Vec<Value>) -> Result<String> {
@@ -117,6 +158,14 @@ impl<'a> Prompts<'a> {
         let context = Value::from_pairs(context.chain(own));
         template.get_template(NAME).and_then(|template| template.render(context)).map_err(failed)
     }
+}
+
+fn message(role: &str, content: Value) -> Value {
+    Value::from_pairs([("role", Value::from(role)), ("content", content)])
+}
+
+fn nothing() -> Error {
+    Error::new(Kind::Media, "the prompt is empty, and the model knows no token that begins texts")
 }
 
 /// As transformers sets Jinja up (`utils/chat_template_utils.py`): blocks leave no lines behind, and a few functions more.

@@ -33,11 +33,31 @@ impl Written {
     pub(super) fn new(tokens: &[u32], logprob: f64, finish: Finish, generation: &Generation, codec: &TextCodec) -> Result<Self> {
         let own = tokens.iter().position(|token| generation.ends.contains(token)).unwrap_or(tokens.len());
         let mut text = codec.decode(&tokens[..own])?;
+        if generation.cleans_up {
+            text = cleaned(text);
+        }
         if let Some(end) = generation.rules.stop.iter().filter_map(|stop| text.find(stop.as_str())).min() {
             text.truncate(end);
         }
         Ok(Self { text, finish, tokens: own, logprob })
     }
+}
+
+/// As transformers' `PreTrainedTokenizerBase.clean_up_tokenization`.
+fn cleaned(text: String) -> String {
+    const PAIRS: [(&str, &str); 10] = [
+        (" .", "."),
+        (" ?", "?"),
+        (" !", "!"),
+        (" ,", ","),
+        (" ' ", "'"),
+        (" n't", "n't"),
+        (" 'm", "'m"),
+        (" 's", "'s"),
+        (" 've", "'ve"),
+        (" 're", "'re"),
+    ];
+    PAIRS.iter().fold(text, |text, (from, to)| text.replace(from, to))
 }
 
 /// `{text, finish_reason, tokens, logprob}`.

@@ -5,12 +5,15 @@ use std::sync::{Mutex, PoisonError};
 
 use super::super::decoder::{Decoder, Scores, State};
 use super::super::encode::Work;
+use super::super::fetch::Fetched;
 use super::super::results::Results;
 use super::super::run::{Failure, Step};
 use super::beams::{Beams, Continuations};
 use super::budget::{self, Reserved};
 use super::likelihood::log_sum_exp;
+use super::media::{self, Prepared, Seen};
 use super::rules::{SoFar, apply, candidates, draw, seeded};
+use super::schema::{Answer, Schema};
 use super::text::{Finish, Written};
 use crate::error::{Error, Kind, Result};
 use crate::modality::TextCodec;
@@ -28,6 +31,8 @@ const SCORES_BYTES: usize = 64 << 20;
 pub(super) struct Asked {
     pub(super) row: usize,
     pub(super) prompt: Vec<u32>,
+    /// What an encoder reads, of a model that has one for prompts.
+    pub(super) question: Vec<u32>,
     /// Tokens that it may write.
     pub(super) limit: usize,
 }
@@ -52,6 +57,8 @@ pub(super) struct Writer<'a> {
     pub(super) generation: &'a Generation,
     pub(super) codec: &'a TextCodec,
     pub(super) decoder: Decoder<'a>,
+    /// What answers must be.
+    pub(super) schema: Option<&'a Schema>,
     pub(super) prefix: Option<Prefix>,
     /// Bytes of cache that a token takes.
     pub(super) token_bytes: usize,
@@ -62,6 +69,8 @@ pub(super) struct Writer<'a> {
 /// Rows that no worker has begun yet, the longest prompts first.
 pub(super) struct Queue<'a> {
     pub(super) asked: &'a [Asked],
+    /// Their remote media.
+    pub(super) fetched: &'a Fetched,
     pub(super) next: AtomicUsize,
     /// Rows whose batch failed; each is tried by itself.
     pub(super) alone: Mutex<Vec<Asked>>,
@@ -69,17 +78,21 @@ pub(super) struct Queue<'a> {
 }
 
 /// A row that is being written.
-struct Row {
+struct Row<'a> {
     asked: Asked,
-    texts: Texts,
+    texts: Texts<'a>,
     finish: Option<Finish>,
+    /// Whether it had to end before it was what it must be.
+    cut: bool,
+    /// Its media, until they are read.
+    media: Prepared,
     /// Memory for its cache.
     _reserved: Reserved,
 }
 
 /// What there is of its text.
-enum Texts {
-    One { written: Vec<u32>, logprob: f64, random: Option<Random> },
+enum Texts<'a> {
+    One { written: Vec<u32>, logprob: f64, random: Option<Random>, held: Option<Box<Answer<'a>>> },
     Several(Beams),
 }
 
@@ -96,7 +109,7 @@ impl Queue<'_> {
     }
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
     /// Reads what all prompts begin with, `start`; nothing where there is no room for it, or where the graph fails on it: each row then
     /// reads it by itself.
     pub(super) fn read_start(&mut self, start: &[u32]) -> Result<()> {
@@ -113,7 +126,7 @@ impl Writer<'_> {
 
     /// Writes rows until there are no more.
     pub(super) fn write_all(&self, queue: &Queue<'_>, done: &(impl Fn(usize, Written) + Sync)) {
-        let mut rows: Vec<Row> = Vec::new();
+        let mut rows: Vec<Row<'a>> = Vec::new();
         let mut state: Option<State> = None;
         while !queue.results.is_over() {
             let advanced = self
@@ -157,7 +170,14 @@ impl Writer<'_> {
     fn write_alone(&self, queue: &Queue<'_>, asked: Asked, done: &(impl Fn(usize, Written) + Sync)) {
         let write = || {
             let Some(reserved) = self.reserve(&asked, 0, true)? else { return Ok(()) };
-            let mut rows = vec![self.row(asked.clone(), reserved)];
+            let row = match self.row(queue, asked.clone(), reserved) {
+                Ok(row) => row,
+                Err(failure) => {
+                    queue.results.fail(vec![*failure]);
+                    return Ok(());
+                }
+            };
+            let mut rows = vec![row];
             let mut state = Some(self.read(&mut rows)?);
             while !rows.is_empty() && !queue.results.is_over() {
                 self.let_go(queue, &mut rows, &mut state, done)?;
@@ -187,24 +207,27 @@ impl Writer<'_> {
     }
 
     /// Lets rows into the batch where there is room. Returns whether there are any.
-    fn let_in(&self, queue: &Queue<'_>, rows: &mut Vec<Row>, state: &mut Option<State>) -> Result<bool> {
+    fn let_in(&self, queue: &Queue<'_>, rows: &mut Vec<Row<'a>>, state: &mut Option<State>) -> Result<bool> {
         let beams = self.generation.rules.beams;
         let most = (self.batch / beams).max(1);
         let is_worth_it = rows.is_empty() || (self.generation.is_padded && (most - rows.len().min(most)) * MOVED_PART >= most);
         if !is_worth_it {
             return Ok(true);
         }
-        let mut new: Vec<Row> = Vec::new();
-        while rows.len() + new.len() < most {
+        let mut new: Vec<Row<'a>> = Vec::new();
+        while rows.len() + new.len() < most && !queue.results.is_over() {
             let Some(asked) = queue.peek() else { break };
-            let is_other = |row: &Row| row.asked.prompt.len() != asked.prompt.len();
+            let is_other = |row: &Row<'_>| row.asked.prompt.len() != asked.prompt.len();
             if !self.generation.is_padded && new.first().is_some_and(is_other) || self.is_much_to_read(&new, asked) {
                 break;
             }
             let has_none = rows.is_empty() && new.is_empty();
             let longest = rows.iter().chain(&new).map(|row| row.asked.most_tokens()).max().unwrap_or(0);
             match self.reserve(asked, longest, has_none) {
-                Ok(Some(reserved)) if queue.take(asked) => new.push(self.row(asked.clone(), reserved)),
+                Ok(Some(reserved)) if queue.take(asked) => match self.row(queue, asked.clone(), reserved) {
+                    Ok(row) => new.push(row),
+                    Err(failure) => queue.results.fail(vec![*failure]),
+                },
                 // Another worker was faster.
                 Ok(Some(_)) => {}
                 Ok(None) => break,
@@ -248,29 +271,44 @@ impl Writer<'_> {
         self.generation.is_padded && self.decoder.reads_in_pieces()
     }
 
+    /// Whether what all prompts begin with may be read once: not where the decoder looks at something besides.
+    pub(super) fn shares_starts(&self) -> bool {
+        self.reads_in_pieces() && !self.decoder.looks()
+    }
+
     /// Places of each of `rows` whose scores are no more than there should be.
     pub(super) fn places(&self, rows: usize) -> usize {
         (SCORES_BYTES / (rows * self.vocabulary() * size_of::<f32>()).max(1)).max(1)
     }
 
-    fn row(&self, asked: Asked, reserved: Reserved) -> Row {
+    /// Decodes the media of a row, which is then ready to be read.
+    fn row(&self, queue: &Queue<'_>, asked: Asked, reserved: Reserved) -> Result<Row<'a>, Box<Failure>> {
+        let media = media::prepare(self.work, asked.row, queue.fetched)?;
         let texts = if self.generation.rules.beams > 1 {
             Texts::Several(Beams::new(asked.limit))
         } else {
             let random = self.generation.rules.is_drawn.then(|| seeded(self.generation.rules.drawing.seed, &asked.prompt));
-            Texts::One { written: Vec::new(), logprob: 0.0, random }
+            let held = self.schema.map(Schema::begin).transpose();
+            let failed = |error| Failure { row: asked.row, uri: None, step: Step::Model, error };
+            Texts::One { written: Vec::new(), logprob: 0.0, random, held: held.map_err(failed)?.map(Box::new) }
         };
-        Row { asked, texts, finish: None, _reserved: reserved }
+        Ok(Row { asked, texts, finish: None, cut: false, media, _reserved: reserved })
     }
 
     /// Reads the prompts of new rows and writes the first token of each.
-    fn read(&self, rows: &mut [Row]) -> Result<State> {
+    fn read(&self, rows: &mut [Row<'_>]) -> Result<State> {
         let known = self.prefix.as_ref().map_or(0, |prefix| prefix.state.length());
         let new: Vec<Vec<u32>> = rows.iter().map(|row| row.asked.prompt[known..].to_vec()).collect();
+        // Vectors of media take less than the cache, half of whose memory is not in use yet.
+        let prepared: Vec<Prepared> = rows.iter_mut().map(|row| std::mem::take(&mut row.media)).collect();
+        let asked: Vec<&Asked> = rows.iter().map(|row| &row.asked).collect();
+        let Seen { looked, inserted } = media::see(self.work, self.generation, &asked, &prepared)?;
+        drop(prepared);
         let mut state = match &self.prefix {
             Some(prefix) => prefix.state.select(&vec![0; rows.len()])?,
-            None => State::new(None, rows.len()),
+            None => State::new(looked, rows.len()),
         };
+        state.insert(inserted);
         let places = if self.reads_in_pieces() { self.places(rows.len()) } else { usize::MAX };
         let longest = new.iter().map(Vec::len).max().unwrap_or(0);
         let stats = self.work.request.stats;
@@ -288,13 +326,13 @@ impl Writer<'_> {
     }
 
     /// Writes a further token of each row.
-    fn advance(&self, rows: &mut [Row], state: &mut Option<State>) -> Result<()> {
+    fn advance(&self, rows: &mut [Row<'_>], state: &mut Option<State>) -> Result<()> {
         let Some(own) = state else { return Ok(()) };
         if rows.iter().all(|row| row.finish.is_some()) {
             return Ok(());
         }
         // A row that has ended has no further token; its places are filled up until it goes.
-        let next = |row: &Row, written: &[u32]| {
+        let next = |row: &Row<'_>, written: &[u32]| {
             let last = written.last().copied().filter(|_| row.finish.is_none());
             last.into_iter().collect::<Vec<u32>>()
         };
@@ -314,7 +352,7 @@ impl Writer<'_> {
     }
 
     /// Chooses the next token of each row. Returns for each text from then on which one of before it goes on from.
-    fn choose(&self, rows: &mut [Row], scores: Scores) -> Result<Vec<usize>> {
+    fn choose(&self, rows: &mut [Row<'_>], scores: Scores) -> Result<Vec<usize>> {
         let Scores { mut values, width } = scores;
         let mut parents = Vec::new();
         let mut texts = values.chunks_exact_mut(width);
@@ -342,31 +380,46 @@ impl Writer<'_> {
         Ok(parents)
     }
 
-    fn choose_one(&self, row: &mut Row, scores: &mut [f32]) -> Result<()> {
-        let Texts::One { written, logprob, random } = &mut row.texts else { return Ok(()) };
+    fn choose_one(&self, row: &mut Row<'_>, scores: &mut [f32]) -> Result<()> {
+        let Texts::One { written, logprob, random, held } = &mut row.texts else { return Ok(()) };
         let normal = checked(log_sum_exp(scores))?;
         let (generation, rules) = (self.generation, &self.generation.rules);
         let so_far = SoFar { prompt: &row.asked.prompt, written, limit: row.asked.limit };
         let raw = needs_copy(generation).then(|| scores.to_vec());
         apply(generation, scores, so_far);
+        if let Some(answer) = held {
+            answer.apply(scores, raw.as_deref().unwrap_or_default())?;
+        }
         let token = match random {
             Some(random) => draw(&candidates(scores, &rules.drawing), random).ok_or_else(|| {
                 Error::new(Kind::Model, "no token may be written next").with_hint("the rules of generation_config.json forbid all of them")
             })?,
             None => likeliest(scores),
         };
+        let token = match held {
+            Some(answer) => answer.take(token, written.len(), row.asked.limit)?,
+            None => token,
+        };
         let given = raw.as_deref().unwrap_or(scores);
         *logprob += f64::from(given.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY) - normal);
         written.push(token);
-        row.finish = if generation.ends.contains(&token) || self.ends_text(written) {
+        let is_over = held.as_ref().is_some_and(|answer| answer.is_over());
+        row.finish = if generation.ends.contains(&token) || is_over || self.ends_text(written) {
             Some(Finish::Stop)
         } else {
             (written.len() >= row.asked.limit).then_some(Finish::Length)
         };
+        if let (Some(Finish::Length), Some(answer)) = (row.finish, held) {
+            if answer.is_whole() {
+                row.finish = Some(Finish::Stop);
+            } else {
+                row.cut = true;
+            }
+        }
         Ok(())
     }
 
-    fn choose_several(&self, row: &mut Row, scores: Vec<&mut [f32]>) -> Result<Vec<usize>> {
+    fn choose_several(&self, row: &mut Row<'_>, scores: Vec<&mut [f32]>) -> Result<Vec<usize>> {
         let Texts::Several(beams) = &mut row.texts else { return Ok(Vec::new()) };
         let one = |(beam, scores): (&super::beams::Beam, &mut [f32])| {
             let normal = checked(log_sum_exp(scores))?;
@@ -395,7 +448,7 @@ impl Writer<'_> {
     }
 
     /// Takes rows that have ended out of the batch, where there are enough of them.
-    fn let_go(&self, queue: &Queue<'_>, rows: &mut Vec<Row>, state: &mut Option<State>, done: &impl Fn(usize, Written)) -> Result<()> {
+    fn let_go(&self, queue: &Queue<'_>, rows: &mut Vec<Row<'a>>, state: &mut Option<State>, done: &impl Fn(usize, Written)) -> Result<()> {
         let ended = rows.iter().filter(|row| row.finish.is_some()).count();
         // A graph that is not told what is filled up has none of them stay.
         if ended == 0 || (self.generation.is_padded && ended * MOVED_PART < rows.len()) {
@@ -409,7 +462,7 @@ impl Writer<'_> {
             Some(own) if !kept.is_empty() => Some(own.select(&kept)?),
             _ => None,
         };
-        let (going, staying): (Vec<Row>, Vec<Row>) = rows.drain(..).partition(|row| row.finish.is_some());
+        let (going, staying): (Vec<Row<'a>>, Vec<Row<'a>>) = rows.drain(..).partition(|row| row.finish.is_some());
         *rows = staying;
         let (stats, count) = (self.work.request.stats, going.len());
         for row in going {
@@ -424,7 +477,11 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn written(&self, row: Row) -> Result<Written> {
+    fn written(&self, row: Row<'_>) -> Result<Written> {
+        if row.cut {
+            let message = format!("{} tokens have no room for an answer of json_schema", row.asked.limit);
+            return Err(Error::new(Kind::Limit, message).with_hint("raise max_tokens"));
+        }
         let finish = row.finish.unwrap_or(Finish::Length);
         let (tokens, logprob, finish) = match row.texts {
             Texts::One { written, logprob, .. } => (written, logprob, finish),
@@ -448,7 +505,7 @@ fn all(state: &State) -> Vec<usize> {
 /// Whether the rules change scores whose own values are wanted afterwards.
 fn needs_copy(generation: &Generation) -> bool {
     let rules = &generation.rules;
-    rules.repetition_penalty != 1.0 || rules.forced_first.is_some() || rules.forced_last.is_some()
+    rules.repetition_penalty != 1.0 || rules.forced_first.is_some() || rules.forced_last.is_some() || rules.json_schema.is_some()
 }
 
 /// The logarithm of a sum that is no number where one of its terms is none.

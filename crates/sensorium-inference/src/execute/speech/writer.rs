@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::decoder::{Decoder, State};
+use super::super::decoder::{Decoder, Looked, State};
 use super::super::encode::Work;
 use super::super::feeds::floats;
 use super::clip::{Clip, Sound};
@@ -33,7 +33,7 @@ impl<'a> Writer<'a> {
 
     /// Writes the next window of each clip.
     pub(super) fn write(&self, clips: &mut [Clip]) -> Result<()> {
-        let encoded = State::new(Some(Arc::new(self.encode(clips)?)), clips.len());
+        let encoded = self.encoded(clips)?;
         self.find_languages(&encoded, clips)?;
         let prompts: Vec<Vec<u32>> = clips.iter().map(|clip| self.speech.prompt(clip.language.as_deref())).collect();
         let texts = self.tokens(encoded, prompts)?;
@@ -45,6 +45,13 @@ impl<'a> Writer<'a> {
             clip.seek += frames;
         }
         Ok(())
+    }
+
+    fn encoded(&self, clips: &[Clip]) -> Result<State> {
+        let states = self.encode(clips)?;
+        let steps = states.shape().get(1).and_then(|steps| usize::try_from(*steps).ok()).unwrap_or(0);
+        let steps = vec![steps; clips.len()];
+        Ok(State::new(Some(Looked { states: Arc::new(states), steps }), clips.len()))
     }
 
     fn encode(&self, clips: &[Clip]) -> Result<ort::value::DynValue> {

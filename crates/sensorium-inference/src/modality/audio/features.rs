@@ -25,6 +25,9 @@ const LOWEST: f64 = 20.0;
 /// Smallest power that Kaldi's logarithm sees: the resolution of a 32-bit float.
 const KALDI_FLOOR: f64 = f32::EPSILON as f64;
 
+/// Samples that clips for Universal Speech Models are filled up to multiples of.
+const SPEECH_BLOCK: usize = 128;
+
 /// YAMNet's rate, samples of a frame and from one to the next, Fourier transform, range of its bands, and what is added to
 /// magnitudes before their logarithm.
 const YAMNET_RATE: u32 = 16_000;
@@ -103,6 +106,36 @@ pub(super) fn filter_bank(samples: &[f32], rate: u32, mels: usize, frames: usize
         bands.iter_mut().zip(filters.apply(power)).for_each(|(band, power)| *band = power.max(KALDI_FLOOR).ln() as f32);
     }
     values.iter_mut().for_each(|value| *value = (*value - mean) / std);
+    values
+}
+
+/// The spectrogram of Universal Speech Models, `[frames, mels]`, as transformers' `feature_extraction_gemma3n.py` makes it: silence
+/// behind the end up to a multiple of 128 samples, pre-emphasis within each frame as HTK does it, logarithms of magnitudes in mel bands.
+/// Sizes are bands, samples of a frame, samples from one to the next and samples of a transform.
+pub(super) fn universal_speech(
+    samples: &[f32],
+    rate: u32,
+    [mels, frame, hop, n_fft]: [usize; 4],
+    hertz: [f64; 2],
+    preemphasis: f64,
+    floor: f64,
+) -> Vec<f32> {
+    let padded = samples.len().next_multiple_of(SPEECH_BLOCK);
+    let frames = if padded > frame { (padded - frame - 1) / hop + 1 } else { 0 };
+    let filters = MelFilters::new(Scale::Htk, mels, n_fft / 2 + 1, hertz, rate);
+    let window: Vec<f64> = (0..frame).map(|place| 0.5 - 0.5 * (TAU * place as f64 / frame as f64).cos()).collect();
+    let mut spectrum = Spectrum::new(n_fft);
+    let mut values = Vec::with_capacity(frames * mels);
+    for start in (0..frames).map(|frame| frame * hop) {
+        let sample = |place: usize| samples.get(start + place).map_or(0.0, |sample| f64::from(*sample));
+        let emphasised = |place: usize| match place {
+            0 => sample(0) * (1.0 - preemphasis),
+            _ => sample(place) - preemphasis * sample(place - 1),
+        };
+        let power = spectrum.power(|place| if place < frame { emphasised(place) * window[place] } else { 0.0 });
+        let magnitude: Vec<f64> = power.iter().map(|power| power.sqrt()).collect();
+        values.extend(filters.apply(&magnitude).map(|band| band.max(floor).ln() as f32));
+    }
     values
 }
 

@@ -5,6 +5,8 @@
 pub(super) enum Scale {
     /// Slaney's: linear to 1 kHz, then logarithmic. Filters are triangles over frequency, of equal area.
     Slaney,
+    /// HTK's, all logarithmic. Filters are triangles over frequency, of equal height.
+    Htk,
     /// Kaldi's, all logarithmic. Filters are triangles over pitch, of equal height.
     Kaldi,
 }
@@ -12,7 +14,7 @@ pub(super) enum Scale {
 impl Scale {
     fn mel(self, hertz: f64) -> f64 {
         match self {
-            Self::Kaldi => 1_127.0 * (1.0 + hertz / 700.0).ln(),
+            Self::Kaldi | Self::Htk => 1_127.0 * (1.0 + hertz / 700.0).ln(),
             Self::Slaney if hertz < 1_000.0 => hertz * 3.0 / 200.0,
             Self::Slaney => 15.0 + (hertz / 1_000.0).ln() * 27.0 / 6.4_f64.ln(),
         }
@@ -20,7 +22,7 @@ impl Scale {
 
     fn hertz(self, mel: f64) -> f64 {
         match self {
-            Self::Kaldi => 700.0 * ((mel / 1_127.0).exp() - 1.0),
+            Self::Kaldi | Self::Htk => 700.0 * ((mel / 1_127.0).exp() - 1.0),
             Self::Slaney if mel < 15.0 => mel * 200.0 / 3.0,
             Self::Slaney => 1_000.0 * ((mel - 15.0) * 6.4_f64.ln() / 27.0).exp(),
         }
@@ -44,6 +46,7 @@ impl MelFilters {
             let corners = [corner(band), corner(band + 1), corner(band + 2)];
             let (corners, height) = match scale {
                 Scale::Kaldi => (corners, 1.0),
+                Scale::Htk => (corners.map(|mel| scale.hertz(mel)), 1.0),
                 Scale::Slaney => {
                     let corners = corners.map(|mel| scale.hertz(mel));
                     (corners, 2.0 / (corners[2] - corners[0]))

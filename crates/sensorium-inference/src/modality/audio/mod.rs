@@ -29,6 +29,9 @@ pub(crate) fn sound_features(samples: Vec<f32>, spec: &AudioSpec) -> Vec<f32> {
             features::log_mel_window(samples, spec.sampling_rate, mels, n_fft, hop, window)
         }
         AudioFeatures::Yamnet { .. } => features::yamnet(&samples),
+        AudioFeatures::UniversalSpeech { mels, frame, hop, n_fft, hertz, preemphasis, floor } => {
+            features::universal_speech(&samples, spec.sampling_rate, [mels, frame, hop, n_fft], hertz, preemphasis, floor)
+        }
         AudioFeatures::FilterBank { mels, frames, mean, std } => {
             features::filter_bank(&samples, spec.sampling_rate, mels, frames, mean, std)
         }

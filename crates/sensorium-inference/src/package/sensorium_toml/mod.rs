@@ -274,7 +274,7 @@ impl Plan {
             }
         };
         check_optional(name, entry, &modality)?;
-        self.inputs.push(Input { name: name.to_string(), optional: entry.optional, modality });
+        self.inputs.push(Input { name: name.to_string(), optional: entry.optional, list: false, modality });
         Ok(())
     }
 
@@ -371,6 +371,7 @@ fn rename(source: &mut Source, name: &str) {
         Source::Crops | Source::ContextFeatures | Source::ContextLabels | Source::ContextState { .. } | Source::Queries => {}
         Source::Written | Source::WrittenPositions | Source::WrittenPlaces | Source::WrittenMask => {}
         Source::Constant { .. } | Source::Carried { .. } | Source::UsesCache => {}
+        Source::StatesMask | Source::MarkedStates { .. } | Source::Embedded { .. } | Source::Asked { .. } => {}
         Source::States { stage, .. } => *stage = format!("{name}.{stage}"),
     }
 }
