@@ -9,6 +9,7 @@ mod catalog;
 mod cli;
 mod codecs;
 mod columns;
+mod endpoints;
 mod hostile;
 mod inference;
 mod jobs;
@@ -43,13 +44,14 @@ fn main() -> ExitCode {
         eprintln!("the set-up of the tests failed: {error}");
         return ExitCode::FAILURE;
     }
-    let groups: [Group; 17] = [
+    let groups: [Group; 18] = [
         ("arrows", arrows::TESTS),
         ("cases", cases::TESTS),
         ("catalog", catalog::TESTS),
         ("cli", cli::TESTS),
         ("codecs", codecs::TESTS),
         ("columns", columns::TESTS),
+        ("endpoints", endpoints::TESTS),
         ("hostile", hostile::TESTS),
         ("inference", inference::TESTS),
         ("jobs", jobs::TESTS),

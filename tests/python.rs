@@ -4,14 +4,13 @@
 //! environment; without it the package lies beside the library that `cargo build` has made.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Command;
 
 use libtest_mimic::Failed;
-use sensorium_inference::cache_dir;
 use tempfile::TempDir;
 
-use crate::support::{ensure, library, root};
+use crate::support::{ensure, environment, library, root, succeeded, venv};
 use crate::{Outcome, Test};
 
 pub(crate) const TESTS: &[Test] = &[("polars_1", polars_1), ("polars_2", polars_2), ("wheel", wheel)];
@@ -29,7 +28,8 @@ fn polars_2() -> Outcome {
 }
 
 fn beside(polars: &str) -> Outcome {
-    let python = environment(polars)?;
+    let wanted = format!("{polars}\n{}", fs::read_to_string(root().join(REQUIREMENTS))?);
+    let python = environment(&polars.replace("==", "-"), &[polars, "-r", REQUIREMENTS], &wanted)?;
     let package = package()?;
     pytest(&python, Some(package.path()))
 }
@@ -50,30 +50,6 @@ fn wheel() -> Outcome {
     ensure(size < 60_000_000, || format!("the wheel has {size} bytes"))?;
     succeeded(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r", REQUIREMENTS]).current_dir(root()))?;
     pytest(&python, None)
-}
-
-/// The interpreter of an environment with the tests' packages, which is made once.
-fn environment(polars: &str) -> Result<PathBuf, Failed> {
-    let wanted = format!("{polars}\n{}", fs::read_to_string(root().join(REQUIREMENTS))?);
-    let folder = cache_dir()?.join("python").join(polars.replace("==", "-"));
-    let (stamp, python) = (folder.join("installed.txt"), folder.join("bin").join("python"));
-    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(python);
-    }
-    if folder.exists() {
-        fs::remove_dir_all(&folder)?;
-    }
-    let python = venv(&folder)?;
-    succeeded(Command::new(&python).args(["-m", "pip", "install", "--quiet", polars, "-r", REQUIREMENTS]).current_dir(root()))?;
-    fs::write(stamp, wanted)?;
-    Ok(python)
-}
-
-/// Makes an environment in `folder`.
-fn venv(folder: &Path) -> Result<PathBuf, Failed> {
-    let python = std::env::var_os("SENSORIUM_PYTHON").unwrap_or_else(|| "python3".into());
-    succeeded(Command::new(python).args(["-m", "venv"]).arg(folder))?;
-    Ok(folder.join("bin").join("python"))
 }
 
 /// The package as a wheel would hold it, with the library of this build.
@@ -101,13 +77,4 @@ fn pytest(python: &Path, package: Option<&Path>) -> Outcome {
     let output = succeeded(&mut command)?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure(text.contains(" passed"), || format!("no test ran:\n{text}"))
-}
-
-/// The output of a command that must succeed.
-fn succeeded(command: &mut Command) -> Result<Output, Failed> {
-    let output = command.output()?;
-    ensure(output.status.success(), || {
-        format!("{command:?}: {}\n{}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-    })?;
-    Ok(output)
 }

@@ -33,7 +33,8 @@ pub(super) fn blip() -> Outcome {
                 count(mm_generate('m', prompt, picture, {max_tokens: 16})) = count(prompt), \
                 count(mm_generate('m', 'a', CASE WHEN id > 2 THEN picture END, {max_tokens: 1})) = count(*) - 3 FROM rows";
     let found = fresh.rows(same)?;
-    let are_true = found.columns().iter().all(|column| column.as_any().downcast_ref() == Some(&arrow::array::BooleanArray::from(vec![true])));
+    let are_true =
+        found.columns().iter().all(|column| column.as_any().downcast_ref() == Some(&arrow::array::BooleanArray::from(vec![true])));
     ensure(are_true, || format!("{found:?}"))
 }
 

@@ -1,6 +1,7 @@
 //! What tests share: the set-up, sessions, rows of queries.
 
 mod bucket;
+mod python;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,6 +16,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 pub(crate) use bucket::Bucket;
+pub(crate) use python::{environment, succeeded, venv};
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 

@@ -88,7 +88,8 @@ impl Session {
         }
         let statement = self.with_rows(statement).await?;
         let engine = Arc::clone(&self.engine);
-        let done = tokio::task::spawn_blocking(move || ddl::execute(&engine, statement)).await;
+        let limits = MmSettings::of(self.context.state_ref().read().config_options()).limits;
+        let done = tokio::task::spawn_blocking(move || ddl::execute(&engine, &limits, statement)).await;
         let batch: RecordBatch = done.map_err(|error| DataFusionError::External(Box::new(error)))??;
         self.context.read_batch(batch)
     }

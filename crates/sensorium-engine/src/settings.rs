@@ -101,7 +101,16 @@ fn truth(value: &str) -> Result<bool, Error> {
 const GIB: usize = 1 << 30;
 
 /// All settings, by name.
-pub(crate) const SETTINGS: [Setting; 35] = [
+pub(crate) const SETTINGS: [Setting; 39] = [
+    Setting {
+        name: "allowed_hosts",
+        description: "Hosts, separated by commas and with a port where one is meant, at which models that run elsewhere may be asked; '' allows none",
+        get: |settings| settings.limits.allowed_hosts.join(","),
+        set: |settings, value| {
+            settings.limits.allowed_hosts = parts(value);
+            Ok(())
+        },
+    },
     Setting {
         name: "allowed_roots",
         description: "Folders and URL prefixes, separated by commas, that media may be read from besides the table's own folder and the current one",
@@ -176,6 +185,18 @@ pub(crate) const SETTINGS: [Setting; 35] = [
         description: "Dots an inch at which pages of PDF are drawn before a model looks at them",
         get: |settings| settings.limits.document_dpi.to_string(),
         set: |settings, value| number(value, 1, 2_400).map(|number| settings.limits.document_dpi = number),
+    },
+    Setting {
+        name: "endpoint_retries",
+        description: "Further attempts after a request to an endpoint failed in a way that may pass",
+        get: |settings| settings.limits.endpoint_retries.to_string(),
+        set: |settings, value| number(value, 0, 100).map(|number| settings.limits.endpoint_retries = number),
+    },
+    Setting {
+        name: "endpoint_timeout_ms",
+        description: "Milliseconds that a request to an endpoint may take, its whole answer included",
+        get: |settings| settings.limits.endpoint_timeout_ms.to_string(),
+        set: |settings, value| number(value, 1, 86_400_000).map(|number| settings.limits.endpoint_timeout_ms = number),
     },
     Setting {
         name: "fetch_bytes",
@@ -272,6 +293,12 @@ pub(crate) const SETTINGS: [Setting; 35] = [
         description: "Pixels that a page of a PDF may paint over, all its layers together, counted before it is drawn",
         get: |settings| settings.limits.max_page_paint_pixels.to_string(),
         set: |settings, value| number(value, 1_000_000, 1 << 48).map(|number| settings.limits.max_page_paint_pixels = number),
+    },
+    Setting {
+        name: "max_response_bytes",
+        description: "Longest answer of an endpoint, in bytes",
+        get: |settings| settings.limits.max_response_bytes.to_string(),
+        set: |settings, value| number(value, 1, 4 * GIB).map(|number| settings.limits.max_response_bytes = number),
     },
     Setting {
         name: "max_series_steps",

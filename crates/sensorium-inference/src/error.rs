@@ -30,7 +30,7 @@ pub enum Kind {
     Setting,
     /// ONNX Runtime or the device that was asked for cannot be used.
     Runtime,
-    /// A URI is outside the allowed roots.
+    /// A URI is outside the allowed roots, or an endpoint at a host that is not allowed.
     Forbidden,
     /// Bytes could not be read from where a URI points to.
     Fetch,
@@ -85,7 +85,9 @@ impl Kind {
             Self::Argument => "pass the inputs that `DESCRIBE MODEL` lists, with a CAST where types differ",
             Self::Setting => "set a value that the settings page allows",
             Self::Runtime => "run `sensorium setup`, or name another `mm.device`",
-            Self::Forbidden => "add the folder or prefix to `mm.allowed_roots` if its files may be read",
+            Self::Forbidden => {
+                "add the folder or prefix to `mm.allowed_roots` if its files may be read, or the host to `mm.allowed_hosts` if it may be asked"
+            }
             Self::Fetch => "look whether the URI exists and answers",
             Self::Media => "replace the file, or let such rows become NULL with `SET mm.on_error = 'null'`",
             Self::Limit => "raise the limit that the message names, or leave the row out",

@@ -42,6 +42,29 @@ pub(crate) fn matcher(tokens: &TokEnv, schema: &Value) -> Result<Matcher> {
     }
 }
 
+/// Refuses a text that is no JSON, or not of a schema, which may be a text itself.
+///
+/// # Errors
+/// [`Kind::Model`] for such a text.
+pub(crate) fn check_text(schema: &Value, text: &str) -> Result<()> {
+    let wrong = |what: &dyn std::fmt::Display| Error::new(Kind::Model, format!("the answer is not of json_schema: {what}"));
+    let answer: Value = serde_json::from_str(text).map_err(|error| wrong(&error))?;
+    let read;
+    let schema = match schema {
+        Value::String(text) => {
+            read = serde_json::from_str(text).unwrap_or_default();
+            &read
+        }
+        other => other,
+    };
+    // As it would be written token by token, each a byte.
+    let tokens: Vec<u32> = answer.to_string().bytes().map(u32::from).collect();
+    let mut matcher = matcher(&ApproximateTokEnv::single_byte_env(), schema)?;
+    let fitting = matcher.try_consume_tokens(&tokens).map_err(|error| wrong(&error))?;
+    let is_whole = fitting == tokens.len() && (matcher.is_stopped() || matcher.is_accepting().unwrap_or(false));
+    if is_whole { Ok(()) } else { Err(wrong(&format!("it differs from place {fitting} on"))) }
+}
+
 /// Refuses a schema that cannot be carried out, whatever the model.
 ///
 /// # Errors

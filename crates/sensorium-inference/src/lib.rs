@@ -22,7 +22,7 @@ pub use error::{Error, Kind, Result};
 pub use execute::{
     Answer, Cancel, Count, Distinct, Failure, LabelSet, Limits, ModelProgress, Models, Request, Shared, Stats, Step, Values, Wanted,
     Windows, batch_plan, explanation_plan, explanation_rows, give_shared_results, input_accepts, media_type, on_workers, reasons,
-    reasons_type, receipt_type, result_bytes, result_type, take_shared_results, try_out, windows, zero_shot, zero_shot_type,
+    reasons_type, receipt_type, result_bytes, result_type, take_shared_results, try_endpoint, try_out, windows, zero_shot, zero_shot_type,
 };
 pub use media::MediaAccess;
 pub use modality::{json_of, picture_to_tensor, sound_to_tensor};

@@ -119,7 +119,12 @@ impl Binding {
             Place::Argument(index) => arguments.get(*index).is_none_or(|field| field.is_nullable()),
             Place::Field(index) => arguments.first().is_none_or(|field| field.is_nullable()) || field_is_nullable(index),
         };
-        manifest.inputs.iter().zip(&self.0).filter(|(input, places)| manifest.needs(input, !places.is_empty())).any(|(_, places)| places.iter().any(is_nullable))
+        manifest
+            .inputs
+            .iter()
+            .zip(&self.0)
+            .filter(|(input, places)| manifest.needs(input, !places.is_empty()))
+            .any(|(_, places)| places.iter().any(is_nullable))
     }
 
     /// The columns of each input.

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use arrow::array::RecordBatch;
 use datafusion::error::Result;
-use sensorium_inference::{CreateMode, Error, ImportOptions, Kind, Sampling, import, try_out};
+use sensorium_inference::{CreateMode, Draft, Endpoint, Error, ImportOptions, Kind, Limits, Sampling, import, try_endpoint, try_out};
+use serde_json::{Map, Value};
 
 use super::statement::status;
 use crate::engine::Engine;
@@ -13,24 +14,52 @@ use crate::grammar::{OptionValue, Options};
 
 pub(super) fn create(
     engine: &Engine,
+    limits: &Limits,
     name: &str,
     mode: CreateMode,
     source: &str,
     options: Options,
     context: Option<RecordBatch>,
 ) -> Result<RecordBatch> {
-    let options = ImportOptions { context, ..import_options(options).map_err(to_datafusion)? };
     if mode == CreateMode::IfNotExists
         && let Ok(existing) = engine.catalog.resolve(name)
     {
         return status(format!("model {} exists already", existing.pinned()));
     }
-    let draft = import(Path::new(source), &options).map_err(to_datafusion)?;
-    // What cannot run or be returned is refused here, not at the first query.
-    try_out(&draft).map_err(to_datafusion)?;
+    let draft =
+        if Endpoint::is_source(source) { elsewhere(source, options, limits, context.as_ref()) } else { here(source, options, context) };
+    let draft = draft.map_err(to_datafusion)?;
     let (version, is_new) = engine.catalog.create(name, draft, mode, source).map_err(to_datafusion)?;
     let verb = if is_new { "created" } else { "exists already" };
     status(format!("model {} {verb}, sha256 {}", version.pinned(), version.sha256))
+}
+
+/// A package. What cannot run or be returned is refused here, not at the first query.
+fn here(source: &str, options: Options, context: Option<RecordBatch>) -> Result<Draft, Error> {
+    let options = ImportOptions { context, ..import_options(options)? };
+    let draft = import(Path::new(source), &options)?;
+    try_out(&draft)?;
+    Ok(draft)
+}
+
+/// A model at an endpoint, which is asked once for the same reason.
+fn elsewhere(source: &str, options: Options, limits: &Limits, context: Option<&RecordBatch>) -> Result<Draft, Error> {
+    if context.is_some() {
+        return Err(
+            Error::new(Kind::Argument, "AS SELECT has no effect: a model at an endpoint is given no rows").with_hint("leave the query out")
+        );
+    }
+    let json = |value: OptionValue| match value {
+        OptionValue::Text(text) => Value::String(text),
+        OptionValue::Truth(truth) => Value::Bool(truth),
+        OptionValue::Number(number) => serde_json::from_str(&number).unwrap_or(Value::String(number)),
+        OptionValue::List(texts) => texts.into(),
+        OptionValue::Map(pairs) => pairs.into_iter().map(|(name, text)| (name, Value::String(text))).collect::<Map<_, _>>().into(),
+    };
+    let options: Map<String, Value> = options.into_iter().map(|(name, value)| (name, json(value))).collect();
+    let endpoint = Endpoint::new(source, &options)?;
+    let width = try_endpoint(&endpoint, limits)?;
+    Ok(endpoint.draft(width))
 }
 
 fn number_of(option: &str, number: &str) -> Result<f32, Error> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, StringArray};
 use datafusion::common::internal_err;
 use datafusion::error::Result;
-use sensorium_inference::{CreateMode, Error, Kind};
+use sensorium_inference::{CreateMode, Error, Kind, Limits};
 
 use super::create::create;
 use super::describe::describe;
@@ -70,9 +70,9 @@ pub(crate) enum Statement {
 }
 
 /// Carries the statement out; blocks while the catalog's store answers.
-pub(crate) fn execute(engine: &Engine, statement: Statement) -> Result<RecordBatch> {
+pub(crate) fn execute(engine: &Engine, limits: &Limits, statement: Statement) -> Result<RecordBatch> {
     match statement {
-        Statement::Create { name, mode, source, options, rows, .. } => create(engine, &name, mode, &source, options, rows),
+        Statement::Create { name, mode, source, options, rows, .. } => create(engine, limits, &name, mode, &source, options, rows),
         Statement::Train(_) | Statement::Evaluate(_) => internal_err!("what runs queries is carried out by the session"),
         Statement::Show => models_batch(&engine.catalog),
         Statement::Describe { reference } => describe(engine, &reference),

@@ -17,6 +17,7 @@ use datafusion::optimizer::analyzer::AnalyzerRule;
 
 use super::media_base::media_bases;
 use crate::call::{Bound, ModelFunction, expand_wildcards, model_literal};
+use crate::errors::to_datafusion;
 use crate::functions::VectorFunction;
 use crate::metrics::Metric;
 use crate::settings::{MmSettings, OnError};
@@ -47,7 +48,9 @@ pub(crate) enum Binding {
 /// Binds the calls of a plan.
 pub(crate) fn bind_calls(plan: LogicalPlan, which: Binding, config: &ConfigOptions) -> Result<LogicalPlan> {
     let settings = MmSettings::of(config);
-    let rule = Rule { which, null_on_error: settings.on_error == OnError::Null, max_metric_bytes: settings.max_metric_bytes };
+    let null_on_error = settings.on_error == OnError::Null;
+    let hosts = settings.limits.allowed_hosts.as_slice();
+    let rule = Rule { which, null_on_error, max_metric_bytes: settings.max_metric_bytes, hosts };
     let bound = plan.transform_up_with_subqueries(|plan| bind_node(plan, rule))?;
     if !bound.transformed {
         return Ok(bound.data);
@@ -57,13 +60,15 @@ pub(crate) fn bind_calls(plan: LogicalPlan, which: Binding, config: &ConfigOptio
 }
 
 #[derive(Clone, Copy)]
-struct Rule {
+struct Rule<'a> {
     which: Binding,
     null_on_error: bool,
     max_metric_bytes: usize,
+    /// Those that may be asked.
+    hosts: &'a [String],
 }
 
-fn bind_node(plan: LogicalPlan, rule: Rule) -> Result<Transformed<LogicalPlan>> {
+fn bind_node(plan: LogicalPlan, rule: Rule<'_>) -> Result<Transformed<LogicalPlan>> {
     let schema = match plan.inputs().as_slice() {
         [] => DFSchema::clone(plan.schema()),
         inputs => merge_schema(inputs),
@@ -78,7 +83,7 @@ fn bind_node(plan: LogicalPlan, rule: Rule) -> Result<Transformed<LogicalPlan>> 
     if bound.transformed { bound.map_data(LogicalPlan::recompute_schema) } else { Ok(bound) }
 }
 
-fn bind_call(expr: Expr, rule: Rule, schema: &DFSchema, sources: &[LogicalPlan]) -> Result<Transformed<Expr>> {
+fn bind_call(expr: Expr, rule: Rule<'_>, schema: &DFSchema, sources: &[LogicalPlan]) -> Result<Transformed<Expr>> {
     let Expr::ScalarFunction(call) = &expr else { return Ok(bound_metric(expr, rule.max_metric_bytes)) };
     if let Some(function) = call.func.inner().downcast_ref::<VectorFunction>() {
         if let Some(vectors) = function.vectors_of_model(&call.args)? {
@@ -95,6 +100,9 @@ fn bind_call(expr: Expr, rule: Rule, schema: &DFSchema, sources: &[LogicalPlan])
     };
     let Some(reference) = function.reference().or_else(|| model_literal(&call.args)) else { return Ok(Transformed::no(expr)) };
     let version = function.resolve(reference)?;
+    if let Some(endpoint) = &version.manifest.endpoint {
+        endpoint.check_host(rule.hosts).map_err(to_datafusion)?;
+    }
     let (options, arguments) = function.take_options(&call.args[1..], schema)?;
     let (inputs, rest) = function.split(&arguments);
     let arguments = expand_wildcards(&version.name, &version.manifest, inputs, schema)?;
@@ -136,7 +144,7 @@ fn bound_metric(expr: Expr, max_bytes: usize) -> Transformed<Expr> {
 fn bind_vectors(
     function: &VectorFunction,
     call: &ScalarFunction,
-    rule: Rule,
+    rule: Rule<'_>,
     schema: &DFSchema,
     sources: &[LogicalPlan],
 ) -> Result<Transformed<Expr>> {

@@ -39,6 +39,10 @@ impl ModelVersion {
         let wrong = |what: &dyn std::fmt::Display| Error::new(Kind::Argument, format!("options of model '{}': {what}", self.name));
         let options: Map<String, Value> = serde_json::from_str(options).map_err(|error| wrong(&error))?;
         let mut manifest = (*self.manifest).clone();
+        if let Some(endpoint) = &manifest.endpoint {
+            manifest.endpoint = Some(Box::new(endpoint.with_options(&options)?));
+            return Ok(Self { sha256: manifest.sha256(), manifest: Arc::new(manifest), ..self.clone() });
+        }
         let Prediction::Text { generation } = &mut manifest.prediction else { return Err(wrong(&"it writes no texts")) };
         if generation.chat.is_none() && options.get("system").is_some_and(|system| !system.is_null()) {
             return Err(

@@ -143,7 +143,14 @@ fn series(work: &Work<'_>, spec: &SeriesSpec, column: &Column, row: usize) -> Ou
     window
 }
 
-pub(super) fn pixels(work: &Work<'_>, input: &Input, spec: &ImageSpec, column: &Column, place: usize, fetched: &Fetched) -> Outcome<Vec<f32>> {
+pub(super) fn pixels(
+    work: &Work<'_>,
+    input: &Input,
+    spec: &ImageSpec,
+    column: &Column,
+    place: usize,
+    fetched: &Fetched,
+) -> Outcome<Vec<f32>> {
     let Some(bytes) = medium(work, input, column, place, fetched)? else { return Ok(Vec::new()) };
     let start = Instant::now();
     let tensor = picture(&bytes, spec, page(column, place), work).map_err(|error| (Step::Decode, error));

@@ -43,6 +43,14 @@ pub struct Limits {
     pub fetch_concurrency: usize,
     /// Bytes of remote files that wait to be decoded.
     pub fetch_bytes: usize,
+    /// Hosts that models at endpoints may be asked at.
+    pub allowed_hosts: Vec<String>,
+    /// Time for one request to an endpoint.
+    pub endpoint_timeout_ms: usize,
+    /// Further attempts after a request to an endpoint that failed in a way that may pass.
+    pub endpoint_retries: usize,
+    /// Longest answer of an endpoint, in bytes.
+    pub max_response_bytes: usize,
     /// Whether equal rows share a result.
     pub distinct: Distinct,
     /// Bytes of results that are kept for equal rows of later calls; 0 keeps none.
@@ -90,6 +98,10 @@ impl Default for Limits {
             fetch_retries: 3,
             fetch_concurrency: 32,
             fetch_bytes: 256 << 20,
+            allowed_hosts: Vec::new(),
+            endpoint_timeout_ms: 120_000,
+            endpoint_retries: 5,
+            max_response_bytes: 16 << 20,
             distinct: Distinct::Auto,
             cache_bytes: 256 << 20,
             cache_path: PathBuf::new(),

@@ -56,7 +56,9 @@ impl LoadedModel {
         }
         let written = match &manifest.prediction {
             Prediction::Transcript { speech } => Some(opened::text_codec(manifest, &speech.tokenizer, folder)?),
-            Prediction::Text { generation } => Some(opened::text_codec(manifest, &generation.tokenizer, folder)?),
+            Prediction::Text { generation } if manifest.endpoint.is_none() => {
+                Some(opened::text_codec(manifest, &generation.tokenizer, folder)?)
+            }
             _ => None,
         };
         let sessions = opened::sessions(manifest, folder, limits)?;
@@ -89,6 +91,9 @@ impl LoadedModel {
 
     /// The type of most weights: `fp32`, `fp16`, `int8`, .. Graphs are read when it is first asked for.
     pub(super) fn precision(&self) -> Result<&'static str> {
+        if self.manifest.endpoint.is_some() {
+            return Ok("unknown");
+        }
         let read = || {
             let mut all = GraphFacts::default();
             for stage in &self.manifest.stages {
@@ -125,6 +130,9 @@ impl LoadedModel {
 
     /// The execution provider that runs it, as ONNX Runtime names it.
     pub(super) fn provider(&self) -> &'static str {
+        if self.manifest.endpoint.is_some() {
+            return "endpoint";
+        }
         if self.is_on_cpu() { "CPUExecutionProvider" } else { "CUDAExecutionProvider" }
     }
 

@@ -9,6 +9,7 @@ mod decoder;
 mod digests;
 mod disk_cache;
 mod encode;
+mod endpoint;
 mod explain;
 mod feeds;
 mod fetch;
@@ -42,6 +43,7 @@ mod zero_shot;
 
 pub use answer::{Wanted, result_bytes, result_type};
 pub use cancel::Cancel;
+pub use endpoint::try_endpoint;
 pub use explain::{explanation_plan, explanation_rows, reasons, reasons_type};
 pub use limits::{Distinct, Limits};
 pub use models::{ModelProgress, Models};

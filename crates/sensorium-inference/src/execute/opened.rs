@@ -22,7 +22,13 @@ static TEXT_CODECS: Shared<String, TextCodec> = Shared::new();
 /// The sessions of a model's graphs, whose files lie in `folder`.
 pub(super) fn sessions(manifest: &Manifest, folder: &Path, limits: &Limits) -> Result<Arc<Sessions>> {
     let key = (manifest.graphs_sha256(), limits.device, limits.gpu);
-    GRAPHS.get_or_make(&key, || Sessions::open(manifest, folder, &Provider::choose(limits.device)?, limits.gpu))
+    GRAPHS.get_or_make(&key, || {
+        if manifest.endpoint.is_some() {
+            Ok(Sessions::nowhere())
+        } else {
+            Sessions::open(manifest, folder, &Provider::choose(limits.device)?, limits.gpu)
+        }
+    })
 }
 
 /// The tokenizer of a text input.

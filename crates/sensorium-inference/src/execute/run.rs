@@ -21,7 +21,7 @@ use super::results::Results;
 use super::stats::Stats;
 use super::values::Values;
 use super::workers;
-use super::{generate, ocr, speech, voice_activity};
+use super::{endpoint, generate, ocr, speech, voice_activity};
 use crate::error::{Error, Kind, Result};
 use crate::media::MediaAccess;
 use crate::modality::prepare;
@@ -149,6 +149,9 @@ pub(super) fn run(model: &LoadedModel, request: &Request<'_>) -> Result<Answer> 
     }
     let rows = places(&active);
     let work = Work { model, columns: &columns, request };
+    if let Some(endpoint) = &manifest.endpoint {
+        return endpoint::run(&work, endpoint, &rows, failures);
+    }
     if let Prediction::Transcript { speech } = &manifest.prediction {
         return speech::run(&work, speech, &rows, failures);
     }
@@ -305,6 +308,9 @@ impl Sizes {
 
 /// How the rows of a call are cut into batches, in words.
 pub fn batch_plan(manifest: &Manifest, limits: &Limits) -> String {
+    if let Some(endpoint) = &manifest.endpoint {
+        return format!("{} requests at once to {}", endpoint.max_concurrency, endpoint.host().0);
+    }
     let sizes = Sizes::of(limits.device.may_be_gpu(), limits);
     let is_text = manifest.inputs.iter().any(|input| matches!(input.modality, Modality::Text(_)));
     match (is_text, has_media(manifest)) {

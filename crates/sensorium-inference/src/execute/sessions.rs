@@ -36,6 +36,11 @@ pub(super) struct Job {
 }
 
 impl Sessions {
+    /// Of a model that runs elsewhere.
+    pub(super) fn nowhere() -> Self {
+        Self::Shared(Vec::new())
+    }
+
     /// Opens the graphs of `manifest`; a device that cannot be used is an error here and not at the first row.
     pub(super) fn open(manifest: &Manifest, folder: &Path, providers: &[Provider], options: GpuOptions) -> Result<Self> {
         let graphs: Vec<PathBuf> = manifest.stages.iter().map(|stage| folder.join(&stage.graph)).collect();

@@ -51,6 +51,12 @@ stats! {
     padded_tokens,
     /// Tokens that the model wrote.
     generated_tokens,
+    /// Requests to endpoints.
+    requests,
+    /// Of these, such as were sent again.
+    retried_requests,
+    /// What their tokens cost, in millionths of a dollar.
+    cost_microdollars,
     /// Bytes that were read from files and object stores.
     fetched_bytes,
     /// Reading media.

@@ -20,6 +20,7 @@ use super::run::{Request, run};
 use super::stats::Stats;
 use crate::error::{Error, Kind, Result};
 use crate::media::MediaAccess;
+use crate::modality::wav;
 use crate::package::{Draft, Element, Input, Manifest, Modality, Prediction, Sampling, SeriesSpec, VideoSpec};
 use crate::runtime::Device;
 
@@ -156,23 +157,8 @@ fn grey_picture() -> Result<Vec<u8>> {
     Ok(bytes.into_inner())
 }
 
-/// A second of a tone of 440 Hz, as a WAV file of 16 bits.
+/// A second of a tone of 440 Hz.
 fn tone(rate: u32) -> Vec<u8> {
-    let sample = |place: u32| (f64::from(place) * 440.0 * std::f64::consts::TAU / f64::from(rate)).sin() * 8_000.0;
-    let samples: Vec<u8> = (0..rate).flat_map(|place| (sample(place) as i16).to_le_bytes()).collect();
-    let bytes = samples.len() as u32;
-    let mut file = Vec::with_capacity(samples.len() + 44);
-    file.extend(b"RIFF");
-    file.extend((bytes + 36).to_le_bytes());
-    file.extend(b"WAVEfmt ");
-    file.extend(16_u32.to_le_bytes());
-    // PCM, one channel.
-    file.extend([1, 0, 1, 0]);
-    file.extend(rate.to_le_bytes());
-    file.extend((rate * 2).to_le_bytes());
-    file.extend([2, 0, 16, 0]);
-    file.extend(b"data");
-    file.extend(bytes.to_le_bytes());
-    file.extend(samples);
-    file
+    let sample = |place: u32| ((f64::from(place) * 440.0 * std::f64::consts::TAU / f64::from(rate)).sin() / 4.0) as f32;
+    wav(&(0..rate).map(sample).collect::<Vec<f32>>(), rate)
 }

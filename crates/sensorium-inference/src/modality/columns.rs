@@ -133,7 +133,8 @@ pub(crate) fn flat(lists: &ArrayRef) -> Result<(ArrayRef, OffsetBuffer<i64>)> {
     let offsets = OffsetBuffer::from_lengths((0..lists.len()).map(length));
     let parts: Vec<ArrayRef> = (0..lists.len()).filter(|row| length(*row) > 0).map(|row| lists.value(row)).collect();
     let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
-    let values = if parts.is_empty() { lists.values().slice(0, 0) } else { arrow::compute::concat(&parts).map_err(|error| internal(&error))? };
+    let values =
+        if parts.is_empty() { lists.values().slice(0, 0) } else { arrow::compute::concat(&parts).map_err(|error| internal(&error))? };
     Ok((values, offsets))
 }
 

@@ -11,7 +11,7 @@ mod text;
 mod video;
 
 pub use audio::sound_to_tensor;
-pub(crate) use audio::{log_mel_frames, samples, sound_features};
+pub(crate) use audio::{log_mel_frames, samples, sound_features, wav};
 pub use columns::input_accepts;
 pub(crate) use columns::{Column, element_type, flat, is_list, prepare};
 pub(crate) use document::{Document, is_document, split_page};

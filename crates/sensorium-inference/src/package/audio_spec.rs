@@ -197,7 +197,8 @@ fn log_mel(config: &Value) -> Result<AudioFeatures> {
 fn universal_speech(config: &Value) -> Result<AudioFeatures> {
     let value = |key: &str| config[key].as_f64().ok_or_else(|| unknown(&format!("preprocessor_config.json does not say '{key}'")));
     let is_idle = |key: &str, idle: f64| config[key].as_f64().is_none_or(|value| value == idle);
-    if !config["preemphasis_htk_flavor"].as_bool().unwrap_or(true) || !is_idle("padding_value", 0.0) || !is_idle("input_scale_factor", 1.0) {
+    if !config["preemphasis_htk_flavor"].as_bool().unwrap_or(true) || !is_idle("padding_value", 0.0) || !is_idle("input_scale_factor", 1.0)
+    {
         return Err(unknown("preemphasis, padding or scale of another kind than Gemma 3n's"));
     }
     if ["per_bin_mean", "per_bin_stddev"].iter().any(|key| !config[*key].is_null()) {

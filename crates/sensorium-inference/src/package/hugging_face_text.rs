@@ -42,7 +42,8 @@ pub(super) fn read(files: &mut Files, config: &Value, options: &ImportOptions) -
     for (_, graph) in &graphs {
         counts_padding |= files.use_graph(graph)?.1.counts_tokens;
     }
-    let stages = graphs.into_iter().map(|(name, graph)| decoder::stage(files, name, graph, Others::default())).collect::<Result<Vec<_>>>()?;
+    let stages =
+        graphs.into_iter().map(|(name, graph)| decoder::stage(files, name, graph, Others::default())).collect::<Result<Vec<_>>>()?;
     check_cache(&stages)?;
     let generation = generation(files, config, &stages, counts_padding, Vec::new())?;
     let input = Input::new(PROMPT, Modality::Prompt);
@@ -50,13 +51,7 @@ pub(super) fn read(files: &mut Files, config: &Value, options: &ImportOptions) -
 }
 
 /// How such a model is asked. `stages` are those of the decoder, `first` the tokens before all others.
-pub(super) fn generation(
-    files: &mut Files,
-    config: &Value,
-    stages: &[Stage],
-    counts_padding: bool,
-    first: Vec<u32>,
-) -> Result<Generation> {
+pub(super) fn generation(files: &mut Files, config: &Value, stages: &[Stage], counts_padding: bool, first: Vec<u32>) -> Result<Generation> {
     files.use_file(TOKENIZER).map_err(|error| error.with_hint("export the tokenizer as `tokenizer.json` (the fast format)"))?;
     let settings = read_json(&files.root.join("generation_config.json"))?.unwrap_or_default();
     let configs = [config, &config["text_config"], &config["decoder"]];

@@ -89,6 +89,13 @@ pub struct Draft {
     staged: Option<Arc<TempDir>>,
 }
 
+impl Draft {
+    /// A model that has no files.
+    pub(super) fn without_files(manifest: Manifest) -> Self {
+        Self { manifest, root: PathBuf::new(), staged: None }
+    }
+}
+
 /// Reads the package at `path`: an `.onnx` file, or a folder with `sensorium.json` or `sensorium.toml`, or a Hugging Face export folder,
 /// or a folder with one `.onnx` file. Each graph is loaded once by ONNX Runtime.
 ///

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::audio_spec::AudioSpec;
 use super::context::Context;
+use super::endpoint::Endpoint;
 use super::explanation::Explanation;
 use super::generation::Generation;
 use super::image_spec::ImageSpec;
@@ -30,6 +31,9 @@ pub const MANIFEST_FORMAT: u32 = 1;
 /// Bytes of weights that a core gets through in a nanosecond, weights counted once for each token or pixel that they
 /// meet: about 530 for MiniLM, 470 for EfficientNet-Lite0, 160 for gradient-boosted trees (measured).
 const BYTES_PER_NANOSECOND: u64 = 500;
+
+/// What another machine takes for an answer, until it was measured.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// One version of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,6 +60,9 @@ pub struct Manifest {
     /// What `mm_explain` and `mm_reasons` need, if the package says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explanation: Option<Explanation>,
+    /// Where the model runs, if that is not here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Box<Endpoint>>,
     /// Every file the model needs, by its path inside the package.
     pub files: BTreeMap<String, FileRecord>,
 }
@@ -509,6 +516,7 @@ impl Manifest {
             matching: None,
             context: None,
             explanation: None,
+            endpoint: None,
             files: BTreeMap::new(),
         }
     }
@@ -530,6 +538,9 @@ impl Manifest {
     /// An estimate of what one row takes on one core before it was measured: the bytes of weights, times the tokens or
     /// pixels that each of them meets.
     pub fn estimated_row_time(&self) -> Duration {
+        if let Some(endpoint) = &self.endpoint {
+            return ANSWER_TIME / u32::try_from(endpoint.max_concurrency).unwrap_or(1).max(1);
+        }
         let bytes: u64 = self.files.values().map(|file| file.bytes).sum();
         let times = |input: &Input| match &input.modality {
             Modality::Text(_) => 32,

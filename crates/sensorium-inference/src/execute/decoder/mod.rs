@@ -194,18 +194,17 @@ fn scores(stage: &Stage, outputs: &Tensors, rows: usize) -> Result<Scores> {
 /// Whole numbers in the type of the graph.
 pub(super) fn integers(port: &Port, shape: Vec<usize>, values: Vec<i64>) -> Result<DynValue> {
     let shape: Vec<i64> = shape.into_iter().map(|size| size as i64).collect();
-    let value = match port.element {
-        Element::Int64 => Tensor::from_array((shape, values)).map(ort::value::Value::into_dyn),
-        Element::Int32 => {
-            Tensor::from_array((shape, values.into_iter().map(|value| value as i32).collect::<Vec<_>>())).map(ort::value::Value::into_dyn)
-        }
-        Element::Bool => {
-            Tensor::from_array((shape, values.into_iter().map(|value| value != 0).collect::<Vec<_>>())).map(ort::value::Value::into_dyn)
-        }
-        Element::Float32 => {
-            Tensor::from_array((shape, values.into_iter().map(|value| value as f32).collect::<Vec<_>>())).map(ort::value::Value::into_dyn)
-        }
-        _ => return Err(failed(&format!("tokens for {port}"))),
-    };
+    let value =
+        match port.element {
+            Element::Int64 => Tensor::from_array((shape, values)).map(ort::value::Value::into_dyn),
+            Element::Int32 => Tensor::from_array((shape, values.into_iter().map(|value| value as i32).collect::<Vec<_>>()))
+                .map(ort::value::Value::into_dyn),
+            Element::Bool => {
+                Tensor::from_array((shape, values.into_iter().map(|value| value != 0).collect::<Vec<_>>())).map(ort::value::Value::into_dyn)
+            }
+            Element::Float32 => Tensor::from_array((shape, values.into_iter().map(|value| value as f32).collect::<Vec<_>>()))
+                .map(ort::value::Value::into_dyn),
+            _ => return Err(failed(&format!("tokens for {port}"))),
+        };
     value.map_err(|error| failed(&error))
 }

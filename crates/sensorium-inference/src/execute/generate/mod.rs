@@ -32,10 +32,10 @@ use super::workers;
 use crate::error::{Error, Kind, Result};
 use crate::modality::TextCodec;
 use crate::package::Generation;
+pub(super) use prompt::{Prompt, PromptColumn};
+use prompt::{PromptTokens, Prompts};
 use schema::Schema;
-use prompt::{PromptColumn, PromptTokens, Prompts};
-pub(super) use text::text_fields;
-use text::{Written, assemble};
+pub(super) use text::{Written, assemble, text_fields};
 use writer::{Asked, Queue, Writer};
 
 /// A shorter common start is not worth its copies.

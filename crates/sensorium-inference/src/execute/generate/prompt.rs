@@ -29,7 +29,7 @@ const NAME: &str = "chat";
 
 /// What a row asks.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Prompt<'a> {
+pub(in super::super) enum Prompt<'a> {
     /// Nothing but its media.
     Nothing,
     /// A text.
@@ -40,7 +40,7 @@ pub(super) enum Prompt<'a> {
 
 /// The prompt of each row.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct PromptColumn<'a> {
+pub(in super::super) struct PromptColumn<'a> {
     column: &'a Column,
     prompts: Texts<'a>,
 }
@@ -62,7 +62,7 @@ pub(super) struct PromptTokens {
 
 impl<'a> PromptColumn<'a> {
     /// Of the model's input for prompts.
-    pub(super) fn of(work: &'a Work<'_>) -> Result<Self> {
+    pub(in super::super) fn of(work: &'a Work<'_>) -> Result<Self> {
         let input = work.model.manifest.inputs.iter().find(|input| matches!(input.modality, Modality::Prompt));
         let column = input.and_then(|input| work.columns.get(&input.name));
         let column = column.ok_or_else(|| Error::new(Kind::Package, "a model that writes, without a prompt"))?;
@@ -73,7 +73,7 @@ impl<'a> PromptColumn<'a> {
         Ok(Self { column, prompts })
     }
 
-    pub(super) fn row(self, row: usize) -> Prompt<'a> {
+    pub(in super::super) fn row(self, row: usize) -> Prompt<'a> {
         match self.prompts {
             _ if !self.column.is_present(row) => Prompt::Nothing,
             Texts::Plain(texts) => Prompt::Text(texts.value(row)),

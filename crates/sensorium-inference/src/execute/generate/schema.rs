@@ -19,6 +19,8 @@ const SPARE: usize = 32;
 pub(super) struct Schema {
     start: Matcher,
     trie: TokTrie,
+    /// Tokens that end a text, whatever they mean within one.
+    ends: Vec<u32>,
     /// Tokens that are tried first on the way to the end.
     closing: Closing,
 }
@@ -42,7 +44,7 @@ impl Schema {
             letter: of("q"),
             others: ["}", "]", "\"", ",", ":", "0", "1", "n", "t", "f", "{", "[", "-"].into_iter().filter_map(of).collect(),
         };
-        Ok(Self { start: matcher(&tokens, schema)?, trie, closing })
+        Ok(Self { start: matcher(&tokens, schema)?, trie, ends: ends.to_vec(), closing })
     }
 
     /// An answer that has not begun.
@@ -72,7 +74,7 @@ impl Schema {
 
     /// Of the tokens in `mask` one that leads to the end by few others.
     fn nearest_end(&self, mask: &SimpleVob) -> Option<u32> {
-        let has = |token: &u32| mask.is_allowed(*token);
+        let has = |token: &u32| mask.is_allowed(*token) && !self.ends.contains(token);
         let is_in_string = self.closing.letter.as_ref().is_some_and(has);
         if is_in_string && let Some(quote) = self.closing.quote.filter(has) {
             return Some(quote);
@@ -80,7 +82,7 @@ impl Schema {
         let preferred = || self.closing.others.iter().copied().find(has).filter(|_| !is_in_string);
         preferred().or_else(|| {
             // Whatever is short: the schema wants something of its own here.
-            mask.iter().min_by_key(|token| self.trie.token_len(*token))
+            mask.iter().filter(has).min_by_key(|token| self.trie.token_len(*token))
         })
     }
 }
@@ -102,7 +104,9 @@ impl Answer<'_> {
     /// the scores before them.
     pub(super) fn apply(&mut self, scores: &mut [f32], raw: &[f32]) -> Result<()> {
         let mask = self.matcher.compute_mask_or_eos().map_err(|error| broken(&error))?;
-        let is_allowed = |token: usize| token < mask.len() && mask.is_allowed(token as u32);
+        let is_whole = self.is_whole();
+        let ends = |token: u32| self.schema.ends.contains(&token);
+        let is_allowed = |token: usize| token < mask.len() && mask.is_allowed(token as u32) && (is_whole || !ends(token as u32));
         let is_left = scores.iter().enumerate().any(|(token, score)| *score > f32::NEG_INFINITY && is_allowed(token));
         for (token, score) in scores.iter_mut().enumerate() {
             *score = if !is_allowed(token) {

@@ -1,5 +1,6 @@
 //! A text that was written, and the column of them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Builder, Int32Builder, StringBuilder, StructArray};
@@ -21,11 +22,11 @@ pub(super) enum Finish {
 
 /// A row's answer.
 #[derive(Debug)]
-pub(super) struct Written {
+pub(in super::super) struct Written {
     text: String,
-    finish: Finish,
-    tokens: usize,
-    logprob: f64,
+    finish: Cow<'static, str>,
+    tokens: Option<usize>,
+    logprob: Option<f64>,
 }
 
 impl Written {
@@ -39,7 +40,21 @@ impl Written {
         if let Some(end) = generation.rules.stop.iter().filter_map(|stop| text.find(stop.as_str())).min() {
             text.truncate(end);
         }
-        Ok(Self { text, finish, tokens: own, logprob })
+        if generation.rules.json_schema.is_some() {
+            // A schema allows numbers that no reader has room for.
+            serde_json::from_str::<serde_json::Value>(&text)
+                .map_err(|error| Error::new(Kind::Model, format!("an answer of json_schema that cannot be read: {error}")))?;
+        }
+        let finish = match finish {
+            Finish::Stop => "stop",
+            Finish::Length => "length",
+        };
+        Ok(Self { text, finish: finish.into(), tokens: Some(own), logprob: Some(logprob) })
+    }
+
+    /// A text that another machine has written.
+    pub(in super::super) fn answered(text: String, finish: String, tokens: Option<usize>, logprob: Option<f64>) -> Self {
+        Self { text, finish: finish.into(), tokens, logprob }
     }
 }
 
@@ -71,18 +86,15 @@ pub(in super::super) fn text_fields() -> Fields {
 }
 
 /// The column; NULL where there is no text.
-pub(super) fn assemble(texts: &[Option<Written>]) -> Result<ArrayRef> {
+pub(in super::super) fn assemble(texts: &[Option<Written>]) -> Result<ArrayRef> {
     let (mut text, mut finish) = (StringBuilder::new(), StringBuilder::new());
     let (mut tokens, mut logprob) = (Int32Builder::new(), Float64Builder::new());
     for written in texts {
         let written = written.as_ref();
         text.append_option(written.map(|written| written.text.as_str()));
-        finish.append_option(written.map(|written| match written.finish {
-            Finish::Stop => "stop",
-            Finish::Length => "length",
-        }));
-        tokens.append_option(written.and_then(|written| i32::try_from(written.tokens).ok()));
-        logprob.append_option(written.map(|written| written.logprob));
+        finish.append_option(written.map(|written| &*written.finish));
+        tokens.append_option(written.and_then(|written| i32::try_from(written.tokens?).ok()));
+        logprob.append_option(written.and_then(|written| written.logprob));
     }
     let columns: Vec<ArrayRef> =
         vec![Arc::new(text.finish()), Arc::new(finish.finish()), Arc::new(tokens.finish()), Arc::new(logprob.finish())];

@@ -4,6 +4,7 @@ mod decode;
 mod features;
 mod mel;
 mod resample;
+mod wav;
 
 use bytes::Bytes;
 
@@ -12,6 +13,7 @@ use crate::execute::Limits;
 use crate::package::{AudioFeatures, AudioSpec};
 
 pub(crate) use features::log_mel_frames;
+pub(crate) use wav::wav;
 
 /// The features of one encoded clip: samples, or a spectrogram of the size that `spec` fixes.
 ///

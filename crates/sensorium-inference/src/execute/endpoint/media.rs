@@ -1,0 +1,105 @@
+//! Pictures and sounds as parts of messages: as they are where every endpoint reads them so, else written anew as PNG or WAV.
+
+use std::io::Cursor;
+
+use arrow::array::AsArray;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use image::{ImageFormat, RgbImage};
+use serde_json::{Value, json};
+
+use super::super::encode::{self, Outcome, Work, page};
+use super::super::fetch::Fetched;
+use super::super::run::{Failure, Step};
+use super::chat::Parts;
+use crate::error::{Error, Kind, Result};
+use crate::modality::{Document, samples, wav};
+use crate::package::{Endpoint, Modality};
+
+/// The media of a row.
+pub(super) fn parts(work: &Work<'_>, endpoint: &Endpoint, row: usize, fetched: &Fetched) -> Result<Parts, Box<Failure>> {
+    let mut parts = Parts::default();
+    for input in work.model.manifest.inputs.iter().filter(|input| input.modality.is_media()) {
+        let Some(column) = work.columns.get(&input.name) else { continue };
+        let places: Vec<usize> = column.places(row).filter(|place| column.is_at(*place)).collect();
+        let limit = work.request.limits.max_media_per_row;
+        if places.len() > limit {
+            let message = format!("{} media of '{}' are over the limit of {limit}", places.len(), input.name);
+            let error = Error::new(Kind::Limit, message).with_hint("SET mm.max_media_per_row");
+            return Err(Box::new(Failure { row, uri: None, step: Step::Fetch, error }));
+        }
+        for place in places {
+            let address = column.values.as_string_opt::<i32>().map(|uris| uris.value(place));
+            let by_url = address.filter(|uri| endpoint.media_by_url && (uri.starts_with("https://") || uri.starts_with("http://")));
+            let mut one = || -> Outcome<()> {
+                let is_sound = matches!(input.modality, Modality::Audio(_));
+                if let (Some(url), false) = (by_url, is_sound) {
+                    parts.images.push(picture(url));
+                    return Ok(());
+                }
+                let Some(bytes) = encode::medium(work, input, column, place, fetched)? else { return Ok(()) };
+                let failed = |error| (Step::Decode, error);
+                if let Modality::Audio(spec) = &input.modality {
+                    let (format, bytes) = match sound_format(&bytes) {
+                        Some(format) => (format, bytes),
+                        None => ("wav", wav(&samples(bytes, spec, work.request.limits).map_err(failed)?, spec.sampling_rate).into()),
+                    };
+                    parts
+                        .sounds
+                        .push(json!({ "type": "input_audio", "input_audio": { "data": STANDARD.encode(&bytes), "format": format } }));
+                } else {
+                    parts.images.extend(pictures(work, bytes, page(column, place)).map_err(failed)?);
+                }
+                Ok(())
+            };
+            one().map_err(|(step, error)| Failure { row, uri: encode::uri_at(column, place), step, error })?;
+        }
+    }
+    Ok(parts)
+}
+
+fn picture(url: &str) -> Value {
+    json!({ "type": "image_url", "image_url": { "url": url } })
+}
+
+fn inline(kind: &str, bytes: &[u8]) -> Value {
+    picture(&format!("data:image/{kind};base64,{}", STANDARD.encode(bytes)))
+}
+
+/// A picture, or one for each page of a document.
+fn pictures(work: &Work<'_>, bytes: Bytes, page: Option<usize>) -> Result<Vec<Value>> {
+    let limits = work.request.limits;
+    match image::guess_format(&bytes) {
+        Ok(ImageFormat::Jpeg) if page.is_none() => return Ok(vec![inline("jpeg", &bytes)]),
+        Ok(ImageFormat::Png) if page.is_none() => return Ok(vec![inline("png", &bytes)]),
+        _ => {}
+    }
+    let document = Document::open(&bytes, limits)?;
+    let check = || work.request.cancel.check();
+    let pages = match page {
+        Some(page) => page..page + 1,
+        None => 1..document.pages() + 1,
+    };
+    if pages.len() > limits.max_media_per_row {
+        let message = format!("{} pages are over the limit of {} pictures", pages.len(), limits.max_media_per_row);
+        return Err(Error::new(Kind::Limit, message).with_hint("SET mm.max_media_per_row, or name a page: 'file.pdf#page=1'"));
+    }
+    pages.map(|page| png(&document.page(page, limits, &check)?)).collect()
+}
+
+fn png(picture: &RgbImage) -> Result<Value> {
+    let mut bytes = Cursor::new(Vec::new());
+    let failed = |error: image::ImageError| Error::new(Kind::Media, format!("the picture cannot be written as PNG: {error}"));
+    picture.write_to(&mut bytes, ImageFormat::Png).map_err(failed)?;
+    Ok(inline("png", bytes.get_ref()))
+}
+
+/// Formats that the protocol knows.
+fn sound_format(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => Some("wav"),
+        [b'I', b'D', b'3', ..] | [0xFF, 0xFB | 0xF3 | 0xF2, ..] => Some("mp3"),
+        _ => None,
+    }
+}

@@ -1,0 +1,268 @@
+//! Rows that another machine answers: each a request of its own, many under way at once, vectors several a request.
+
+mod chat;
+mod client;
+mod embeddings;
+mod media;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arrow::array::{ArrayRef, FixedSizeListBuilder, Float32Builder, StructArray};
+use arrow::datatypes::{DataType, Field, Fields};
+use bytes::Bytes;
+use futures::StreamExt;
+use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
+
+use super::answer::{Wanted, result_type};
+use super::encode::Work;
+use super::fetch::Fetches;
+use super::generate::{Prompt, PromptColumn, Written, assemble};
+use super::limits::Limits;
+use super::run::{Answer, Failure, Step};
+use super::workers;
+use crate::error::{Error, Kind, Result};
+use crate::io;
+use crate::package::{Endpoint, EndpointTask};
+use client::Client;
+
+/// Requests that are ready before there is room for them.
+const READY: usize = 2;
+/// How often one that waits for room looks again.
+const LOOK: Duration = Duration::from_millis(2);
+/// Rows whose requests are put together at once.
+const ROWS: usize = 64;
+
+/// The answers to each of `rows`; `failures` are those of rows that cannot be asked about.
+pub(super) fn run(work: &Work<'_>, endpoint: &Endpoint, rows: &[usize], failures: Vec<Failure>) -> Result<Answer> {
+    if work.request.wanted == Wanted::Prompt {
+        return Err(Error::new(Kind::Argument, "what a model at an endpoint sees of a prompt is the endpoint's affair"));
+    }
+    let client = Arc::new(Client::new(endpoint, work.request.limits)?);
+    let start = Instant::now();
+    let answer = match endpoint.task {
+        EndpointTask::Generation => generated(work, &client, rows, failures),
+        EndpointTask::Embedding => embedded(work, &client, rows, failures),
+    };
+    let stats = work.request.stats;
+    stats.requests.add(usize::try_from(client.requests.load(Ordering::Relaxed)).unwrap_or(0));
+    stats.retried_requests.add(usize::try_from(client.retries.load(Ordering::Relaxed)).unwrap_or(0));
+    stats.device_time.since(start);
+    answer
+}
+
+/// Asks for the vector of a word, to see whether the endpoint answers and how wide its vectors are; for an answer where it gives none.
+///
+/// # Errors
+/// [`Kind::Forbidden`] where the session does not allow the host, [`Kind::Fetch`] where it does not answer.
+pub fn try_endpoint(endpoint: &Endpoint, limits: &Limits) -> Result<Option<usize>> {
+    let client = Client::new(endpoint, limits)?;
+    let endpoint = endpoint.clone();
+    io::wait(async move {
+        match endpoint.task {
+            EndpointTask::Embedding => {
+                let body = embeddings::body(&endpoint, &["word"]);
+                let answer = client.post("embeddings", body.to_string().into()).await?;
+                embeddings::vectors(&answer, 1).map(|(vectors, _)| vectors.first().map(Vec::len))
+            }
+            EndpointTask::Generation => {
+                let mut asked = endpoint.clone();
+                asked.options.insert("max_tokens".into(), TRIED_TOKENS.into());
+                let body = chat::body(&asked, Prompt::Text("word"), chat::Parts::default())?;
+                let answer = client.post("chat/completions", body.to_string().into()).await?;
+                chat::reply(&endpoint, &answer).map(|_| None)
+            }
+        }
+    })
+}
+
+/// Enough for models that must think before they write.
+const TRIED_TOKENS: usize = 16;
+
+/// A request with what it is about.
+type Asked<T> = (T, Bytes);
+type Answers<T> = Arc<Mutex<Vec<(T, Result<serde_json::Value>)>>>;
+
+/// Sends what comes out of `asked` until there is no more.
+async fn send<T: Send + 'static>(
+    client: Arc<Client>,
+    path: &'static str,
+    asked: Receiver<Asked<T>>,
+    answers: Answers<T>,
+    stop: Arc<AtomicBool>,
+    stops: bool,
+) -> Result<()> {
+    let requests = futures::stream::unfold(asked, |mut asked| async move { Some((asked.recv().await?, asked)) });
+    let at_once = client.endpoint.max_concurrency;
+    let replies = requests.map(|(about, body)| {
+        let client = Arc::clone(&client);
+        async move { (about, client.post(path, body).await) }
+    });
+    let mut replies = Box::pin(replies.buffer_unordered(at_once));
+    while let Some((about, reply)) = replies.next().await {
+        let is_over = stops && reply.is_err();
+        answers.lock().unwrap_or_else(PoisonError::into_inner).push((about, reply));
+        if is_over {
+            stop.store(true, Ordering::Relaxed);
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Hands a request over as soon as there is room. Returns whether further ones are wanted.
+fn offer<T>(work: &Work<'_>, sender: &Sender<Asked<T>>, mut asked: Asked<T>, stop: &AtomicBool) -> Result<bool> {
+    loop {
+        work.request.cancel.check()?;
+        match sender.try_send(asked) {
+            Ok(()) => return Ok(!stop.load(Ordering::Relaxed)),
+            Err(TrySendError::Closed(_)) => return Ok(false),
+            Err(TrySendError::Full(own)) => asked = own,
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+fn generated(work: &Work<'_>, client: &Arc<Client>, rows: &[usize], mut failures: Vec<Failure>) -> Result<Answer> {
+    let (sender, receiver) = channel(client.endpoint.max_concurrency * READY);
+    let (answers, stop) = (Answers::<usize>::default(), Arc::new(AtomicBool::new(false)));
+    let stops = work.request.stop_at_failure;
+    let sending = send(Arc::clone(client), "chat/completions", receiver, Arc::clone(&answers), Arc::clone(&stop), stops);
+    let sending = io::start(sending)?;
+    let prompts = PromptColumn::of(work)?;
+    let mut fetches = Fetches::start(work, rows)?;
+    let mut is_wanted = !(stops && !failures.is_empty());
+    while let (true, Some((group, fetched))) = (is_wanted, fetches.next(work)?) {
+        for some in group.chunks(ROWS) {
+            let one = |place: usize| -> Result<Bytes, Box<Failure>> {
+                let row = some[place];
+                let parts = media::parts(work, &client.endpoint, row, &fetched)?;
+                let failed = |error| Box::new(Failure { row, uri: None, step: Step::Input, error });
+                work.request.cancel.check().map_err(failed)?;
+                chat::body(&client.endpoint, prompts.row(row), parts).map(|body| body.to_string().into()).map_err(failed)
+            };
+            let bodies: VecDeque<_> = workers::map(some.len(), 1, one)?.into();
+            for (row, body) in some.iter().zip(bodies) {
+                match body {
+                    Ok(body) if is_wanted => is_wanted = offer(work, &sender, (*row, body), &stop)?,
+                    Ok(_) => {}
+                    Err(failure) => {
+                        is_wanted &= !stops;
+                        failures.push(*failure);
+                    }
+                }
+            }
+            if !is_wanted {
+                break;
+            }
+        }
+    }
+    drop(sender);
+    sending.wait(work.request.cancel)?;
+    let answers = std::mem::take(&mut *answers.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut texts: Vec<Option<Written>> = (0..work.request.rows).map(|_| None).collect();
+    let stats = work.request.stats;
+    for (row, answer) in answers {
+        match answer.and_then(|answer| chat::reply(&client.endpoint, &answer)) {
+            Ok(reply) => {
+                texts[row] = Some(reply.written);
+                stats.model_rows.add(1);
+                work.model.rows.fetch_add(1, Ordering::Relaxed);
+                count(work, &client.endpoint, reply.read_tokens, reply.written_tokens);
+            }
+            Err(error) => failures.push(Failure { row, uri: None, step: Step::Model, error }),
+        }
+    }
+    failures.sort_by_key(|failure| failure.row);
+    Ok(Answer::new(assemble(&texts)?, failures))
+}
+
+/// Counts tokens, and what they cost.
+fn count(work: &Work<'_>, endpoint: &Endpoint, read: u64, written: u64) {
+    let stats = work.request.stats;
+    stats.tokens.add(usize::try_from(read).unwrap_or(0));
+    stats.generated_tokens.add(usize::try_from(written).unwrap_or(0));
+    if let Some([input, output]) = endpoint.dollars_per_million_tokens {
+        // Dollars for a million are millionths for one.
+        stats.cost_microdollars.add((read as f64 * input + written as f64 * output).round() as usize);
+    }
+}
+
+fn embedded(work: &Work<'_>, client: &Arc<Client>, rows: &[usize], mut failures: Vec<Failure>) -> Result<Answer> {
+    let DataType::FixedSizeList(item, width) = result_type(&work.model.manifest, Wanted::Embedding)? else {
+        return Err(Error::new(Kind::Package, "vectors of unknown width"));
+    };
+    let prompts = PromptColumn::of(work)?;
+    let mut vectors: Vec<Option<Vec<f32>>> = vec![None; work.request.rows];
+    let mut texts: Vec<(usize, &str)> = Vec::with_capacity(rows.len());
+    for row in rows {
+        match prompts.row(*row) {
+            Prompt::Text(text) => texts.push((*row, text)),
+            _ => failures.push(Failure {
+                row: *row,
+                uri: None,
+                step: Step::Input,
+                error: Error::new(Kind::Media, "only texts have vectors"),
+            }),
+        }
+    }
+    // A request that fails is sent again in halves, so that one text does not take others with it.
+    let mut waiting: Vec<Vec<(usize, &str)>> = texts.chunks(embeddings::TEXTS).map(<[_]>::to_vec).collect();
+    while !waiting.is_empty() {
+        let (sender, receiver) = channel(client.endpoint.max_concurrency * READY);
+        let (answers, stop) = (Answers::<usize>::default(), Arc::new(AtomicBool::new(false)));
+        let sending = io::start(send(Arc::clone(client), "embeddings", receiver, Arc::clone(&answers), Arc::clone(&stop), false))?;
+        for (number, group) in waiting.iter().enumerate() {
+            let texts: Vec<&str> = group.iter().map(|(_, text)| *text).collect();
+            offer(work, &sender, (number, embeddings::body(&client.endpoint, &texts).to_string().into()), &stop)?;
+        }
+        drop(sender);
+        sending.wait(work.request.cancel)?;
+        let answers = std::mem::take(&mut *answers.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut again = Vec::new();
+        for (number, answer) in answers {
+            let group = &waiting[number];
+            match answer.and_then(|answer| embeddings::vectors(&answer, group.len())) {
+                Ok((own, read)) => {
+                    for ((row, _), vector) in group.iter().zip(own) {
+                        if i32::try_from(vector.len()) == Ok(width) {
+                            vectors[*row] = Some(vector);
+                        } else {
+                            let error = Error::new(Kind::Model, format!("a vector of {} numbers in place of {width}", vector.len()));
+                            failures.push(Failure { row: *row, uri: None, step: Step::Model, error });
+                        }
+                    }
+                    work.request.stats.model_rows.add(group.len());
+                    work.model.rows.fetch_add(group.len() as u64, Ordering::Relaxed);
+                    count(work, &client.endpoint, read, 0);
+                }
+                Err(error) if group.len() == 1 || error.is_retryable() => {
+                    let failure = |(row, _): &(usize, &str)| Failure { row: *row, uri: None, step: Step::Model, error: error.clone() };
+                    failures.extend(group.iter().map(failure));
+                }
+                Err(_) => again.extend(group.chunks(group.len().div_ceil(2)).map(<[_]>::to_vec)),
+            }
+        }
+        waiting = if work.request.stop_at_failure && !failures.is_empty() { Vec::new() } else { again };
+    }
+    failures.sort_by_key(|failure| failure.row);
+    let mut lists = FixedSizeListBuilder::new(Float32Builder::new(), width).with_field(Arc::clone(&item));
+    for vector in &vectors {
+        match vector {
+            Some(vector) => lists.values().append_slice(vector),
+            None => lists.values().append_value_n(0.0, usize::try_from(width).unwrap_or(0)),
+        }
+        lists.append(vector.is_some());
+    }
+    let column: ArrayRef = Arc::new(lists.finish());
+    if work.request.wanted == Wanted::Embedding {
+        return Ok(Answer::new(column, failures));
+    }
+    let fields = Fields::from(vec![Field::new("embedding", column.data_type().clone(), true)]);
+    let nulls = column.nulls().cloned();
+    let column = StructArray::try_new(fields, vec![column], nulls)
+        .map_err(|error| Error::new(Kind::Model, format!("vectors cannot be put together: {error}")))?;
+    Ok(Answer::new(Arc::new(column), failures))
+}
