@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,6 +135,20 @@ def test_written_texts(session: sm.Session) -> None:
     with pytest.raises(sm.ArgumentError, match="max_token") as refused:
         frame.mm.generate("gpt2", "note", max_token=8)
     assert "max_tokens" in (refused.value.hint or "")
+
+
+def test_texts_about_pictures(session: sm.Session) -> None:
+    session.create_model("llava", "tests/fixtures/vision_language/llava")
+    pictures = [f"tests/fixtures/vit_pictures/photo_{name}.png" for name in ("coffee", "rocket")]
+    frame = pl.DataFrame({"picture": [*pictures, None], "both": [pictures, pictures[:1], []]})
+    one = frame.mm.generate("llava", pl.lit("What is this?"), "picture", max_tokens=6)["text"]
+    assert one.null_count() == 1 and one[0] != one[1]
+    several = frame.lazy().mm.generate("llava", pl.lit("What is this?"), "both", max_tokens=6).collect()["text"]
+    assert several.null_count() == 0 and several[1] == one[0] and several[0] != several[1]
+    session.create_model("gpt2", "tests/fixtures/text/gpt2")
+    schema = {"type": "object", "properties": {"paid": {"type": "boolean"}}, "required": ["paid"], "additionalProperties": False}
+    written = frame.mm.generate("gpt2", pl.lit("Is it paid?"), json_schema=schema, max_tokens=20)["text"]
+    assert all(isinstance(json.loads(text)["paid"], bool) for text in written)
 
 
 def test_sql_over_itself(session: sm.Session) -> None:

@@ -115,10 +115,14 @@ class _Functions:
         return self._run(_Call("mm_transcribe", model, None, [input], {}), name, session)
 
     def generate(
-        self, model: str, prompt: Any, /, *, name: str = "text", session: _session.Session | None = None, **options: Any
+        self, model: str, prompt: Any, /, *media: Any, name: str = "text", session: _session.Session | None = None, **options: Any
     ) -> Any:
-        """Adds texts that a generative model writes, as ``mm_generate`` gives them; ``max_tokens=64, temperature=0.7, seed=1, ..``."""
-        return self._run(_Call("mm_generate", model, None, [prompt], {}, [struct(options)] if options else []), name, session)
+        """Adds texts that a generative model writes, as ``mm_generate`` gives them; ``max_tokens=64, temperature=0.7, seed=1, ..``.
+
+        ``media`` are columns of pictures, then of sounds, as the model is asked about them: URIs, bytes or lists of these.
+        ``json_schema`` is a dict, or its text.
+        """
+        return self._run(_Call("mm_generate", model, None, [prompt, *media], {}, [struct(options)] if options else []), name, session)
 
     def ocr(self, model: str, input: Any, /, *, name: str = "lines", session: _session.Session | None = None) -> Any:
         """Adds the lines of text in pictures and documents, as ``mm_ocr`` gives them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import numbers
 from collections.abc import Mapping, Sequence
@@ -63,6 +64,8 @@ def _option(name: str, value: Any) -> str:
         return repr(float(value))
     if isinstance(value, str):
         return text(value)
+    if isinstance(value, Mapping) and name == "json_schema":
+        return text(json.dumps(value))
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{identifier(str(key))}: {text(str(item))}" for key, item in value.items()) + "}"
     if isinstance(value, Sequence):

@@ -186,7 +186,7 @@ impl Client {
         let bytes = self.read(response).await?;
         let value = serde_json::from_slice::<Value>(&bytes);
         if status.is_success() {
-            return value.map_err(|error| self.passing(format!("an answer that is no JSON: {error}")));
+            return value.map_err(|error| self.passing(&format!("an answer that is no JSON: {error}")));
         }
         Err(self.refusal(status, value.ok().as_ref(), &bytes, after, is_told))
     }
@@ -204,8 +204,8 @@ impl Client {
         Ok(bytes)
     }
 
-    fn passing(&self, what: String) -> Refusal {
-        Refusal { error: Error::new(Kind::Fetch, self.without_key(&what)).retryable(), is_passing: true, after: None }
+    fn passing(&self, what: &str) -> Refusal {
+        Refusal { error: Error::new(Kind::Fetch, self.without_key(what)).retryable(), is_passing: true, after: None }
     }
 
     fn lost(&self, error: reqwest::Error) -> Refusal {
@@ -219,7 +219,7 @@ impl Client {
         }
         let mut causes = error.without_url().to_string();
         causes.truncate(causes.floor_char_boundary(TEXT));
-        self.passing(format!("no answer from {}: {causes}", self.endpoint.host().0))
+        self.passing(&format!("no answer from {}: {causes}", self.endpoint.host().0))
     }
 
     fn refusal(&self, status: StatusCode, value: Option<&Value>, bytes: &[u8], after: Option<Duration>, is_told: Option<bool>) -> Refusal {

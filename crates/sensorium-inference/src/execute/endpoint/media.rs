@@ -49,7 +49,7 @@ pub(super) fn parts(work: &Work<'_>, endpoint: &Endpoint, row: usize, fetched: &
                         .sounds
                         .push(json!({ "type": "input_audio", "input_audio": { "data": STANDARD.encode(&bytes), "format": format } }));
                 } else {
-                    parts.images.extend(pictures(work, bytes, page(column, place)).map_err(failed)?);
+                    parts.images.extend(pictures(work, &bytes, page(column, place)).map_err(failed)?);
                 }
                 Ok(())
             };
@@ -68,14 +68,14 @@ fn inline(kind: &str, bytes: &[u8]) -> Value {
 }
 
 /// A picture, or one for each page of a document.
-fn pictures(work: &Work<'_>, bytes: Bytes, page: Option<usize>) -> Result<Vec<Value>> {
+fn pictures(work: &Work<'_>, bytes: &Bytes, page: Option<usize>) -> Result<Vec<Value>> {
     let limits = work.request.limits;
-    match image::guess_format(&bytes) {
-        Ok(ImageFormat::Jpeg) if page.is_none() => return Ok(vec![inline("jpeg", &bytes)]),
-        Ok(ImageFormat::Png) if page.is_none() => return Ok(vec![inline("png", &bytes)]),
+    match image::guess_format(bytes) {
+        Ok(ImageFormat::Jpeg) if page.is_none() => return Ok(vec![inline("jpeg", bytes)]),
+        Ok(ImageFormat::Png) if page.is_none() => return Ok(vec![inline("png", bytes)]),
         _ => {}
     }
-    let document = Document::open(&bytes, limits)?;
+    let document = Document::open(bytes, limits)?;
     let check = || work.request.cancel.check();
     let pages = match page {
         Some(page) => page..page + 1,

@@ -133,7 +133,7 @@ fn generated(work: &Work<'_>, client: &Arc<Client>, rows: &[usize], mut failures
     let sending = io::start(sending)?;
     let prompts = PromptColumn::of(work)?;
     let mut fetches = Fetches::start(work, rows)?;
-    let mut is_wanted = !(stops && !failures.is_empty());
+    let mut is_wanted = !stops || failures.is_empty();
     while let (true, Some((group, fetched))) = (is_wanted, fetches.next(work)?) {
         for some in group.chunks(ROWS) {
             let one = |place: usize| -> Result<Bytes, Box<Failure>> {
