@@ -3,6 +3,7 @@
 mod captioners;
 mod chat_templates;
 mod conse;
+mod diffusion;
 mod explained;
 mod fused;
 mod in_context;
@@ -40,6 +41,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("siglip", joint::siglip),
     ("siglip_of_unknown_scale", joint::unknown_scale),
     ("joint_models_that_are_refused", joint::refused),
+    ("diffusion_by_all_schedulers", diffusion::schedulers),
+    ("diffusion_folders", diffusion::folders),
     ("explained_trees", explained::trees),
     ("fused_model_with_encoders_in_front", fused::with_encoders),
     ("gemma3n", vision_language::gemma3n),

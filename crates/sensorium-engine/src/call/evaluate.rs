@@ -115,6 +115,8 @@ pub(crate) enum Asked {
     Text,
     /// What the model sees of a prompt.
     Prompt,
+    /// A picture that it draws.
+    Picture,
     /// The lines of text in a picture.
     Lines,
     /// The best of the labels that the call names, by their vectors.
@@ -133,7 +135,9 @@ impl Asked {
     /// What the model itself must give for that.
     pub(crate) fn wanted(self) -> Wanted {
         match self {
-            Self::Prediction | Self::Transcript | Self::Text | Self::Lines | Self::Receipt | Self::Media => Wanted::Prediction,
+            Self::Prediction | Self::Transcript | Self::Text | Self::Picture | Self::Lines | Self::Receipt | Self::Media => {
+                Wanted::Prediction
+            }
             Self::Prompt => Wanted::Prompt,
             Self::Embedding | Self::Classes => Wanted::Embedding,
             Self::Explanation | Self::Reasons => Wanted::Explanation,
@@ -142,7 +146,7 @@ impl Asked {
 
     /// Whether the call may say how texts are written.
     pub(crate) fn has_options(self) -> bool {
-        matches!(self, Self::Text | Self::Prompt)
+        matches!(self, Self::Text | Self::Prompt | Self::Picture)
     }
 
     /// Parts what the model is given from what the function takes besides.
@@ -199,6 +203,7 @@ pub(crate) fn evaluate(engine: &Engine, kind: Kind, bound: &Bound, arguments: &A
         | Asked::Embedding
         | Asked::Transcript
         | Asked::Prompt
+        | Asked::Picture
         | Asked::Lines
         | Asked::Explanation
         | Asked::Receipt

@@ -305,7 +305,7 @@ impl ScalarUDFImpl for ModelFunction {
         let manifest = &bound.version.manifest;
         let value = match self.kind.asked {
             Asked::Classes => classes_type(&bound.whole, arguments),
-            Asked::Text | Asked::Prompt => text_type(&bound.whole, self.kind.asked, self.kind.policy),
+            Asked::Text | Asked::Prompt | Asked::Picture => text_type(&bound.whole, self.kind.asked, self.kind.policy),
             Asked::Transcript | Asked::Lines => task_type(&bound.whole, self.kind.asked),
             Asked::Receipt => Ok(receipt_type()),
             Asked::Media => Ok(media_type()),

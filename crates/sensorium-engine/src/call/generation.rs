@@ -30,7 +30,7 @@ pub(super) fn is_struct(expr: &Expr, schema: &DFSchema) -> bool {
 }
 
 fn not_literal() -> Error {
-    Error::new(ErrorKind::Argument, "the options of mm_generate are not written out")
+    Error::new(ErrorKind::Argument, "the options of the call are not written out")
         .with_hint("mm_generate('model', prompt, {max_tokens: 64, temperature: 0.7})")
 }
 
@@ -53,12 +53,22 @@ pub(super) fn options_text(options: &ArrayRef) -> Result<String, Error> {
     json_of(options, 0)
 }
 
-/// The type of the result: the text, or for a `mm_try_` twin all that is known of it.
+/// The type of the result: the picture, the text, or for a `mm_try_` twin all that is known of it.
 ///
 /// # Errors
 /// [`ErrorKind::Argument`] where the model writes no texts.
 pub(super) fn text_type(version: &ModelVersion, asked: Asked, policy: Policy) -> Result<DataType, Error> {
     let prediction = &version.manifest.prediction;
+    if asked == Asked::Picture {
+        return match prediction {
+            Prediction::Picture { .. } => result_type(&version.manifest, Wanted::Prediction),
+            _ => Err(Error::new(
+                ErrorKind::Argument,
+                format!("model '{}' draws no pictures: its task is {}", version.name, prediction.task()),
+            )
+            .with_hint("use a pipeline such as Stable Diffusion's")),
+        };
+    }
     if !matches!(prediction, Prediction::Text { .. }) {
         let error =
             Error::new(ErrorKind::Argument, format!("model '{}' does not write texts: its task is {}", version.name, prediction.task()));

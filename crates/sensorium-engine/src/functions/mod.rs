@@ -18,6 +18,7 @@ mod mm_explain;
 mod mm_f1;
 mod mm_fuse;
 mod mm_generate;
+mod mm_generate_image;
 mod mm_gini;
 mod mm_ks;
 mod mm_ks2;
@@ -43,6 +44,7 @@ mod mm_try_embed;
 mod mm_try_explain;
 mod mm_try_fuse;
 mod mm_try_generate;
+mod mm_try_generate_image;
 mod mm_try_ocr;
 mod mm_try_predict;
 mod mm_try_prompt;
@@ -74,6 +76,7 @@ pub(crate) fn scalar_functions(engine: &Arc<Engine>) -> Vec<ScalarUDF> {
         mm_explain::function(engine),
         mm_fuse::function(engine),
         mm_generate::function(engine),
+        mm_generate_image::function(engine),
         mm_ocr::function(engine),
         mm_predict::function(engine),
         mm_prompt::function(engine),
@@ -86,6 +89,7 @@ pub(crate) fn scalar_functions(engine: &Arc<Engine>) -> Vec<ScalarUDF> {
         mm_try_explain::function(engine),
         mm_try_fuse::function(engine),
         mm_try_generate::function(engine),
+        mm_try_generate_image::function(engine),
         mm_try_ocr::function(engine),
         mm_try_predict::function(engine),
         mm_try_prompt::function(engine),

@@ -43,6 +43,10 @@ impl ModelVersion {
             manifest.endpoint = Some(Box::new(endpoint.with_options(&options)?));
             return Ok(Self { sha256: manifest.sha256(), manifest: Arc::new(manifest), ..self.clone() });
         }
+        if let Prediction::Picture { diffusion } = &mut manifest.prediction {
+            **diffusion = diffusion.with_options(&options)?;
+            return Ok(Self { sha256: manifest.sha256(), manifest: Arc::new(manifest), ..self.clone() });
+        }
         let Prediction::Text { generation } = &mut manifest.prediction else { return Err(wrong(&"it writes no texts")) };
         if generation.chat.is_none() && options.get("system").is_some_and(|system| !system.is_null()) {
             return Err(

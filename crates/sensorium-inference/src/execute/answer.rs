@@ -45,9 +45,14 @@ impl Wanted {
             (_, Prediction::Regression { value }) => vec![value.clone()],
             (_, Prediction::Outputs { fields }) => fields.iter().map(|(_, reference)| reference.clone()).collect(),
             // They come from no single run of a graph.
-            (_, Prediction::Transcript { .. } | Prediction::Text { .. } | Prediction::Lines { .. } | Prediction::VoiceActivity { .. }) => {
-                Vec::new()
-            }
+            (
+                _,
+                Prediction::Transcript { .. }
+                | Prediction::Text { .. }
+                | Prediction::Picture { .. }
+                | Prediction::Lines { .. }
+                | Prediction::VoiceActivity { .. },
+            ) => Vec::new(),
         })
     }
 }
@@ -75,6 +80,7 @@ pub fn result_type(manifest: &Manifest, wanted: Wanted) -> Result<DataType> {
         (_, Prediction::Transcript { .. }) => Ok(DataType::Struct(transcript_fields())),
         (Wanted::Prompt, _) => Ok(DataType::Utf8),
         (_, Prediction::Text { .. }) => Ok(DataType::Struct(text_fields())),
+        (_, Prediction::Picture { .. }) => Ok(DataType::Binary),
         (_, Prediction::Lines { .. }) => Ok(lines_type()),
         (_, Prediction::VoiceActivity { .. }) => Ok(DataType::Struct(voice_activity_fields())),
         (_, Prediction::Outputs { fields }) => {
@@ -97,6 +103,10 @@ pub fn result_bytes(manifest: &Manifest, wanted: Wanted) -> Result<usize> {
         let used =
             if manifest.may_lack_modalities() { manifest.modalities().iter().map(|name| name.len() + size_of::<i32>()).sum() } else { 0 };
         return Ok((classes.len() + 1) * (key + size_of::<f32>()) + used);
+    }
+    if let Prediction::Picture { diffusion } = &manifest.prediction {
+        // A photograph as PNG takes about half of its pixels.
+        return Ok(diffusion.rules.width * diffusion.rules.height * 3 / 2);
     }
     let data_type = result_type(manifest, wanted)?;
     if wanted == Wanted::Explanation {

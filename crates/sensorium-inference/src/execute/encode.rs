@@ -119,7 +119,7 @@ pub(super) fn token_count(work: &Work<'_>, input: &str, row: usize) -> usize {
     work.columns.get(input).and_then(|column| tokens(work, input, column, row).ok()).map_or(0, |tokens| tokens.ids.len())
 }
 
-fn tokens(work: &Work<'_>, input: &str, column: &Column, row: usize) -> Outcome<Tokens> {
+pub(super) fn tokens(work: &Work<'_>, input: &str, column: &Column, row: usize) -> Outcome<Tokens> {
     let missing = || (Step::Tokenize, Error::new(Kind::Package, format!("input '{input}' has no tokenizer")));
     let encoder = work.model.text_encoder(input).ok_or_else(missing)?;
     // An absent text still needs a token; the model's mask says that it is absent.

@@ -6,6 +6,7 @@ mod cache;
 mod cancel;
 mod context;
 mod decoder;
+mod diffusion;
 mod digests;
 mod disk_cache;
 mod encode;

@@ -21,7 +21,7 @@ use super::results::Results;
 use super::stats::Stats;
 use super::values::Values;
 use super::workers;
-use super::{endpoint, generate, ocr, speech, voice_activity};
+use super::{diffusion, endpoint, generate, ocr, speech, voice_activity};
 use crate::error::{Error, Kind, Result};
 use crate::media::MediaAccess;
 use crate::modality::prepare;
@@ -117,6 +117,8 @@ struct Sizes {
     numbers: usize,
     /// Rows whose texts are written side by side: weights are read from memory once for all of them.
     written: usize,
+    /// Rows whose pictures are drawn side by side; not measured yet.
+    drawn: usize,
     /// Tokens of texts, padding included.
     tokens: usize,
     /// Lengths of texts are padded to multiples of this: few different shapes are worth more to a GPU than few tokens.
@@ -128,9 +130,9 @@ struct Sizes {
 const CONTEXT_PAIRS: usize = 1 << 20;
 
 /// A core works out of its caches: more rows at once only push each other out.
-const CORE: Sizes = Sizes { media: 4, numbers: 4_096, written: 16, tokens: 512, token_multiple: 1 };
+const CORE: Sizes = Sizes { media: 4, numbers: 4_096, written: 16, drawn: 1, tokens: 512, token_multiple: 1 };
 /// A GPU needs enough rows to fill all its multiprocessors.
-const GPU: Sizes = Sizes { media: 64, numbers: 65_536, written: 64, tokens: 16_384, token_multiple: 8 };
+const GPU: Sizes = Sizes { media: 64, numbers: 65_536, written: 64, drawn: 8, tokens: 16_384, token_multiple: 8 };
 
 pub(super) fn run(model: &LoadedModel, request: &Request<'_>) -> Result<Answer> {
     let manifest = &*model.manifest;
@@ -157,6 +159,9 @@ pub(super) fn run(model: &LoadedModel, request: &Request<'_>) -> Result<Answer> 
     }
     if let Prediction::Text { generation } = &manifest.prediction {
         return generate::run(&work, generation, &rows, failures);
+    }
+    if let Prediction::Picture { diffusion } = &manifest.prediction {
+        return diffusion::run(&work, diffusion, &rows, failures);
     }
     if let Prediction::Lines { ocr } = &manifest.prediction {
         return ocr::run(&work, ocr, &rows, failures);
@@ -283,6 +288,7 @@ impl Sizes {
             media: or(limits.batch_rows, own.media),
             numbers: or(limits.batch_rows, own.numbers),
             written: or(limits.batch_rows, own.written),
+            drawn: or(limits.batch_rows, own.drawn),
             tokens: or(limits.batch_tokens, own.tokens),
             token_multiple: own.token_multiple,
         }
@@ -291,6 +297,7 @@ impl Sizes {
     fn rows(self, manifest: &Manifest) -> usize {
         let own = match &manifest.prediction {
             Prediction::Text { .. } => self.written,
+            Prediction::Picture { .. } => self.drawn,
             _ if has_media(manifest) => self.media,
             _ => self.numbers,
         };

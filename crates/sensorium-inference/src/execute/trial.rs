@@ -46,7 +46,11 @@ fn try_model(manifest: &Manifest, folder: &Path) -> Result<()> {
     let manifest = &easily_tried(manifest);
     let limits = Limits { device: Device::Cpu, ..Limits::default() };
     let model = LoadedModel::open(&Arc::new(manifest.clone()), folder, &limits, &Arc::default())?;
-    let inputs = manifest.inputs.iter().map(|input| Ok(vec![made_up(manifest, input)?])).collect::<Result<Vec<_>>>()?;
+    let is_drawn = matches!(manifest.prediction, Prediction::Picture { .. });
+    // A picture to begin with must be of a certain size.
+    let made =
+        |input: &Input| if is_drawn && input.optional { Ok(Vec::new()) } else { made_up(manifest, input).map(|column| vec![column]) };
+    let inputs = manifest.inputs.iter().map(made).collect::<Result<Vec<_>>>()?;
     try_once(&model, &inputs, Wanted::Prediction, &limits)?;
     let others = [(Wanted::Embedding, manifest.embedding.is_some()), (Wanted::Explanation, manifest.explained().is_ok())];
     others.into_iter().filter(|(_, is_there)| *is_there).try_for_each(|(wanted, _)| try_once(&model, &inputs, wanted, &limits))
@@ -66,6 +70,12 @@ fn easily_tried(manifest: &Manifest) -> Manifest {
     }
     if let Prediction::Text { generation } = &mut manifest.prediction {
         generation.rules.max_tokens = WRITTEN_TOKENS;
+    }
+    if let Prediction::Picture { diffusion } = &mut manifest.prediction {
+        // Two steps, as small as may be.
+        diffusion.rules.steps = 2;
+        diffusion.rules.width = 2 * diffusion.multiple;
+        diffusion.rules.height = diffusion.multiple;
     }
     manifest
 }

@@ -1,6 +1,7 @@
 //! One line per input and output, for `DESCRIBE MODEL`.
 
 use super::audio_spec::{AudioFeatures, AudioSpec};
+use super::diffusion::PictureRules;
 use super::image_spec::{ImageSpec, Resize};
 use super::joint::Matching;
 use super::manifest::{Input, Manifest, Missing, Modality, OutputRef, Prediction};
@@ -128,6 +129,10 @@ impl Manifest {
                 let asked = if generation.chat.is_some() { "an answer in a conversation" } else { "what follows a text" };
                 let chosen = if generation.rules.is_drawn { "drawn" } else { "the likeliest tokens" };
                 format!("{asked}, {chosen}, up to {} tokens with the prompt", generation.max_positions)
+            }
+            Prediction::Picture { diffusion } => {
+                let PictureRules { steps, width, height, .. } = diffusion.rules;
+                format!("a picture of {width}x{height} pixels, {steps} steps of {:?}", diffusion.scheduler.kind)
             }
             Prediction::Lines { ocr } => format!("lines of text in {} characters", ocr.characters.len()),
             Prediction::VoiceActivity { activity } => format!("speech from a probability of {} on", activity.threshold),

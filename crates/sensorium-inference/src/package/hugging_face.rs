@@ -75,6 +75,12 @@ pub(super) fn graph_if_there(files: &Files, name: &str, variant: Option<&str>) -
     Ok([format!("onnx/{name}"), name].into_iter().find(|graph| files.root.join(graph).is_file()))
 }
 
+/// The graph in a folder of its own, as pipelines have them.
+pub(super) fn graph_if_there_in(files: &Files, folder: &str, variant: Option<&str>) -> Result<Option<String>> {
+    let graph = format!("{folder}/{}", file_name("model", variant)?);
+    Ok(files.root.join(&graph).is_file().then_some(graph))
+}
+
 fn file_name(name: &str, variant: Option<&str>) -> Result<String> {
     if let Some(wrong) = variant.filter(|variant| !variant.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')) {
         return Err(Error::new(Kind::Setting, format!("variant: not a usable value: '{wrong}'")).with_hint("'fp16' for model_fp16.onnx"));

@@ -14,7 +14,7 @@ use super::joint::Matching;
 use super::manifest::{Activation, FileRecord, Input, Manifest, Modality, Prediction, hex};
 use super::source::Files;
 use super::video_spec::Sampling;
-use super::{hugging_face, normal_form, onnx_file, pp_ocr, sensorium_toml};
+use super::{diffusion, hugging_face, normal_form, onnx_file, pp_ocr, sensorium_toml};
 use crate::error::{Error, Kind, Result};
 use crate::onnx::ClassNames;
 
@@ -177,6 +177,9 @@ pub(super) fn read(path: &Path, options: &ImportOptions) -> Result<(Manifest, Fi
         return Err(Error::new(Kind::Package, format!("no such file or folder: {}", path.display())));
     }
     let mut files = Files::new(path);
+    if path.join(diffusion::FILE).is_file() && !path.join(normal_form::FILE).is_file() {
+        return Ok((diffusion::read(&mut files, options.variant.as_deref())?, files));
+    }
     if let (Some(_), true) = (&options.variant, path.join(sensorium_toml::FILE).is_file() || !path.join("config.json").is_file()) {
         return Err(idle_variant());
     }

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::audio_spec::AudioSpec;
 use super::context::Context;
+use super::diffusion::Diffusion;
 use super::endpoint::Endpoint;
 use super::explanation::Explanation;
 use super::generation::Generation;
@@ -303,6 +304,8 @@ pub enum Source {
         /// Name of the graph output.
         output: String,
     },
+    /// What a step of a diffusion model works on: noisy pictures, the step, what prompts say, pictures for their encoder or decoder.
+    Loop,
     /// Tokens of the text that an encoder reads, or what goes with them: `[rows, tokens]`.
     Asked {
         /// Which of the tokenizer's outputs.
@@ -370,7 +373,10 @@ impl Source {
 
     /// Whether the first dimension of its tensor is that of the rows.
     fn is_by_row(&self) -> bool {
-        let is_same = matches!(self, Self::Constant { .. } | Self::Carried { .. } | Self::UsesCache | Self::WrittenPositions | Self::Crops);
+        let is_same = matches!(
+            self,
+            Self::Constant { .. } | Self::Loop | Self::Carried { .. } | Self::UsesCache | Self::WrittenPositions | Self::Crops
+        );
         !is_same && !self.is_context()
     }
 }
@@ -461,6 +467,11 @@ pub enum Prediction {
         /// How the model is asked, and how its tokens are chosen.
         generation: Box<Generation>,
     },
+    /// A picture as PNG, drawn step by step.
+    Picture {
+        /// How it is drawn.
+        diffusion: Box<Diffusion>,
+    },
     /// A struct with a field per entry.
     Outputs {
         /// Field names and what fills them.
@@ -472,7 +483,7 @@ impl Manifest {
     /// Whether a row whose value for `input` is NULL has no result: all but optional inputs, and of a model that writes, those too
     /// where the call names them, as what is asked about and is not there is nothing to answer without.
     pub fn needs(&self, input: &Input, is_given: bool) -> bool {
-        !input.optional || (is_given && matches!(self.prediction, Prediction::Text { .. }))
+        !input.optional || (is_given && matches!(self.prediction, Prediction::Text { .. } | Prediction::Picture { .. }))
     }
 }
 
@@ -482,6 +493,7 @@ impl Prediction {
         match self {
             Self::Classification { .. } => "classification",
             Self::Regression { .. } => "regression",
+            Self::Picture { .. } => "text_to_image",
             Self::Transcript { .. } => "transcription",
             Self::Lines { .. } => "ocr",
             Self::VoiceActivity { .. } => "voice activity",

@@ -74,11 +74,6 @@ impl<'a> Sampler<'a> {
         self.timesteps.get(self.next).copied()
     }
 
-    /// Steps that are left.
-    pub(super) fn left(&self) -> usize {
-        self.timesteps.len() - self.next
-    }
-
     /// What noise is multiplied by before the first step.
     pub(super) fn start_scale(&self) -> f64 {
         let most = self.sigmas.iter().copied().fold(0.0, f64::max);
@@ -295,9 +290,7 @@ fn signal(own: &Scheduler) -> Vec<f64> {
 /// The training steps that are taken, the noisiest first.
 fn timesteps(own: &Scheduler, steps: usize) -> Vec<f64> {
     let (count, is_dpm) = (own.train_steps, own.kind == SchedulerKind::Dpm);
-    let even = |points: usize| {
-        move |place: usize| if points == 1 { 0.0 } else { place as f64 * (count - 1) as f64 / (points - 1) as f64 }
-    };
+    let even = |points: usize| move |place: usize| if points == 1 { 0.0 } else { place as f64 * (count - 1) as f64 / (points - 1) as f64 };
     match own.spacing {
         Spacing::Linspace if is_dpm => (1..=steps).rev().map(|place| even(steps + 1)(place).round_ties_even()).collect(),
         Spacing::Linspace => {

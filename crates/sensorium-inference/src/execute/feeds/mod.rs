@@ -116,6 +116,7 @@ impl Batch<'_> {
             | Source::MarkedStates { .. }
             | Source::Embedded { .. }
             | Source::Asked { .. }
+            | Source::Loop
             | Source::Written
             | Source::WrittenPositions
             | Source::WrittenPlaces

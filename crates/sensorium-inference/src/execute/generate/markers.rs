@@ -69,9 +69,9 @@ pub(super) fn expand(markers: &[MediaMarker], text: &str, media: &[usize]) -> Re
     for (marker, count) in markers.iter().zip(media) {
         let found = text.matches(&marker.text).count();
         if found != *count {
-            let message = format!("the prompt mentions {found} of the {count} media of '{}'", marker.input);
+            let message = format!("{found} markers in the prompt for {count} media of '{}'", marker.input);
             return Err(Error::new(Kind::Media, message)
-                .with_hint(format!("write {} where each of them belongs, or leave it out of the text altogether", marker.text)));
+                .with_hint(format!("write <{}> where each of them belongs, or leave it out of the text altogether", marker.part)));
         }
         let (before, behind) = (&marker.around.0, &marker.around.1);
         let own = format!("{before}{}{behind}", marker.text.repeat(marker.tokens));

@@ -371,7 +371,7 @@ fn rename(source: &mut Source, name: &str) {
         Source::Crops | Source::ContextFeatures | Source::ContextLabels | Source::ContextState { .. } | Source::Queries => {}
         Source::Written | Source::WrittenPositions | Source::WrittenPlaces | Source::WrittenMask => {}
         Source::Constant { .. } | Source::Carried { .. } | Source::UsesCache => {}
-        Source::StatesMask | Source::MarkedStates { .. } | Source::Embedded { .. } | Source::Asked { .. } => {}
+        Source::StatesMask | Source::MarkedStates { .. } | Source::Embedded { .. } | Source::Asked { .. } | Source::Loop => {}
         Source::States { stage, .. } => *stage = format!("{name}.{stage}"),
     }
 }
