@@ -36,7 +36,7 @@ impl Server {
             for socket in listener.incoming().flatten() {
                 let seen = Arc::clone(&own);
                 // A client that has had enough leaves in the middle.
-                std::thread::spawn(move || drop(serve(socket, &seen)));
+                std::thread::spawn(move || drop(serve(&socket, &seen)));
             }
         });
         Ok(Self { port, seen })
@@ -52,7 +52,7 @@ impl Server {
     }
 }
 
-fn serve(socket: TcpStream, seen: &Mutex<Seen>) -> std::io::Result<()> {
+fn serve(socket: &TcpStream, seen: &Mutex<Seen>) -> std::io::Result<()> {
     let mut reader = BufReader::new(socket.try_clone()?);
     loop {
         let mut headers = HashMap::new();
@@ -81,7 +81,7 @@ fn serve(socket: TcpStream, seen: &Mutex<Seen>) -> std::io::Result<()> {
             seen.most_at_once = seen.most_at_once.max(seen.under_way);
             earlier
         };
-        let answered = answer(&socket, &prompt, earlier, headers.get("authorization").map_or("", String::as_str));
+        let answered = answer(socket, &prompt, earlier, headers.get("authorization").map_or("", String::as_str));
         seen.lock().unwrap_or_else(PoisonError::into_inner).under_way -= 1;
         answered?;
     }
@@ -132,7 +132,18 @@ fn answer(mut socket: &TcpStream, prompt: &str, earlier: usize, authorization: &
         "array" => send(socket, "400 Bad Request", "", &format!("[{}]", error("as Gemini says it", "INVALID_ARGUMENT"))),
         "quota" => send(socket, "429 Too Many Requests", "", &error("pay", "insufficient_quota")),
         "wrong" => send(socket, "200 OK", "", &chat(&"{\"paid\": \"maybe\"}".into(), "stop")),
-        "right" => send(socket, "200 OK", "", &chat(&"{\"paid\":  true}".into(), "stop")),
+        "right" => send(socket, "200 OK", "", &chat(&"{\"paid\":  true, \"kind\": \"a\"}".into(), "stop")),
+        "refused" => {
+            let refusal = json!({ "message": { "role": "assistant", "content": null, "refusal": format!("no: {authorization}") } });
+            send(socket, "200 OK", "", &json!({ "choices": [refusal] }).to_string())
+        }
+        "error in answer" => send(socket, "200 OK", "", &json!({ "error": { "message": "overloaded" } }).to_string()),
+        "thought" => send(
+            socket,
+            "200 OK",
+            "",
+            &json!({ "choices": [{ "message": { "role": "assistant" }, "finish_reason": "length" }] }).to_string(),
+        ),
         "cut short" => send(socket, "200 OK", "", &chat(&"so far".into(), "length")),
         "parts" => {
             send(socket, "200 OK", "", &chat(&json!([{ "type": "text", "text": "in " }, { "type": "text", "text": "parts" }]), "stop"))

@@ -60,11 +60,7 @@ pub(super) fn llama_cpp() -> Outcome {
     // Pictures and sounds, as files, as bytes and written anew; a picture that cannot be read is its row's affair.
     let about = "SELECT mm_generate('m', 'What is this? <image>', column1, {max_tokens: 8, temperature: 0}) AS t FROM (VALUES \
                  ('tests/fixtures/vit_pictures/photo_coffee.png'), ('tests/fixtures/vit_pictures/photo_rocket.png'), ('tests/fixtures/pictures/webp_exif_8.webp'))";
-    let rows = asking.rows(about);
-    let rows = match rows {
-        Ok(rows) => rows,
-        Err(error) => return Err(error),
-    };
+    let rows = asking.rows(about)?;
     ensure(rows.len() == 3 && rows.iter().all(|row| row["t"].is_string()) && rows[0] != rows[1], || format!("{rows:?}"))?;
     let heard =
         "SELECT mm_try_generate('m', {prompt: 'What is said?', audio: ['tests/fixtures/sounds/voice_0.flac']}, {max_tokens: 4}) AS t";

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::text::check;
 use super::{read_json, strings};
 use crate::Outcome;
-use crate::support::Fresh;
+use crate::support::{Fresh, ensure};
 
 const ASKED: [(&str, &str); 3] = [
     ("greedy", "{max_tokens: 16}"),
@@ -18,7 +18,16 @@ const ASKED: [(&str, &str); 3] = [
 ];
 
 pub(super) fn llava() -> Outcome {
-    written("llava", "{prompt: prompt, image: images}")
+    written("llava", "{prompt: prompt, image: images}")?;
+    // Prompts of several lengths with pictures, behind a start that is read once: each as by itself.
+    let fresh = asked("llava", &read_json("vision_language/llava.json")?["greedy"])?;
+    let system = "You are an assistant who answers questions about invoices and parts briefly.";
+    let query =
+        format!("SELECT mm_generate('m', {{prompt: prompt, image: images}}, {{max_tokens: 12, system: '{system}'}}) FROM rows ORDER BY id");
+    fresh.rows("SET mm.cache_bytes = 0")?;
+    let together = fresh.column(&query)?;
+    fresh.rows("SET mm.batch_rows = 1")?;
+    ensure(fresh.column(&query)? == together, || "other texts one by one".into())
 }
 
 pub(super) fn idefics() -> Outcome {

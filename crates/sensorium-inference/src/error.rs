@@ -134,6 +134,11 @@ impl Error {
         self
     }
 
+    /// The same with its texts changed.
+    pub(crate) fn rewritten(self, change: impl Fn(&str) -> String) -> Self {
+        Self { message: change(&self.message), hint: self.hint.as_deref().map(change), ..self }
+    }
+
     /// The class of the error.
     pub fn kind(&self) -> Kind {
         self.kind

@@ -57,12 +57,8 @@ pub(crate) fn check_text(schema: &Value, text: &str) -> Result<()> {
         }
         other => other,
     };
-    // As it would be written token by token, each a byte.
-    let tokens: Vec<u32> = answer.to_string().bytes().map(u32::from).collect();
-    let mut matcher = matcher(&ApproximateTokEnv::single_byte_env(), schema)?;
-    let fitting = matcher.try_consume_tokens(&tokens).map_err(|error| wrong(&error))?;
-    let is_whole = fitting == tokens.len() && (matcher.is_stopped() || matcher.is_accepting().unwrap_or(false));
-    if is_whole { Ok(()) } else { Err(wrong(&format!("it differs from place {fitting} on"))) }
+    let validator = jsonschema::validator_for(schema).map_err(|error| wrong(&error))?;
+    validator.validate(&answer).map_err(|error| wrong(&error))
 }
 
 /// Refuses a schema that cannot be carried out, whatever the model.

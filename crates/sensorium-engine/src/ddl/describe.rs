@@ -14,6 +14,9 @@ pub(super) fn describe(engine: &Engine, reference: &str) -> Result<RecordBatch> 
     let manifest = &version.manifest;
     let mut facts: Vec<[String; 4]> =
         vec![["model".into(), version.pinned(), manifest.prediction.task().into(), format!("sha256 {}", version.sha256)]];
+    if let Some(endpoint) = &manifest.endpoint {
+        facts.push(["endpoint".into(), endpoint.host().0, "openai".into(), endpoint.describe()]);
+    }
     for input in &manifest.inputs {
         facts.push(["input".into(), input.name.clone(), input.modality.name().into(), input.describe()]);
     }

@@ -12,6 +12,10 @@ use crate::errors::to_datafusion;
 
 pub(super) fn export(engine: &Engine, reference: &str, folder: &str) -> Result<RecordBatch> {
     let version = engine.catalog.resolve(reference).map_err(to_datafusion)?;
+    if version.manifest.endpoint.is_some() {
+        let error = Error::new(Kind::Argument, format!("model {} has no files: it runs at an endpoint", version.pinned()));
+        return Err(to_datafusion(error.with_hint("repeat its CREATE MODEL instead")));
+    }
     let target = Path::new(folder);
     if target.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
         let error = Error::new(Kind::Package, format!("the folder is not empty: {folder}"));

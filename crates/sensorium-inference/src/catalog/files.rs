@@ -145,7 +145,8 @@ fn check_graphs(folder: &Path, version: &ModelVersion) -> Result<()> {
         if is_own { Ok(()) } else { Err(strange()) }
     };
     if manifest.endpoint.is_some() {
-        return Ok(());
+        let strange = || Error::new(Kind::Catalog, format!("model {} is at an endpoint and has files", version.pinned()));
+        return if manifest.files.is_empty() { Ok(()) } else { Err(strange()) };
     }
     for input in &manifest.inputs {
         if let Modality::Text(spec) = &input.modality {

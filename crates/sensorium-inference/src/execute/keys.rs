@@ -22,7 +22,6 @@ use crate::error::{Error, Kind, Result};
 use crate::media::Place;
 use crate::modality::{flat, is_list};
 use crate::package::{Input, Manifest, hex};
-use crate::runtime::runtime_info;
 
 /// Fewer rows are not worth a change of threads, where no files are read for them.
 const ROWS_OF_A_TASK: usize = 64;
@@ -59,7 +58,7 @@ pub(super) fn row_keys(
     let mut common = Sha256::new();
     common.update(name);
     // What ran a row is in its receipt, and must be what would run it now.
-    common.update(format!("{} {} ", model.provider(), runtime_info()?.name()));
+    common.update(format!("{} {} ", model.provider(), model.runtime()?));
     columns.iter().for_each(|column| common.update(format!("{:?} ", column.data_type())));
     common.update(format!(
         "{:?} {} {:?} {:?} {} {}",

@@ -18,6 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::modality::{TextCodec, TextEncoder};
 use crate::onnx::GraphFacts;
 use crate::package::{Manifest, Modality, Prediction};
+use crate::runtime::runtime_info;
 
 /// Rows after which their mean time is worth more than an estimate from the model's size.
 const ENOUGH_ROWS: u64 = 256;
@@ -126,6 +127,11 @@ impl LoadedModel {
     pub(super) fn row_time(&self) -> Option<Duration> {
         let rows = self.totals.model_rows.get();
         (rows >= ENOUGH_ROWS).then(|| Duration::from_nanos(u64::try_from(self.totals.work().as_nanos()).unwrap_or(u64::MAX) / rows))
+    }
+
+    /// What runs it.
+    pub(super) fn runtime(&self) -> Result<String> {
+        if self.manifest.endpoint.is_some() { Ok("endpoint".into()) } else { Ok(runtime_info()?.name()) }
     }
 
     /// The execution provider that runs it, as ONNX Runtime names it.

@@ -15,7 +15,7 @@ use super::loaded::LoadedModel;
 use super::rows::{not_copied, take_rows};
 use super::run::{Answer, Failure, Request, run};
 use crate::error::{Error, Kind, Result};
-use crate::package::{Manifest, Modality};
+use crate::package::{Manifest, Modality, Prediction};
 
 /// Where results of earlier rows may be.
 #[derive(Debug, Default)]
@@ -152,9 +152,14 @@ fn run_groups(model: &LoadedModel, cache: &Cache, disk: Option<&DiskCache>, requ
             for (row, group) in mine.iter().enumerate() {
                 places[*group] = Some((sources.len(), row));
             }
-            let good: Vec<usize> = (0..mine.len()).filter(|row| is_good[*row]).collect();
-            let keys_of = |rows: &[usize]| -> Vec<RowKey> { rows.iter().map(|row| wanted[mine[*row]]).collect() };
             let own = answer.values.whole()?;
+            // After a failure that ends the query some rows were not run. What is written or drawn is there or NULL; elsewhere nothing
+            // tells them from others.
+            let is_ended = request.stop_at_failure && is_good.contains(&false);
+            let are_told = matches!(model.manifest.prediction, Prediction::Text { .. } | Prediction::Picture { .. });
+            let was_run = |row: usize| !is_ended || (are_told && own.is_valid(row));
+            let good: Vec<usize> = (0..mine.len()).filter(|row| is_good[*row] && was_run(*row)).collect();
+            let keys_of = |rows: &[usize]| -> Vec<RowKey> { rows.iter().map(|row| wanted[mine[*row]]).collect() };
             if let Some(disk) = disk {
                 let durable: Vec<usize> = good.iter().copied().filter(|row| keys.is_durable(mine[*row])).collect();
                 disk.put(&keys_of(&durable), &chosen(&own, &durable)?, request.limits.cache_disk_bytes)?;

@@ -25,7 +25,6 @@ use crate::catalog::ModelVersion;
 use crate::error::{Error, Kind, Result};
 use crate::modality::{element_type, flat, is_list, split_page};
 use crate::package::{Input, Manifest, Modality, hex};
-use crate::runtime::runtime_info;
 
 /// Rows whose numbers fit into a core's cache.
 const ROWS_OF_A_TASK: usize = 256;
@@ -105,7 +104,7 @@ pub(super) fn receipts(
         number,
         constant(Some(version.sha256.clone())),
         digests,
-        constant(Some(runtime_info()?.name())),
+        constant(Some(model.runtime()?)),
         constant(Some(model.provider().to_string())),
         constant(Some(precision.to_string())),
         constant(run.map(str::to_string)),

@@ -18,8 +18,9 @@ pub enum Windows {
 
 /// Which windows suit the calls of a model.
 pub fn windows(manifest: &Manifest, limits: &Limits) -> Windows {
+    // What was paid for is kept soon.
     if manifest.endpoint.is_some() {
-        return Windows::Long;
+        return Windows::Short;
     }
     let has = |is: fn(&Input) -> bool| manifest.inputs.iter().any(is);
     if has(|input| input.modality.is_media()) {

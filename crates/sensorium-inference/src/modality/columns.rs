@@ -52,6 +52,11 @@ impl Column {
         }
     }
 
+    /// Whether a row may have several values.
+    pub(crate) fn is_list(&self) -> bool {
+        self.lists.is_some()
+    }
+
     /// Whether there is a value at one of [`Self::places`].
     pub(crate) fn is_at(&self, place: usize) -> bool {
         self.values.is_valid(place) && (self.lists.is_some() || self.is_present(place))

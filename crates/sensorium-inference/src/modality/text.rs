@@ -41,7 +41,8 @@ fn unreadable(file: &str, error: &dyn fmt::Display) -> Error {
     Error::new(Kind::Package, format!("cannot read {file}: {error}")).with_hint("export the tokenizer again as tokenizer.json")
 }
 
-fn check_length(text: &str, limits: &Limits) -> Result<()> {
+/// Refuses a text that is longer than `mm.max_text_bytes`.
+pub(crate) fn check_length(text: &str, limits: &Limits) -> Result<()> {
     if text.len() <= limits.max_text_bytes {
         return Ok(());
     }
@@ -76,8 +77,15 @@ impl TextCodec {
         };
         let text = self.tokenizer.to_string(false).map_err(|error| failed(&error))?;
         let json: serde_json::Value = serde_json::from_str(&text).map_err(|error| failed(&error))?;
-        let words = llguidance::token_bytes_from_tokenizer_json(&json).map_err(|error| failed(&error))?;
-        Ok(TokTrie::from(&TokRxInfo::new(words.len() as u32, 0), &words))
+        // It has no errors for vocabularies that it does not know, but panics.
+        let read = || {
+            let words = llguidance::token_bytes_from_tokenizer_json(&json)?;
+            Ok::<_, tokenizers::Error>(TokTrie::from(&TokRxInfo::new(words.len() as u32, 0), &words))
+        };
+        match std::panic::catch_unwind(read) {
+            Ok(trie) => trie.map_err(|error| failed(&error)),
+            Err(_) => Err(failed(&"a vocabulary of another kind")),
+        }
     }
 
     /// The token that is written so, ends and other tokens that steer included.

@@ -125,6 +125,7 @@ impl Manifest {
                 };
                 format!("text in {language}, {}", if speech.timestamps { "segments with times" } else { "without times" })
             }
+            Prediction::Text { .. } if self.endpoint.is_some() => "an answer in a conversation, chosen as the endpoint does it".into(),
             Prediction::Text { generation } => {
                 let asked = if generation.chat.is_some() { "an answer in a conversation" } else { "what follows a text" };
                 let chosen = if generation.rules.is_drawn { "drawn" } else { "the likeliest tokens" };

@@ -121,7 +121,7 @@ impl Endpoint {
                     own.key_env = Some(text().filter(|name| is_variable(name)).ok_or_else(|| {
                         // A key that was written here by mistake is not repeated.
                         Error::new(Kind::Setting, "option key_env is not the name of an environment variable")
-                            .with_hint("key_env = 'OPENAI_API_KEY'")
+                            .with_hint("in capitals: key_env = 'OPENAI_API_KEY'")
                     })?)
                 }
                 "max_concurrency" => {
@@ -181,6 +181,32 @@ impl Endpoint {
         }
         Err(Error::new(Kind::Forbidden, format!("the session does not allow requests to {host}"))
             .with_hint(format!("SET mm.allowed_hosts = '{host}'")))
+    }
+
+    /// Whether a medium at `uri` is given by its address: documents are drawn here.
+    pub(crate) fn gives_address(&self, uri: &str) -> bool {
+        let path = uri.split(['?', '#']).next().unwrap_or(uri).to_lowercase();
+        let is_document = uri.contains('#') || [".pdf", ".tif", ".tiff"].iter().any(|end| path.ends_with(end));
+        self.media_by_url && (uri.starts_with("https://") || uri.starts_with("http://")) && !is_document
+    }
+
+    /// What decides answers; how often and at what price they are asked for does not.
+    pub(super) fn asked(&self) -> Self {
+        Self {
+            key_env: None,
+            max_concurrency: 1,
+            requests_per_minute: None,
+            media_by_url: false,
+            dollars_per_million_tokens: None,
+            ..self.clone()
+        }
+    }
+
+    /// One line for listings.
+    pub fn describe(&self) -> String {
+        let rate = self.requests_per_minute.map_or(String::new(), |rate| format!(", {rate} a minute"));
+        let key = self.key_env.as_ref().map_or(String::new(), |name| format!(", key in {name}"));
+        format!("{} at {}, {} requests at once{rate}{key}", self.model, self.url, self.max_concurrency)
     }
 
     /// The options of a call, checked.
@@ -257,10 +283,10 @@ fn checked(source: &str) -> Result<String> {
     Ok(url.as_str().trim_end_matches('/').to_string())
 }
 
+/// In capitals, as such names usually are: a key that stands here by mistake must not be taken for one.
 fn is_variable(name: &str) -> bool {
-    let mut letters = name.chars();
-    letters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
-        && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+    let is_letter = |letter: char| letter.is_ascii_uppercase() || letter == '_';
+    name.starts_with(is_letter) && name.chars().all(|letter| is_letter(letter) || letter.is_ascii_digit())
 }
 
 fn is_loopback(url: &str) -> bool {

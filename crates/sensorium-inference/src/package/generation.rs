@@ -106,6 +106,9 @@ pub struct Rules {
     pub repetition_penalty: f64,
     /// No sequence of so many tokens occurs twice; 0 for any.
     pub no_repeat_ngram_size: usize,
+    /// Whether scores are made probabilities anew after the rules, which beams add up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub renormalizes: bool,
     /// Tokens that are never written.
     pub suppressed: Vec<u32>,
     /// Tokens that no text begins with.
@@ -175,6 +178,7 @@ impl Default for Rules {
             early_stopping: EarlyStopping::No,
             repetition_penalty: 1.0,
             no_repeat_ngram_size: 0,
+            renormalizes: false,
             suppressed: Vec::new(),
             suppressed_at_start: Vec::new(),
             bad_words: Vec::new(),
@@ -197,7 +201,7 @@ impl Default for Drawing {
 
 /// Settings of `generation_config.json` that change what is written and are not carried out here, with the values at which they do
 /// nothing.
-const UNKNOWN_RULES: [(&str, &[f64]); 20] = [
+const UNKNOWN_RULES: [(&str, &[f64]); 19] = [
     ("typical_p", &[1.0]),
     ("epsilon_cutoff", &[0.0]),
     ("eta_cutoff", &[0.0]),
@@ -215,7 +219,6 @@ const UNKNOWN_RULES: [(&str, &[f64]); 20] = [
     ("dola_layers", &[]),
     ("max_time", &[]),
     ("min_length", &[0.0]),
-    ("renormalize_logits", &[]),
     ("remove_invalid_values", &[]),
     ("token_healing", &[]),
 ];
@@ -256,6 +259,7 @@ impl Rules {
             },
             repetition_penalty: number("repetition_penalty", 1.0),
             no_repeat_ngram_size: count("no_repeat_ngram_size").unwrap_or(0),
+            renormalizes: config["renormalize_logits"] == Value::Bool(true),
             suppressed: tokens(&config["suppress_tokens"]),
             suppressed_at_start: tokens(&config["begin_suppress_tokens"]),
             bad_words: config["bad_words_ids"].as_array().into_iter().flatten().map(tokens).collect(),

@@ -7,11 +7,11 @@ use super::decoder::{self, DECODER, LOGITS, Others, TEXT_ENCODER, VISION_ENCODER
 use super::feeds::token_part;
 use super::generation::{Reader, tokens};
 use super::hugging_face::{check_pixels, graph_if_there, preprocessing};
-use super::hugging_face_text::{PROMPT, check_cache, generation};
+use super::hugging_face_text::{PROMPT, check_cache, generation, settings};
 use super::import::ImportOptions;
 use super::manifest::{Feed, Input, Manifest, Modality, Prediction, Source, Stage, TokenPart};
 use super::port::{Element, Port, Signature};
-use super::source::{Files, read_json};
+use super::source::Files;
 use crate::error::{Error, Kind, Result};
 
 /// Name of the input of pictures.
@@ -54,7 +54,7 @@ pub(super) fn read(files: &mut Files, config: &Value, options: &ImportOptions) -
     let others = Others { looked: Some(looked), ..Others::default() };
     let decoders = graphs.into_iter().map(|(name, graph)| decoder::stage(files, name, graph, others)).collect::<Result<Vec<_>>>()?;
     check_cache(&decoders)?;
-    let settings = read_json(&files.root.join("generation_config.json"))?.unwrap_or_default();
+    let settings = settings(files, config)?;
     let mut generation = generation(files, config, &decoders, counts_padding, vec![start(config, &settings)?])?;
     if let Some(end) = blip_end(config) {
         generation.ends = vec![end];

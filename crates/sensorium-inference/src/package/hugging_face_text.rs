@@ -53,7 +53,7 @@ pub(super) fn read(files: &mut Files, config: &Value, options: &ImportOptions) -
 /// How such a model is asked. `stages` are those of the decoder, `first` the tokens before all others.
 pub(super) fn generation(files: &mut Files, config: &Value, stages: &[Stage], counts_padding: bool, first: Vec<u32>) -> Result<Generation> {
     files.use_file(TOKENIZER).map_err(|error| error.with_hint("export the tokenizer as `tokenizer.json` (the fast format)"))?;
-    let settings = read_json(&files.root.join("generation_config.json"))?.unwrap_or_default();
+    let settings = settings(files, config)?;
     let configs = [config, &config["text_config"], &config["decoder"]];
     let of = |name: &str| [&settings].into_iter().chain(configs).map(|file| tokens(&file[name])).find(|tokens| !tokens.is_empty());
     let ends = of("eos_token_id").ok_or_else(|| {
@@ -63,7 +63,8 @@ pub(super) fn generation(files: &mut Files, config: &Value, stages: &[Stage], co
     let length = LENGTHS.iter().flat_map(|name| configs.map(|config| &config[*name])).find_map(Value::as_u64);
     // Distances alone count: any number of tokens will do.
     let is_relative = config.get("relative_attention_num_buckets").is_some();
-    let length = length.and_then(|length| usize::try_from(length).ok()).or(is_relative.then_some(NO_LENGTH)).ok_or_else(|| {
+    let length = length.and_then(|length| usize::try_from(length).ok());
+    let length = if is_relative { Some(NO_LENGTH) } else { length }.ok_or_else(|| {
         Error::new(Kind::Package, "generative model of unknown length: config.json does not say 'max_position_embeddings'")
     })?;
     let fed = |is: fn(&Source) -> bool| stages.iter().all(|stage| stage.feeds.iter().any(|feed| is(&feed.source)));
@@ -85,6 +86,19 @@ pub(super) fn generation(files: &mut Files, config: &Value, stages: &[Stage], co
     })
 }
 
+/// The rules of generation: `generation_config.json`, or as transformers does without it, what config.json says of them.
+pub(super) fn settings(files: &Files, config: &Value) -> Result<Value> {
+    let own = read_json(&files.root.join("generation_config.json"))?;
+    let inner = config.get("decoder").filter(|decoder| decoder.is_object());
+    Ok(own.unwrap_or_else(|| match (config, inner) {
+        (Value::Object(config), Some(Value::Object(decoder))) => {
+            // What the decoder says by itself counts where the whole says nothing.
+            Value::Object(decoder.iter().chain(config).map(|(name, value)| (name.clone(), value.clone())).collect())
+        }
+        _ => config.clone(),
+    }))
+}
+
 /// Without a cache each token would cost as much as the whole text so far.
 pub(super) fn check_cache(stages: &[Stage]) -> Result<()> {
     let last = stages.iter().find(|stage| stage.name == DECODER_WITH_PAST).or(stages.first());
@@ -94,6 +108,14 @@ pub(super) fn check_cache(stages: &[Stage]) -> Result<()> {
     }
     Err(Error::new(Kind::Package, "generative model without a cache: its graph takes no past_key_values")
         .with_hint("export it with `optimum-cli export onnx --task text-generation-with-past`"))
+}
+
+/// A template without the tags that mark for training what the assistant says, which change nothing of the text.
+fn without_training_marks(template: String) -> String {
+    const TAGS: [&str; 2] = ["generation", "endgeneration"];
+    let marks = ["{%", "{%-", "{%+"].iter().flat_map(|start| ["%}", "-%}", "+%}"].map(|end| (*start, end)));
+    let pairs = marks.flat_map(|(start, end)| TAGS.map(|tag| (format!("{start} {tag} {end}"), format!("{start} set _ = 0 {end}"))));
+    pairs.fold(template, |template, (mark, idle)| template.replace(&mark, &idle))
 }
 
 /// `chat_template.jinja`, or what `tokenizer_config.json` or `chat_template.json` says; of several the one called `default`.
@@ -107,11 +129,12 @@ pub(super) fn chat(files: &Files) -> Result<Option<Chat>> {
     let written = |file: &Value| file["chat_template"].as_str().map(str::to_string).or_else(|| named(&file["chat_template"]));
     let template = match read_text(&files.root.join("chat_template.jinja"))? {
         Some(template) => Some(template),
-        None => written(&config).or(read_json(&files.root.join("chat_template.json"))?.as_ref().and_then(written)),
+        // That of the processor, which knows of media, before that of the tokenizer.
+        None => read_json(&files.root.join("chat_template.json"))?.as_ref().and_then(written).or_else(|| written(&config)),
     };
     let text = |token: &Value| token.as_str().or(token["content"].as_str()).map(str::to_string);
     let named = [&map, &config["extra_special_tokens"], &config];
     let names = named.into_iter().filter_map(Value::as_object).flatten().filter(|(name, _)| name.ends_with("_token"));
     let tokens: BTreeMap<String, String> = names.filter_map(|(name, token)| Some((name.clone(), text(token)?))).collect();
-    Ok(template.map(|template| Chat { template, tokens }))
+    Ok(template.map(|template| Chat { template: without_training_marks(template), tokens }))
 }

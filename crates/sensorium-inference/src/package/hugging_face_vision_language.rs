@@ -71,6 +71,14 @@ pub(super) fn read(files: &mut Files, config: &Value, options: &ImportOptions) -
         markers.push(sound_marker(&configs, &stage)?);
         stages.push(stage);
     }
+    for (name, is_read) in
+        [(VISION_ENCODER, inputs.iter().any(|input| input.name == IMAGE)), (AUDIO_ENCODER, inputs.iter().any(|input| input.name == AUDIO))]
+    {
+        if let Some(other) = files.any_starting_with(name).filter(|_| !is_read) {
+            return Err(Error::new(Kind::Package, format!("the model has {other}, but no {name} of the variant that was asked for"))
+                .with_hint("copy or link the graphs that belong together to names of one variant"));
+        }
+    }
     let mut counts_padding = false;
     for (_, graph) in &graphs {
         counts_padding |= files.use_graph(graph)?.1.counts_tokens;

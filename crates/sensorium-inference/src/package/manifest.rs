@@ -540,6 +540,14 @@ impl Manifest {
         hex(&Sha256::digest(text))
     }
 
+    /// SHA-256 over all that decides an answer, by which results are kept: [`Self::sha256`], but for endpoints.
+    pub(crate) fn answers_sha256(&self) -> String {
+        match &self.endpoint {
+            None => self.sha256(),
+            Some(endpoint) => Self { endpoint: Some(Box::new(endpoint.asked())), ..self.clone() }.sha256(),
+        }
+    }
+
     /// SHA-256 over the graphs and all files that they may read, in hexadecimal: the same for models that differ only in
     /// what is put in and taken out.
     pub(crate) fn graphs_sha256(&self) -> String {

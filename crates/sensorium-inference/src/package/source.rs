@@ -77,6 +77,14 @@ impl Files {
         Ok((path, facts))
     }
 
+    /// A graph in the folder, or in `onnx/`, whose name begins so.
+    pub(crate) fn any_starting_with(&self, name: &str) -> Option<String> {
+        let entries =
+            [self.root.join("onnx"), self.root.clone()].into_iter().filter_map(|folder| folder.read_dir().ok()).flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|file| file.starts_with(name) && file.ends_with(".onnx")).min()
+    }
+
     /// Adds a file that becomes part of the version.
     pub(crate) fn make_file(&mut self, file: &str, content: Vec<u8>) {
         self.made.insert(file.to_string(), content);

@@ -126,6 +126,9 @@ impl<'a> Decoder<'a> {
             let port = stage.outputs.iter().find(|port| port.name == name).ok_or_else(|| failed(&"vectors without a name"))?;
             let (shape, values) = floats(port, &value)?;
             let (width, mut values) = (shape.last().copied().unwrap_or(0), values.into_owned());
+            if width == 0 || !state.fits(width) {
+                return Err(failed(&format!("vectors of media of another width than {width}")));
+            }
             state.inserted(range.clone(), width, |place, vector| values[place * width..(place + 1) * width].copy_from_slice(vector));
             Ok((name, Arc::new(feeds::floats(port, shape, values)?)))
         };
@@ -141,6 +144,21 @@ pub(super) fn cache_bytes_of_token(manifest: &Manifest) -> usize {
             size(1) * size(3) * if feed.port.element == Element::Float16 { size_of::<half::f16>() } else { size_of::<f32>() }
         }
         _ => 0,
+    };
+    let own = |stage: &Stage| stage.feeds.iter().map(bytes).sum();
+    manifest.stages.iter().map(own).max().unwrap_or(0)
+}
+
+/// The same of a step that the decoder looks at besides: what is kept of it in its cache, and itself.
+pub(super) fn cache_bytes_of_step(manifest: &Manifest) -> usize {
+    let bytes = |feed: &Feed| {
+        let size = |place: usize| feed.port.shape.get(place).copied().flatten().unwrap_or(1);
+        let element = if feed.port.element == Element::Float16 { size_of::<half::f16>() } else { size_of::<f32>() };
+        match &feed.source {
+            Source::Carried { output } if state::is_of_encoder(output) => size(1) * size(3) * element,
+            Source::States { .. } => feed.port.shape[2..].iter().map(|size| size.unwrap_or(1)).product::<usize>() * element,
+            _ => 0,
+        }
     };
     let own = |stage: &Stage| stage.feeds.iter().map(bytes).sum();
     manifest.stages.iter().map(own).max().unwrap_or(0)

@@ -194,14 +194,19 @@ impl State {
         }
     }
 
+    /// Whether what is inserted has one vector of `width` for each of its tokens.
+    pub(super) fn fits(&self, width: usize) -> bool {
+        let mut all = self.rows.iter().flat_map(|row| row.inserted.iter());
+        all.all(|inserted| inserted.vectors.len() == inserted.tokens.len() * width)
+    }
+
     /// Calls `put` for each vector that takes the place of a token's: with the number of the place among those of `range`, row by row.
     pub(super) fn inserted(&self, range: Range<usize>, width: usize, mut put: impl FnMut(usize, &[f32])) {
-        for (number, row) in self.rows.iter().enumerate() {
-            let first = row.unused();
+        for (number, row) in self.rows.iter().enumerate().filter(|(_, row)| !row.inserted.is_empty()) {
+            let places = row.places();
             for inserted in row.inserted.iter() {
                 for (token, vector) in inserted.tokens.clone().zip(inserted.vectors.chunks_exact(width)) {
-                    let place = first + token;
-                    if range.contains(&place) {
+                    if let Some(place) = places.get(token).filter(|place| range.contains(place)) {
                         put(number * range.len() + place - range.start, vector);
                     }
                 }
@@ -212,10 +217,11 @@ impl State {
     /// Whether some place of `range` has a vector of its own.
     pub(super) fn has_inserted(&self, range: &Range<usize>) -> bool {
         let is_in = |row: &Row| {
-            let first = row.unused();
-            row.inserted.iter().any(|inserted| first + inserted.tokens.start < range.end && first + inserted.tokens.end > range.start)
+            let places = row.places();
+            let mut own = row.inserted.iter().flat_map(|inserted| inserted.tokens.clone()).filter_map(|token| places.get(token));
+            own.any(|place| range.contains(place))
         };
-        self.rows.iter().any(is_in)
+        self.rows.iter().filter(|row| !row.inserted.is_empty()).any(is_in)
     }
 
     pub(super) fn carried(&self, output: &str) -> Option<Arc<DynValue>> {
@@ -249,6 +255,11 @@ impl State {
 }
 
 impl Row {
+    /// Where its tokens are: what fills it up may also lie behind a start that it shares with longer rows.
+    fn places(&self) -> Vec<usize> {
+        (0..self.is_token.len()).filter(|place| self.is_token[*place]).collect()
+    }
+
     /// Front places without a token.
     fn unused(&self) -> usize {
         self.is_token.iter().position(|is_token| *is_token).unwrap_or(self.is_token.len())

@@ -179,7 +179,7 @@ impl<'a> Pipeline<'a> {
             let picture = Document::open(&bytes, work.request.limits)?.picture(page(column, row), work.request.limits, &check)?;
             let (multiple, factor) = (self.diffusion.multiple as u32, self.diffusion.factor as u32);
             let size = Size { height: picture.height() / factor * factor, width: picture.width() / factor * factor };
-            if size.height == 0 || size.width == 0 || size.height % multiple != 0 || size.width % multiple != 0 {
+            if size.height == 0 || size.width == 0 || !size.height.is_multiple_of(multiple) || !size.width.is_multiple_of(multiple) {
                 let message = format!("a picture of {}x{} pixels: sides are multiples of {multiple}", picture.width(), picture.height());
                 return Err(Error::new(Kind::Media, message).with_hint("resize it before"));
             }

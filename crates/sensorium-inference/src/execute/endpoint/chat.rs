@@ -39,7 +39,7 @@ pub(super) fn body(endpoint: &Endpoint, prompt: Prompt<'_>, parts: Parts) -> Res
                     Value::String(text) => serde_json::from_str::<Value>(text).unwrap_or_default(),
                     other => other.clone(),
                 };
-                let named = json!({ "name": "answer", "strict": true, "schema": schema });
+                let named = json!({ "name": "answer", "strict": is_strict(&schema), "schema": schema });
                 body.insert("response_format".into(), json!({ "type": "json_schema", "json_schema": named }))
             }
             "system" => None,
@@ -96,24 +96,69 @@ fn conversation(json: &str, parts: Parts) -> Result<Vec<Value>> {
     if has_media {
         let last = messages.iter_mut().rev().find(|message| message["role"] == "user");
         let last = last.ok_or_else(|| Error::new(Kind::Media, "media, and no message of a user that they could belong to"))?;
-        let text = last["content"].as_str().unwrap_or_default().to_string();
-        last["content"] = content(&text, parts)?;
+        last["content"] = match last["content"].take() {
+            Value::String(text) => content(&text, parts)?,
+            Value::Array(own) => parts.images.into_iter().chain(parts.sounds).chain(own).collect(),
+            _ => return Err(Error::new(Kind::Media, "media for a message whose content is neither a text nor a list of parts")),
+        };
     }
     Ok(messages)
+}
+
+/// Whether all objects of a schema name their fields and want all of them, without which OpenAI refuses to be strict.
+fn is_strict(schema: &Value) -> bool {
+    let own = match schema {
+        Value::Object(fields) => match fields.get("properties").and_then(Value::as_object) {
+            Some(properties) => {
+                let required = fields.get("required").and_then(Value::as_array);
+                fields.get("additionalProperties") == Some(&Value::Bool(false))
+                    && properties.keys().all(|name| required.is_some_and(|required| required.iter().any(|own| own == name)))
+            }
+            None => true,
+        },
+        _ => true,
+    };
+    let inner = match schema {
+        Value::Object(fields) => fields.values().all(is_strict),
+        Value::Array(items) => items.iter().all(is_strict),
+        _ => true,
+    };
+    own && inner
 }
 
 /// An answer with what it has taken.
 #[derive(Debug)]
 pub(super) struct Reply {
-    pub(super) written: Written,
+    pub(super) written: Result<Written>,
     pub(super) read_tokens: u64,
     pub(super) written_tokens: u64,
 }
 
-/// Reads what an endpoint has answered.
-pub(super) fn reply(endpoint: &Endpoint, answer: &Value) -> Result<Reply> {
+/// Reads what an endpoint has answered; what that has cost counts, whether it is of use or not.
+pub(super) fn reply(endpoint: &Endpoint, answer: &Value) -> Reply {
+    let usage = |name: &str| answer["usage"][name].as_u64().unwrap_or(0);
+    Reply { written: written(endpoint, answer), read_tokens: usage("prompt_tokens"), written_tokens: usage("completion_tokens") }
+}
+
+/// Refuses what has no answer at all, whatever it says.
+pub(super) fn check(answer: &Value) -> Result<&Value> {
     let unknown = |what: &str| Error::new(Kind::Model, format!("not an answer of OpenAI's protocol: {what}"));
-    let choice = answer["choices"].get(0).ok_or_else(|| unknown("no choices"))?;
+    let choice = answer["choices"].get(0);
+    let error = [Some(&answer["error"]), choice.map(|choice| &choice["error"])].into_iter().flatten().find(|error| !error.is_null());
+    if let Some(error) = error {
+        let text = error["message"].as_str().or(error.as_str()).map_or_else(|| error.to_string(), str::to_string);
+        return Err(Error::new(Kind::Fetch, format!("the endpoint answered with an error: {text}")).retryable());
+    }
+    let choice = choice.ok_or_else(|| unknown("no choices"))?;
+    if choice["finish_reason"] == "error" {
+        return Err(Error::new(Kind::Fetch, "the endpoint answered with an error of its own").retryable());
+    }
+    if choice["message"].is_object() { Ok(choice) } else { Err(unknown("no message")) }
+}
+
+fn written(endpoint: &Endpoint, answer: &Value) -> Result<Written> {
+    let unknown = |what: &str| Error::new(Kind::Model, format!("not an answer of OpenAI's protocol: {what}"));
+    let choice = check(answer)?;
     let reason = choice["finish_reason"].as_str().unwrap_or("stop");
     if reason == "content_filter" {
         return Err(Error::new(Kind::Model, "the endpoint has withheld its answer: content_filter"));
@@ -124,18 +169,18 @@ pub(super) fn reply(endpoint: &Endpoint, answer: &Value) -> Result<Reply> {
     let text = match &choice["message"]["content"] {
         Value::String(text) => text.clone(),
         Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
+        _ if reason == "length" => {
+            return Err(
+                Error::new(Kind::Limit, "the model has thought for all of max_tokens and written nothing").with_hint("raise max_tokens")
+            );
+        }
         _ => return Err(unknown("no content")),
     };
     if let Some(schema) = endpoint.options.get("json_schema") {
         json_schema::check_text(schema, &text)?;
     }
-    let usage = |name: &str| answer["usage"][name].as_u64();
     let logprobs = choice["logprobs"]["content"].as_array();
     let logprob = logprobs.map(|tokens| tokens.iter().filter_map(|token| token["logprob"].as_f64()).sum());
-    let tokens = usage("completion_tokens");
-    Ok(Reply {
-        written: Written::answered(text, reason.to_string(), tokens.and_then(|tokens| usize::try_from(tokens).ok()), logprob),
-        read_tokens: usage("prompt_tokens").unwrap_or(0),
-        written_tokens: tokens.unwrap_or(0),
-    })
+    let tokens = answer["usage"]["completion_tokens"].as_u64().and_then(|tokens| usize::try_from(tokens).ok());
+    Ok(Written::answered(text, reason.to_string(), tokens, logprob))
 }

@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
@@ -24,9 +24,15 @@ use crate::package::Endpoint;
 
 /// The first pause before a request is tried again, and the longest, where the answer does not say.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Rows in a row without any answer after which the others are not asked about.
+const LOST_ROWS: usize = 8;
+/// Gates of endpoints that nobody asks at the moment.
+const IDLE_GATES: usize = 64;
 /// Who asks for a longer one is not asked again.
 const MOST_PATIENCE: Duration = Duration::from_secs(120);
+/// After an answer that says nothing but that there are too many requests.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// Of an error's text that is repeated.
 const TEXT: usize = 300;
 /// Codes of errors that time alone does not mend.
@@ -44,28 +50,35 @@ struct Gate {
     rate: Option<DefaultDirectRateLimiter>,
     /// Nobody asks before.
     opens: AsyncMutex<Instant>,
+    /// The statement whose rows the endpoint refuses, all of them, and why.
+    refused: Mutex<Option<(u64, Error)>>,
 }
 
-/// Gates by endpoint.
-static GATES: LazyLock<Mutex<HashMap<String, Weak<Gate>>>> = LazyLock::new(Mutex::default);
+/// Gates by endpoint, those too that nobody asks: a minute is longer than a statement.
+static GATES: LazyLock<Mutex<HashMap<String, Arc<Gate>>>> = LazyLock::new(Mutex::default);
 
 impl Gate {
     fn of(endpoint: &Endpoint) -> Arc<Self> {
-        let key = format!("{} {} {} {:?}", endpoint.url, endpoint.model, endpoint.max_concurrency, endpoint.requests_per_minute);
+        let limits = (endpoint.max_concurrency, endpoint.requests_per_minute);
+        let key = format!("{} {} {:?} {limits:?}", endpoint.url, endpoint.model, endpoint.key_env);
         let mut gates = GATES.lock().unwrap_or_else(PoisonError::into_inner);
-        gates.retain(|_, gate| gate.strong_count() > 0);
-        if let Some(gate) = gates.get(&key).and_then(Weak::upgrade) {
-            return gate;
+        if let Some(gate) = gates.get(&key) {
+            return Arc::clone(gate);
+        }
+        if gates.len() >= IDLE_GATES {
+            gates.retain(|_, gate| Arc::strong_count(gate) > 1);
         }
         let gate = Arc::new(Self {
             permits: Semaphore::new(endpoint.max_concurrency),
-            rate: endpoint.requests_per_minute.and_then(NonZeroU32::new).map(|count| {
-                let at_once = u32::try_from(endpoint.max_concurrency).ok().and_then(NonZeroU32::new).unwrap_or(count);
-                RateLimiter::direct(Quota::per_minute(count).allow_burst(at_once.min(count)))
-            }),
+            // Evenly: a burst on top of the rate would exceed it in the first minute.
+            rate: endpoint
+                .requests_per_minute
+                .and_then(NonZeroU32::new)
+                .map(|count| RateLimiter::direct(Quota::per_minute(count).allow_burst(NonZeroU32::MIN))),
             opens: AsyncMutex::new(Instant::now()),
+            refused: Mutex::default(),
         });
-        gates.insert(key, Arc::downgrade(&gate));
+        gates.insert(key, Arc::clone(&gate));
         gate
     }
 
@@ -96,10 +109,12 @@ pub(super) struct Client {
     gate: Arc<Gate>,
     key: Option<String>,
     limits: Limits,
-    /// Whether the endpoint has refused the key or the model, so that no other row need try.
-    refused: AtomicBool,
-    pub(super) requests: std::sync::atomic::AtomicU64,
-    pub(super) retries: std::sync::atomic::AtomicU64,
+    /// Number of the statement.
+    statement: u64,
+    /// Rows that had no answer since the last one that had.
+    lost: AtomicUsize,
+    pub(super) requests: AtomicU64,
+    pub(super) retries: AtomicU64,
 }
 
 /// Why a request has no answer.
@@ -112,7 +127,7 @@ struct Refusal {
 }
 
 impl Client {
-    pub(super) fn new(endpoint: &Endpoint, limits: &Limits) -> Result<Self> {
+    pub(super) fn new(endpoint: &Endpoint, limits: &Limits, statement: u64) -> Result<Self> {
         endpoint.check_host(&limits.allowed_hosts)?;
         let key = endpoint.key_env.as_deref().map(read_key).transpose()?;
         let mut headers = HeaderMap::new();
@@ -130,26 +145,46 @@ impl Client {
             .timeout(timeout)
             .connect_timeout(timeout)
             .default_headers(headers)
-            .user_agent(concat!("sensorium/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| Error::new(Kind::Runtime, format!("no HTTP client: {}", error.without_url())))?;
+            .user_agent(concat!("sensorium/", env!("CARGO_PKG_VERSION")));
+        // A proxy would read what is sent in the clear; of what is encrypted it knows the host alone.
+        let http = if endpoint.url.starts_with("http:") { http.no_proxy() } else { http };
+        let http = http.build().map_err(|error| Error::new(Kind::Runtime, format!("no HTTP client: {}", error.without_url())))?;
         Ok(Self {
             endpoint: endpoint.clone(),
             http,
             gate: Gate::of(endpoint),
             key,
             limits: limits.clone(),
-            refused: AtomicBool::new(false),
+            statement,
+            lost: AtomicUsize::new(0),
             requests: 0.into(),
             retries: 0.into(),
         })
     }
 
-    /// The answer to a request, which is sent again where that may help.
+    /// Whether no other row need be asked about.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused().is_some()
+    }
+
+    /// Why the endpoint refuses all rows of the statement, once it has said so.
+    fn refused(&self) -> Option<Error> {
+        let refused = self.gate.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.as_ref().filter(|(statement, _)| *statement == self.statement).map(|(_, error)| error.clone())
+    }
+
+    /// Has all rows of the statement fail so; the first reason counts.
+    fn refuse(&self, error: &Error) {
+        let mut refused = self.gate.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.as_ref().is_none_or(|(statement, _)| *statement != self.statement) {
+            *refused = Some((self.statement, error.clone()));
+        }
+    }
+
+    /// The answer to a request, which is sent again where that may help. What an error says never has the key.
     pub(super) async fn post(&self, path: &str, body: Bytes) -> Result<Value> {
         let attempt = || async {
-            if self.refused.load(Ordering::Relaxed) {
-                let error = Error::new(Kind::Fetch, "the endpoint has refused another row for all");
+            if let Some(error) = self.refused() {
                 return Err(Refusal { error, is_passing: false, after: None });
             }
             let permit = self.gate.permits.acquire().await;
@@ -175,7 +210,14 @@ impl Client {
                 self.retries.fetch_add(1, Ordering::Relaxed);
             })
             .await;
-        answer.map_err(|refusal| refusal.error)
+        let lost = if answer.is_ok() { 0 } else { self.lost.load(Ordering::Relaxed) + 1 };
+        self.lost.store(lost, Ordering::Relaxed);
+        answer.map_err(|refusal| {
+            if refusal.is_passing && refusal.after.is_none() && lost >= LOST_ROWS {
+                self.refuse(&refusal.error);
+            }
+            refusal.error
+        })
     }
 
     async fn ask(&self, path: &str, body: Bytes) -> Result<Value, Refusal> {
@@ -217,7 +259,13 @@ impl Client {
                 after: None,
             };
         }
-        let mut causes = error.without_url().to_string();
+        let error = error.without_url();
+        // The cause is what says something.
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        let mut causes = cause.to_string();
         causes.truncate(causes.floor_char_boundary(TEXT));
         self.passing(&format!("no answer from {}: {causes}", self.endpoint.host().0))
     }
@@ -229,15 +277,11 @@ impl Client {
         let message =
             error["message"].as_str().or(error.as_str()).map_or_else(|| String::from_utf8_lossy(bytes).into_owned(), str::to_string);
         let is_used_up = [&error["code"], &error["type"]].iter().any(|code| code.as_str().is_some_and(|code| USED_UP.contains(&code)));
-        let mut text = self.without_key(message.trim());
-        text.truncate(text.floor_char_boundary(TEXT));
+        let text = self.without_key(message.trim());
+        let after = after.or_else(|| delay(error));
         let usual = matches!(status.as_u16(), 408 | 409 | 429) || status.is_server_error();
         let is_patient = after.is_none_or(|after| after <= MOST_PATIENCE);
         let is_passing = is_told.unwrap_or(usual) && !is_used_up && is_patient;
-        // 403 may be about what one row asks.
-        if matches!(status.as_u16(), 401 | 404) || is_used_up {
-            self.refused.store(true, Ordering::Relaxed);
-        }
         let code = status.as_u16();
         let error = Error::new(Kind::Fetch, format!("{} answered {code}: {text}", self.endpoint.host().0));
         let error = match (code, &self.endpoint.key_env) {
@@ -246,13 +290,40 @@ impl Client {
             (404, _) => error.with_hint("look whether the address and the model's name are right"),
             _ => error,
         };
-        Refusal { error: if is_passing { error.retryable() } else { error }, is_passing, after }
+        let error = if is_passing { error.retryable() } else { error };
+        let is_key = code == 400 && message.contains("API key");
+        // 403 may be about what one row asks.
+        if matches!(code, 401 | 402 | 404) || is_used_up || is_key || !is_patient {
+            self.refuse(&error);
+        }
+        // Who is told to slow down has others wait as well.
+        let after = after.or((code == 429).then_some(BUSY_PAUSE));
+        Refusal { error, is_passing, after }
     }
 
-    /// Some endpoints repeat the key that they refuse.
-    fn without_key(&self, text: &str) -> String {
-        self.key.as_ref().map_or_else(|| text.to_string(), |key| text.replace(key.as_str(), "***"))
+    /// Some endpoints repeat the key that they refuse, as it is or as JSON or an address has it; long texts are cut.
+    pub(super) fn without_key(&self, text: &str) -> String {
+        let mut text = text.to_string();
+        if let Some(key) = &self.key {
+            let quoted = serde_json::to_string(key).unwrap_or_default();
+            let escaped: String = url::form_urlencoded::byte_serialize(key.as_bytes()).collect();
+            let forms = [key.clone(), quoted.trim_matches('"').to_string(), key.replace('/', "\\/"), escaped];
+            text = forms.iter().fold(text, |text, form| text.replace(form.as_str(), "***"));
+        }
+        text.truncate(text.floor_char_boundary(TEXT));
+        text
     }
+
+    /// An error that says what the endpoint has said.
+    pub(super) fn cleaned(&self, error: Error) -> Error {
+        error.rewritten(|text| self.without_key(text))
+    }
+}
+
+/// How long Gemini asks to wait, in the details of its error.
+fn delay(error: &Value) -> Option<Duration> {
+    let seconds = |text: &str| text.strip_suffix('s')?.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    error["details"].as_array()?.iter().find_map(|detail| seconds(detail["retryDelay"].as_str()?))
 }
 
 fn read_key(name: &str) -> Result<String> {

@@ -6,7 +6,7 @@ use arrow::array::AsArray;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use image::{ImageFormat, RgbImage};
+use image::{ImageFormat, ImageReader, RgbImage};
 use serde_json::{Value, json};
 
 use super::super::encode::{self, Outcome, Work, page};
@@ -14,7 +14,7 @@ use super::super::fetch::Fetched;
 use super::super::run::{Failure, Step};
 use super::chat::Parts;
 use crate::error::{Error, Kind, Result};
-use crate::modality::{Document, samples, wav};
+use crate::modality::{Document, check_pixels, samples, wav};
 use crate::package::{Endpoint, Modality};
 
 /// The media of a row.
@@ -31,10 +31,11 @@ pub(super) fn parts(work: &Work<'_>, endpoint: &Endpoint, row: usize, fetched: &
         }
         for place in places {
             let address = column.values.as_string_opt::<i32>().map(|uris| uris.value(place));
-            let by_url = address.filter(|uri| endpoint.media_by_url && (uri.starts_with("https://") || uri.starts_with("http://")));
+            let by_url = address.filter(|uri| endpoint.gives_address(uri));
             let mut one = || -> Outcome<()> {
                 let is_sound = matches!(input.modality, Modality::Audio(_));
                 if let (Some(url), false) = (by_url, is_sound) {
+                    work.request.access.locate(&input.name, url).map_err(|error| (Step::Fetch, error))?;
                     parts.images.push(picture(url));
                     return Ok(());
                 }
@@ -70,10 +71,13 @@ fn inline(kind: &str, bytes: &[u8]) -> Value {
 /// A picture, or one for each page of a document.
 fn pictures(work: &Work<'_>, bytes: &Bytes, page: Option<usize>) -> Result<Vec<Value>> {
     let limits = work.request.limits;
-    match image::guess_format(bytes) {
-        Ok(ImageFormat::Jpeg) if page.is_none() => return Ok(vec![inline("jpeg", bytes)]),
-        Ok(ImageFormat::Png) if page.is_none() => return Ok(vec![inline("png", bytes)]),
-        _ => {}
+    let known = [(ImageFormat::Jpeg, "jpeg"), (ImageFormat::Png, "png")];
+    let format = image::guess_format(bytes).ok();
+    if let (Some((format, name)), None) = (known.iter().find(|(own, _)| Some(*own) == format), page) {
+        let broken = |error: image::ImageError| Error::new(Kind::Media, format!("not a picture that can be read: {error}"));
+        let (width, height) = ImageReader::with_format(Cursor::new(bytes), *format).into_dimensions().map_err(broken)?;
+        check_pixels(width, height, limits)?;
+        return Ok(vec![inline(name, bytes)]);
     }
     let document = Document::open(bytes, limits)?;
     let check = || work.request.cancel.check();

@@ -6,7 +6,7 @@ mod embeddings;
 mod media;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ pub(super) fn run(work: &Work<'_>, endpoint: &Endpoint, rows: &[usize], failures
     if work.request.wanted == Wanted::Prompt {
         return Err(Error::new(Kind::Argument, "what a model at an endpoint sees of a prompt is the endpoint's affair"));
     }
-    let client = Arc::new(Client::new(endpoint, work.request.limits)?);
+    let client = Arc::new(Client::new(endpoint, work.request.limits, work.request.statement)?);
     let start = Instant::now();
     let answer = match endpoint.task {
         EndpointTask::Generation => generated(work, &client, rows, failures),
@@ -58,21 +58,24 @@ pub(super) fn run(work: &Work<'_>, endpoint: &Endpoint, rows: &[usize], failures
 /// # Errors
 /// [`Kind::Forbidden`] where the session does not allow the host, [`Kind::Fetch`] where it does not answer.
 pub fn try_endpoint(endpoint: &Endpoint, limits: &Limits) -> Result<Option<usize>> {
-    let client = Client::new(endpoint, limits)?;
+    // Of no statement: each look is one of its own.
+    static LOOKS: AtomicU64 = AtomicU64::new(u64::MAX);
+    let client = Client::new(endpoint, limits, LOOKS.fetch_sub(1, Ordering::Relaxed))?;
     let endpoint = endpoint.clone();
     io::wait(async move {
         match endpoint.task {
             EndpointTask::Embedding => {
                 let body = embeddings::body(&endpoint, &["word"]);
                 let answer = client.post("embeddings", body.to_string().into()).await?;
-                embeddings::vectors(&answer, 1).map(|(vectors, _)| vectors.first().map(Vec::len))
+                embeddings::vectors(&answer, 1).map(|(vectors, _)| vectors.first().map(Vec::len)).map_err(|error| client.cleaned(error))
             }
             EndpointTask::Generation => {
                 let mut asked = endpoint.clone();
                 asked.options.insert("max_tokens".into(), TRIED_TOKENS.into());
                 let body = chat::body(&asked, Prompt::Text("word"), chat::Parts::default())?;
                 let answer = client.post("chat/completions", body.to_string().into()).await?;
-                chat::reply(&endpoint, &answer).map(|_| None)
+                // A model that thinks first may not come to write.
+                chat::check(&answer).map(|_| None).map_err(|error| client.cleaned(error))
             }
         }
     })
@@ -83,18 +86,23 @@ const TRIED_TOKENS: usize = 16;
 
 /// A request with what it is about.
 type Asked<T> = (T, Bytes);
-type Answers<T> = Arc<Mutex<Vec<(T, Result<serde_json::Value>)>>>;
+/// What has come of requests so far.
+type Answers<T, R> = Arc<Mutex<Vec<(T, Result<R>)>>>;
 
-/// Sends what comes out of `asked` until there is no more.
-async fn send<T: Send + 'static>(
+/// Sends what comes out of `asked` until there is no more; `read` makes of an answer what is kept of it, and says whether that is a failure.
+async fn send<T, R>(
     client: Arc<Client>,
     path: &'static str,
-    asked: Receiver<Asked<T>>,
-    answers: Answers<T>,
+    mut asked: Receiver<Asked<T>>,
+    read: impl Fn(&T, &serde_json::Value) -> (Result<R>, bool) + Send,
+    answers: Answers<T, R>,
     stop: Arc<AtomicBool>,
-    stops: bool,
-) -> Result<()> {
-    let requests = futures::stream::unfold(asked, |mut asked| async move { Some((asked.recv().await?, asked)) });
+) -> Result<()>
+where
+    T: Send + 'static,
+    R: Send + 'static,
+{
+    let requests = futures::stream::poll_fn(move |context| asked.poll_recv(context));
     let at_once = client.endpoint.max_concurrency;
     let replies = requests.map(|(about, body)| {
         let client = Arc::clone(&client);
@@ -102,22 +110,26 @@ async fn send<T: Send + 'static>(
     });
     let mut replies = Box::pin(replies.buffer_unordered(at_once));
     while let Some((about, reply)) = replies.next().await {
-        let is_over = stops && reply.is_err();
-        answers.lock().unwrap_or_else(PoisonError::into_inner).push((about, reply));
+        let (reply, is_failure) = match reply {
+            Ok(reply) => read(&about, &reply),
+            Err(error) => (Err(error), true),
+        };
+        let is_over = is_failure && stop.load(Ordering::Relaxed);
+        answers.lock().unwrap_or_else(PoisonError::into_inner).push((about, reply.map_err(|error| client.cleaned(error))));
         if is_over {
-            stop.store(true, Ordering::Relaxed);
+            // Nobody wants the rest: the receiver goes, which the sender notices.
             break;
         }
     }
     Ok(())
 }
 
-/// Hands a request over as soon as there is room. Returns whether further ones are wanted.
-fn offer<T>(work: &Work<'_>, sender: &Sender<Asked<T>>, mut asked: Asked<T>, stop: &AtomicBool) -> Result<bool> {
+/// Hands a request over as soon as there is room. Returns whether it is wanted.
+fn offer<T>(work: &Work<'_>, sender: &Sender<Asked<T>>, mut asked: Asked<T>) -> Result<bool> {
     loop {
         work.request.cancel.check()?;
         match sender.try_send(asked) {
-            Ok(()) => return Ok(!stop.load(Ordering::Relaxed)),
+            Ok(()) => return Ok(true),
             Err(TrySendError::Closed(_)) => return Ok(false),
             Err(TrySendError::Full(own)) => asked = own,
         }
@@ -127,10 +139,15 @@ fn offer<T>(work: &Work<'_>, sender: &Sender<Asked<T>>, mut asked: Asked<T>, sto
 
 fn generated(work: &Work<'_>, client: &Arc<Client>, rows: &[usize], mut failures: Vec<Failure>) -> Result<Answer> {
     let (sender, receiver) = channel(client.endpoint.max_concurrency * READY);
-    let (answers, stop) = (Answers::<usize>::default(), Arc::new(AtomicBool::new(false)));
     let stops = work.request.stop_at_failure;
-    let sending = send(Arc::clone(client), "chat/completions", receiver, Arc::clone(&answers), Arc::clone(&stop), stops);
-    let sending = io::start(sending)?;
+    let (answers, stop) = (Answers::<usize, chat::Reply>::default(), Arc::new(AtomicBool::new(stops)));
+    let endpoint = client.endpoint.clone();
+    let read = move |_: &usize, answer: &serde_json::Value| {
+        let reply = chat::reply(&endpoint, answer);
+        let is_failure = reply.written.is_err();
+        (Ok(reply), is_failure)
+    };
+    let sending = io::start(send(Arc::clone(client), "chat/completions", receiver, read, Arc::clone(&answers), stop))?;
     let prompts = PromptColumn::of(work)?;
     let mut fetches = Fetches::start(work, rows)?;
     let mut is_wanted = !stops || failures.is_empty();
@@ -141,12 +158,13 @@ fn generated(work: &Work<'_>, client: &Arc<Client>, rows: &[usize], mut failures
                 let parts = media::parts(work, &client.endpoint, row, &fetched)?;
                 let failed = |error| Box::new(Failure { row, uri: None, step: Step::Input, error });
                 work.request.cancel.check().map_err(failed)?;
+                prompts.row(row).check_length(work.request.limits).map_err(failed)?;
                 chat::body(&client.endpoint, prompts.row(row), parts).map(|body| body.to_string().into()).map_err(failed)
             };
             let bodies: VecDeque<_> = workers::map(some.len(), 1, one)?.into();
             for (row, body) in some.iter().zip(bodies) {
                 match body {
-                    Ok(body) if is_wanted => is_wanted = offer(work, &sender, (*row, body), &stop)?,
+                    Ok(body) if is_wanted => is_wanted = offer(work, &sender, (*row, body))?,
                     Ok(_) => {}
                     Err(failure) => {
                         is_wanted &= !stops;
@@ -164,17 +182,21 @@ fn generated(work: &Work<'_>, client: &Arc<Client>, rows: &[usize], mut failures
     let answers = std::mem::take(&mut *answers.lock().unwrap_or_else(PoisonError::into_inner));
     let mut texts: Vec<Option<Written>> = (0..work.request.rows).map(|_| None).collect();
     let stats = work.request.stats;
+    let (mut read, mut wrote) = (0, 0);
     for (row, answer) in answers {
-        match answer.and_then(|answer| chat::reply(&client.endpoint, &answer)) {
-            Ok(reply) => {
-                texts[row] = Some(reply.written);
-                stats.model_rows.add(1);
-                work.model.rows.fetch_add(1, Ordering::Relaxed);
-                count(work, &client.endpoint, reply.read_tokens, reply.written_tokens);
-            }
+        let written = answer.and_then(|reply| {
+            read += reply.read_tokens;
+            wrote += reply.written_tokens;
+            stats.model_rows.add(1);
+            work.model.rows.fetch_add(1, Ordering::Relaxed);
+            reply.written.map_err(|error| client.cleaned(error))
+        });
+        match written {
+            Ok(written) => texts[row] = Some(written),
             Err(error) => failures.push(Failure { row, uri: None, step: Step::Model, error }),
         }
     }
+    count(work, &client.endpoint, read, wrote);
     failures.sort_by_key(|failure| failure.row);
     Ok(Answer::new(assemble(&texts)?, failures))
 }
@@ -197,9 +219,15 @@ fn embedded(work: &Work<'_>, client: &Arc<Client>, rows: &[usize], mut failures:
     let prompts = PromptColumn::of(work)?;
     let mut vectors: Vec<Option<Vec<f32>>> = vec![None; work.request.rows];
     let mut texts: Vec<(usize, &str)> = Vec::with_capacity(rows.len());
+    let (stops, mut tokens) = (work.request.stop_at_failure, 0);
     for row in rows {
         match prompts.row(*row) {
-            Prompt::Text(text) => texts.push((*row, text)),
+            Prompt::Text(text) if prompts.row(*row).check_length(work.request.limits).is_ok() => texts.push((*row, text)),
+            Prompt::Text(_) => {
+                let error =
+                    prompts.row(*row).check_length(work.request.limits).err().unwrap_or_else(|| Error::new(Kind::Limit, "too long"));
+                failures.push(Failure { row: *row, uri: None, step: Step::Input, error });
+            }
             _ => failures.push(Failure {
                 row: *row,
                 uri: None,
@@ -212,20 +240,30 @@ fn embedded(work: &Work<'_>, client: &Arc<Client>, rows: &[usize], mut failures:
     let mut waiting: Vec<Vec<(usize, &str)>> = texts.chunks(embeddings::TEXTS).map(<[_]>::to_vec).collect();
     while !waiting.is_empty() {
         let (sender, receiver) = channel(client.endpoint.max_concurrency * READY);
-        let (answers, stop) = (Answers::<usize>::default(), Arc::new(AtomicBool::new(false)));
-        let sending = io::start(send(Arc::clone(client), "embeddings", receiver, Arc::clone(&answers), Arc::clone(&stop), false))?;
+        let answers = Answers::<(usize, usize), (Vec<Vec<f32>>, u64)>::default();
+        // A group that fails is not the end where it is halved.
+        let stop = Arc::new(AtomicBool::new(stops && waiting.iter().all(|group| group.len() == 1)));
+        let read = |(_, count): &(usize, usize), answer: &serde_json::Value| {
+            let vectors = embeddings::vectors(answer, *count);
+            let is_failure = vectors.is_err();
+            (vectors, is_failure)
+        };
+        let sending = io::start(send(Arc::clone(client), "embeddings", receiver, read, Arc::clone(&answers), stop))?;
         for (number, group) in waiting.iter().enumerate() {
             let texts: Vec<&str> = group.iter().map(|(_, text)| *text).collect();
-            offer(work, &sender, (number, embeddings::body(&client.endpoint, &texts).to_string().into()), &stop)?;
+            if !offer(work, &sender, ((number, group.len()), embeddings::body(&client.endpoint, &texts).to_string().into()))? {
+                break;
+            }
         }
         drop(sender);
         sending.wait(work.request.cancel)?;
         let answers = std::mem::take(&mut *answers.lock().unwrap_or_else(PoisonError::into_inner));
         let mut again = Vec::new();
-        for (number, answer) in answers {
+        for ((number, _), answer) in answers {
             let group = &waiting[number];
-            match answer.and_then(|answer| embeddings::vectors(&answer, group.len())) {
+            match answer {
                 Ok((own, read)) => {
+                    tokens += read;
                     for ((row, _), vector) in group.iter().zip(own) {
                         if i32::try_from(vector.len()) == Ok(width) {
                             vectors[*row] = Some(vector);
@@ -236,17 +274,17 @@ fn embedded(work: &Work<'_>, client: &Arc<Client>, rows: &[usize], mut failures:
                     }
                     work.request.stats.model_rows.add(group.len());
                     work.model.rows.fetch_add(group.len() as u64, Ordering::Relaxed);
-                    count(work, &client.endpoint, read, 0);
                 }
-                Err(error) if group.len() == 1 || error.is_retryable() => {
+                Err(error) if group.len() == 1 || error.is_retryable() || client.is_refused() => {
                     let failure = |(row, _): &(usize, &str)| Failure { row: *row, uri: None, step: Step::Model, error: error.clone() };
                     failures.extend(group.iter().map(failure));
                 }
                 Err(_) => again.extend(group.chunks(group.len().div_ceil(2)).map(<[_]>::to_vec)),
             }
         }
-        waiting = if work.request.stop_at_failure && !failures.is_empty() { Vec::new() } else { again };
+        waiting = if stops && !failures.is_empty() { Vec::new() } else { again };
     }
+    count(work, &client.endpoint, tokens, 0);
     failures.sort_by_key(|failure| failure.row);
     let mut lists = FixedSizeListBuilder::new(Float32Builder::new(), width).with_field(Arc::clone(&item));
     for vector in &vectors {

@@ -7,12 +7,25 @@ use minijinja::value::{Value, ValueKind};
 use crate::error::{Error, Kind, Result};
 use crate::package::MediaMarker;
 
-/// The text with each model's own markers where it has `<image>` or `<audio>`.
-pub(super) fn own<'a>(markers: &[MediaMarker], text: &'a str) -> Cow<'a, str> {
-    markers.iter().fold(Cow::Borrowed(text), |text, marker| {
+/// The text with each model's own markers where it has `<image>` or `<audio>` and the row such media.
+pub(super) fn own<'a>(markers: &[MediaMarker], text: &'a str, media: &[usize]) -> Cow<'a, str> {
+    markers.iter().zip(media).fold(Cow::Borrowed(text), |text, (marker, count)| {
         let common = format!("<{}>", marker.part);
-        if marker.text != common && text.contains(&common) { Cow::Owned(text.replace(&common, &marker.text)) } else { text }
+        let is_other = marker.text != common && *count > 0 && text.contains(&common);
+        if is_other { Cow::Owned(text.replace(&common, &marker.text)) } else { text }
     })
+}
+
+/// The text for a model without a template: media that it does not mention stand before it.
+pub(super) fn plain<'a>(markers: &[MediaMarker], text: &'a str, media: &[usize]) -> Cow<'a, str> {
+    let text = own(markers, text, media);
+    let before: String = markers
+        .iter()
+        .zip(media)
+        .filter(|(marker, _)| !text.contains(&marker.text))
+        .map(|(marker, count)| marker.text.repeat(*count))
+        .collect();
+    if before.is_empty() { text } else { Cow::Owned(format!("{before}{text}")) }
 }
 
 /// The content of a message: the text, or for a model of media its parts, as transformers' templates expect them. Media that the text
@@ -21,21 +34,33 @@ pub(super) fn content(markers: &[MediaMarker], text: &str, media: &[usize]) -> V
     if markers.is_empty() {
         return Value::from(text);
     }
-    let text = &*own(markers, text);
+    let text = &*own(markers, text, media);
     let before = markers.iter().zip(media).filter(|(marker, _)| !text.contains(&marker.text));
     let before = before.flat_map(|(marker, count)| std::iter::repeat_n(part(&marker.part), *count));
     Value::from(before.chain(parts(markers, text)).collect::<Vec<Value>>())
 }
 
-/// A message whose content is parts, where it was a text.
-pub(super) fn in_parts(markers: &[MediaMarker], message: Value) -> Value {
+/// A message whose content is parts, where it was a text. `media` are those that it does not mention and that belong to it.
+pub(super) fn in_parts(markers: &[MediaMarker], message: Value, media: &[usize]) -> Value {
     let text = message.get_attr("content").ok().and_then(|content| content.as_str().map(str::to_string));
     let (false, Some(text), Ok(keys)) = (markers.is_empty(), text, message.try_iter()) else { return message };
     let field = |key: Value| {
-        let value = if key.as_str() == Some("content") { content(markers, &text, &[]) } else { message.get_item(&key).unwrap_or_default() };
+        let value =
+            if key.as_str() == Some("content") { content(markers, &text, media) } else { message.get_item(&key).unwrap_or_default() };
         (key, value)
     };
     if message.kind() == ValueKind::Map { Value::from_pairs(keys.map(field)) } else { message }
+}
+
+/// Whether messages say where media are, in their texts or as parts.
+pub(super) fn mention_media(markers: &[MediaMarker], conversation: &str) -> bool {
+    let says = |marker: &MediaMarker| {
+        let part = format!("\"type\":\"{}\"", marker.part);
+        conversation.contains(&marker.text)
+            || conversation.contains(&format!("<{}>", marker.part))
+            || conversation.replace(' ', "").contains(&part)
+    };
+    markers.iter().any(says)
 }
 
 fn part(kind: &str) -> Value {

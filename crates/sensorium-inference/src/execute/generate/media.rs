@@ -19,6 +19,7 @@ use crate::package::{
     AUDIO_ENCODER, AudioFeatures, AudioSpec, DECODER, Feed, Generation, ImageSpec, Input, MediaMarker, Modality, Port, Source, Stage,
     TEXT_ENCODER, TokenPart, VISION_ENCODER,
 };
+use crate::random::Random;
 
 /// Pictures that go through their encoder at once.
 const PICTURES: usize = 4;
@@ -28,6 +29,14 @@ const PICTURES: usize = 4;
 pub(super) struct Prepared {
     pictures: Vec<Vec<f32>>,
     sounds: Vec<Sound>,
+}
+
+impl Prepared {
+    /// The same number for the same media, 0 for none.
+    pub(super) fn digest(&self) -> u64 {
+        let values = self.pictures.iter().chain(self.sounds.iter().map(|sound| &sound.features)).flatten();
+        values.fold(0, |digest, value| Random::new(digest ^ u64::from(value.to_bits())).next())
+    }
 }
 
 /// Features of a sound, `[frames, bands]` or whatever shape is fixed.
@@ -68,7 +77,12 @@ pub(super) fn counts(work: &Work<'_>, markers: &[MediaMarker], row: usize) -> Re
     let limit = work.request.limits.max_media_per_row;
     let count = |marker: &MediaMarker| {
         let column = work.columns.get(&marker.input);
-        let count = column.map_or(0, |column| column.places(row).filter(|place| column.is_at(*place)).count());
+        let places = column.map_or(0..0, |column| column.places(row));
+        let count = column.map_or(0, |column| places.clone().filter(|place| column.is_at(*place)).count());
+        if count < places.len() && column.is_some_and(|column| column.is_list()) {
+            let error = Error::new(Kind::Media, format!("NULL among the media of '{}'", marker.input));
+            return Err(error.with_hint("leave it out of the list: array_remove_all(list, NULL)"));
+        }
         if count <= limit {
             return Ok(count);
         }
@@ -150,8 +164,8 @@ pub(super) fn see(work: &Work<'_>, generation: &Generation, asked: &[&Asked], pr
     let nothing = || asked.iter().map(|_| Vec::new()).collect();
     match looks {
         Some((_, TEXT_ENCODER)) => Ok(Seen { looked: Some(read_texts(work, asked, &pictures)?), inserted: nothing() }),
-        Some((port, _)) => {
-            let (states, steps) = side_by_side(port, &pictures)?;
+        Some((port, stage)) => {
+            let (states, steps) = side_by_side(port, &pictures, stages.iter().find(|own| own.name == *stage))?;
             Ok(Seen { looked: Some(Looked { states: Arc::new(states), steps }), inserted: nothing() })
         }
         None => {
@@ -193,16 +207,16 @@ fn run(work: &Work<'_>, index: usize, feeds: Vec<(String, DynValue)>) -> Result<
     cancel.guard(|options| work.model.sessions().run(index, feeds, options, stats))
 }
 
-/// The vectors of each row of what a stage gave, `[rows, steps, width]`.
-fn vectors(stage: &Stage, outputs: &Tensors, rows: usize) -> Result<Vec<Vectors>> {
+/// The vectors of the first `rows` of what a stage gave for `fed` media, `[fed, steps, width]`.
+fn vectors(stage: &Stage, outputs: &Tensors, rows: usize, fed: usize) -> Result<Vec<Vectors>> {
     let is_states = |port: &&Port| port.shape.len() == 3 && port.element.is_float();
     let port = stage.outputs.iter().find(|port| is_states(port) && port.name == "last_hidden_state");
     let port = port.or_else(|| stage.outputs.iter().find(is_states)).ok_or_else(|| failed(&"no vectors"))?;
     let (_, value) = outputs.iter().find(|(name, _)| *name == port.name).ok_or_else(|| failed(&"no vectors"))?;
     let (shape, values) = tensor::floats(port, value)?;
     let &[found, steps, width] = shape.as_slice() else { return Err(failed(&format!("vectors of shape {shape:?}"))) };
-    if found < rows || steps == 0 || width == 0 {
-        return Err(failed(&format!("vectors of {found} media for {rows}")));
+    if found != fed || steps == 0 || width == 0 {
+        return Err(failed(&format!("vectors of {found} media for {fed}")));
     }
     Ok(values.chunks_exact(steps * width).take(rows).map(|own| Vectors { values: Arc::new(own.to_vec()), width }).collect())
 }
@@ -228,7 +242,7 @@ fn vectors_of_pictures(work: &Work<'_>, prepared: &[Prepared]) -> Result<Vec<Vec
             let mut values: Vec<f32> = Vec::with_capacity(rows * chunk[0].len());
             (0..rows).for_each(|row| values.extend(chunk[row.min(chunk.len() - 1)]));
             let value = floats(port, vec![rows, channels, size.height as usize, size.width as usize], values)?;
-            all.extend(vectors(stage, &run(work, index, vec![(port.name.clone(), value)])?, chunk.len())?);
+            all.extend(vectors(stage, &run(work, index, vec![(port.name.clone(), value)])?, chunk.len(), rows)?);
         }
     }
     Ok(by_row(all, prepared.iter().map(|row| row.pictures.len())))
@@ -253,7 +267,7 @@ fn vectors_of_sounds(work: &Work<'_>, prepared: &[Prepared]) -> Result<Vec<Vec<V
                 Ok((feed.port.name.clone(), value))
             };
             let feeds = stage.feeds.iter().map(feed).collect::<Result<Vec<_>>>()?;
-            all.extend(vectors(stage, &run(work, index, feeds)?, 1)?);
+            all.extend(vectors(stage, &run(work, index, feeds)?, 1, 1)?);
         }
     }
     Ok(by_row(all, prepared.iter().map(|row| row.sounds.len())))
@@ -278,7 +292,7 @@ fn read_texts(work: &Work<'_>, asked: &[&Asked], pictures: &[Vec<Vectors>]) -> R
     let feed = |feed: &Feed| {
         let value = match &feed.source {
             Source::Asked { part } => integers(&feed.port, vec![asked.len(), longest], padded(*part))?,
-            Source::States { .. } => side_by_side(&feed.port, pictures)?.0,
+            Source::States { .. } => side_by_side(&feed.port, pictures, None)?.0,
             _ => integers(&feed.port, vec![asked.len(), seen], vec![1; asked.len() * seen])?,
         };
         Ok((feed.port.name.clone(), value))
@@ -288,14 +302,16 @@ fn read_texts(work: &Work<'_>, asked: &[&Asked], pictures: &[Vec<Vectors>]) -> R
     stats.tokens.add(steps.iter().sum());
     stats.padded_tokens.add(longest * steps.len());
     let outputs = run(work, index, feeds)?;
-    let port = stage.outputs.iter().find(|port| port.shape.len() == 3 && port.element.is_float()).ok_or_else(|| failed(&"no vectors"))?;
+    let is_states = |port: &&Port| port.shape.len() == 3 && port.element.is_float();
+    let port = stage.outputs.iter().find(|port| is_states(port) && port.name == "last_hidden_state");
+    let port = port.or_else(|| stage.outputs.iter().find(is_states)).ok_or_else(|| failed(&"no vectors"))?;
     let states = outputs.into_iter().find(|(name, _)| *name == port.name).map(|(_, value)| value);
     Ok(Looked { states: Arc::new(states.ok_or_else(|| failed(&"no vectors"))?), steps })
 }
 
 /// The vectors of pictures as the decoder looks at them: `[rows, vectors, width]` of one picture each, or `[rows, pictures, vectors,
 /// width]`, where a row without one has an empty one.
-fn side_by_side(port: &Port, pictures: &[Vec<Vectors>]) -> Result<(DynValue, Vec<usize>)> {
+fn side_by_side(port: &Port, pictures: &[Vec<Vectors>], encoder: Option<&Stage>) -> Result<(DynValue, Vec<usize>)> {
     let first = pictures.iter().flatten().next();
     if port.shape.len() == 3 {
         let (Some(first), true) = (first, pictures.iter().all(|row| row.len() == 1)) else { return Err(failed(&"one picture a row")) };
@@ -303,7 +319,11 @@ fn side_by_side(port: &Port, pictures: &[Vec<Vectors>]) -> Result<(DynValue, Vec
         let states = floats(port, vec![pictures.len(), first.steps(), first.width], values)?;
         return Ok((states, vec![first.steps(); pictures.len()]));
     }
-    let size = |place: usize| port.shape.get(place).copied().flatten();
+    let given = encoder.and_then(|stage| stage.outputs.iter().find(|port| port.shape.len() == 3));
+    let size = |place: usize| {
+        let own = port.shape.get(place).copied().flatten();
+        own.or_else(|| given?.shape.get(place - 1).copied().flatten())
+    };
     let (steps, width) = match (first, size(2), size(3)) {
         (Some(first), ..) => (first.steps(), first.width),
         (None, Some(steps), Some(width)) => (steps, width),

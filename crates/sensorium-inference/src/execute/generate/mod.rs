@@ -23,7 +23,7 @@ use std::time::Instant;
 use arrow::array::StringArray;
 
 use super::answer::Wanted;
-use super::decoder::{Decoder, cache_bytes_of_token};
+use super::decoder::{Decoder, cache_bytes_of_step, cache_bytes_of_token};
 use super::encode::Work;
 use super::fetch::Fetches;
 use super::results::Results;
@@ -36,7 +36,7 @@ pub(super) use prompt::{Prompt, PromptColumn};
 use prompt::{PromptTokens, Prompts};
 use schema::Schema;
 pub(super) use text::{Written, assemble, text_fields};
-use writer::{Asked, Queue, Writer};
+use writer::{Asked, LONGEST_QUESTION, Queue, Writer};
 
 /// A shorter common start is not worth its copies.
 const FEWEST_SHARED: usize = 16;
@@ -52,7 +52,12 @@ pub(super) fn run(work: &Work<'_>, generation: &Generation, rows: &[usize], fail
     let generation = &with_stop_tokens(generation, codec);
     let asked = asked(work, generation, codec, rows, &results)?;
     let decoder = Decoder::of(work)?;
-    let schema = generation.rules.json_schema.as_ref().map(|schema| Schema::new(codec, &generation.ends, schema)).transpose()?;
+    let schema = generation
+        .rules
+        .json_schema
+        .as_ref()
+        .map(|schema| Schema::new(codec, &generation.ends, schema, work.request.cancel))
+        .transpose()?;
     let mut writer = Writer {
         work,
         generation,
@@ -61,10 +66,11 @@ pub(super) fn run(work: &Work<'_>, generation: &Generation, rows: &[usize], fail
         schema: schema.as_ref(),
         prefix: None,
         token_bytes: cache_bytes_of_token(&work.model.manifest),
+        step_bytes: cache_bytes_of_step(&work.model.manifest),
         batch: batch(work, asked.len())?,
     };
     if let Some(start) = shared_start(&asked, generation).filter(|_| writer.shares_starts() && !results.is_over()) {
-        writer.read_start(start)?;
+        writer.read_start(start, &asked)?;
     }
     let done = |row: usize, written: Written| texts.lock().unwrap_or_else(PoisonError::into_inner)[row] = Some(written);
     let workers = if work.model.is_on_cpu() { workers::count()? } else { 1 };
@@ -137,9 +143,11 @@ fn asked(work: &Work<'_>, generation: &Generation, codec: &TextCodec, rows: &[us
         let media = media::counts(work, &generation.media, row)?;
         let PromptTokens { decoder: prompt, encoder: question } = prompts.tokens(column.row(row), &media, work.request.limits)?;
         let left = generation.max_positions.saturating_sub(prompt.len());
-        if left == 0 || question.len() > generation.max_positions {
+        let longest = generation.max_positions.min(LONGEST_QUESTION);
+        if left == 0 || question.len() > longest {
             let tokens = prompt.len().max(question.len());
-            let message = format!("a prompt of {tokens} tokens leaves no room for an answer: the model takes {}", generation.max_positions);
+            let most = if left == 0 { generation.max_positions } else { longest };
+            let message = format!("a prompt of {tokens} tokens leaves no room for an answer: the model takes {most}");
             return Err(Error::new(Kind::Limit, message).with_hint("shorten the prompt, or ask about fewer media"));
         }
         Ok(Asked { row, limit: generation.rules.max_tokens.min(left), prompt, question })

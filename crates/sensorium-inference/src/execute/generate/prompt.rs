@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::execute::Limits;
 use crate::execute::encode::Work;
 use crate::execute::generate::markers;
-use crate::modality::{Column, TextCodec};
+use crate::modality::{Column, TextCodec, check_length};
 use crate::package::{Chat, Generation, Modality, Reader};
 
 /// Steps that a template may take for one prompt: one that never ends is an error.
@@ -36,6 +36,16 @@ pub(in super::super) enum Prompt<'a> {
     Text(&'a str),
     /// A list of messages, as JSON.
     Conversation(&'a str),
+}
+
+impl Prompt<'_> {
+    /// Refuses what is longer than `mm.max_text_bytes`.
+    pub(in super::super) fn check_length(&self, limits: &Limits) -> Result<()> {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Text(text) | Self::Conversation(text) => check_length(text, limits),
+        }
+    }
 }
 
 /// The prompt of each row.
@@ -115,16 +125,21 @@ impl<'a> Prompts<'a> {
         let markers = &self.generation.media;
         let mut messages = match (prompt, &self.template) {
             (Prompt::Nothing, _) => return Ok(Cow::Borrowed("")),
-            (Prompt::Text(text), None) => return Ok(markers::own(markers, text)),
+            (Prompt::Text(text), None) => return Ok(markers::plain(markers, text, media)),
             (Prompt::Text(text), Some(_)) => vec![message("user", markers::content(markers, text, media))],
             (Prompt::Conversation(_), None) => {
                 return Err(Error::new(Kind::Media, "a conversation for a model without a chat template").with_hint("give it a text"));
             }
-            (Prompt::Conversation(json), Some(_)) => serde_json::from_str::<Vec<Value>>(json)
-                .map_err(|error| Error::new(Kind::Media, format!("the conversation cannot be read: {error}")))?
-                .into_iter()
-                .map(|message| markers::in_parts(markers, message))
-                .collect(),
+            (Prompt::Conversation(json), Some(_)) => {
+                let unreadable = |error| Error::new(Kind::Media, format!("the conversation cannot be read: {error}"));
+                let messages: Vec<Value> = serde_json::from_str(json).map_err(unreadable)?;
+                // Media that no message mentions belong to the first of the user.
+                let is_user = |message: &Value| message.get_attr("role").is_ok_and(|role| role.as_str() == Some("user"));
+                let first = messages.iter().position(is_user).filter(|_| !markers::mention_media(markers, json));
+                let none = vec![0; media.len()];
+                let counts = |place: usize| if first == Some(place) || first.is_none() { media } else { &none };
+                messages.into_iter().enumerate().map(|(place, message)| markers::in_parts(markers, message, counts(place))).collect()
+            }
         };
         let begins = |message: &Value| message.get_attr("role").is_ok_and(|role| role.as_str() == Some("system"));
         if let Some(system) = self.generation.rules.system.as_ref().filter(|_| !messages.first().is_some_and(begins)) {

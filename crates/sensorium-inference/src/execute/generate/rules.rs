@@ -134,8 +134,10 @@ fn likeliest_share(mut kept: Vec<Candidate>, top_p: f32) -> Vec<Candidate> {
 }
 
 /// Numbers that are the same for the same prompt, whichever rows it is written beside.
-pub(super) fn seeded(seed: u64, prompt: &[u32]) -> Random {
-    let mixed = prompt.iter().fold(seed, |seed, token| Random::new(seed ^ u64::from(*token)).next());
+/// `media` is a digest of a row's media.
+pub(super) fn seeded(seed: u64, prompt: &[u32], question: &[u32], media: u64) -> Random {
+    let tokens = prompt.iter().chain(question).map(|token| u64::from(*token));
+    let mixed = tokens.chain((media != 0).then_some(media)).fold(seed, |seed, token| Random::new(seed ^ token).next());
     Random::new(mixed)
 }
 

@@ -5,6 +5,7 @@ use llguidance::toktrie::{SimpleVob, TokTrie};
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
+use crate::execute::Cancel;
 use crate::json_schema::matcher;
 use crate::modality::TextCodec;
 
@@ -18,6 +19,8 @@ const SPARE: usize = 32;
 /// A schema for the answers of one model.
 pub(super) struct Schema {
     start: Matcher,
+    /// Tokens of the shortest answer that is easily found.
+    needed: usize,
     trie: TokTrie,
     /// Tokens that end a text, whatever they mean within one.
     ends: Vec<u32>,
@@ -35,7 +38,7 @@ struct Closing {
 }
 
 impl Schema {
-    pub(super) fn new(codec: &TextCodec, ends: &[u32], schema: &Value) -> Result<Self> {
+    pub(super) fn new(codec: &TextCodec, ends: &[u32], schema: &Value, cancel: &Cancel) -> Result<Self> {
         let tokens = codec.constrained(ends)?;
         let trie = tokens.tok_trie().clone();
         let of = |sign: &str| trie.token_id_at_bytes(sign.as_bytes());
@@ -44,32 +47,40 @@ impl Schema {
             letter: of("q"),
             others: ["}", "]", "\"", ",", ":", "0", "1", "n", "t", "f", "{", "[", "-"].into_iter().filter_map(of).collect(),
         };
-        Ok(Self { start: matcher(&tokens, schema)?, trie, ends: ends.to_vec(), closing })
+        let mut own = Self { start: matcher(&tokens, schema)?, needed: 0, trie, ends: ends.to_vec(), closing };
+        own.needed = own.way_to_end(&own.start, cancel)?.ok_or_else(|| {
+            Error::new(Kind::Argument, format!("no answer of at most {LONGEST_END} tokens fits json_schema"))
+                .with_hint("ask for less in it")
+        })?;
+        Ok(own)
     }
 
     /// An answer that has not begun.
-    pub(super) fn begin(&self) -> Result<Answer<'_>> {
-        let matcher = self.start.deep_clone();
-        let needed = self.way_to_end(&matcher).ok_or_else(|| {
-            Error::new(Kind::Model, format!("no answer of at most {LONGEST_END} tokens fits json_schema")).with_hint("ask for less in it")
-        })?;
-        Ok(Answer { schema: self, matcher, needed })
+    pub(super) fn begin(&self) -> Answer<'_> {
+        Answer { schema: self, matcher: self.start.deep_clone(), needed: self.needed }
     }
 
     /// Tokens to the nearest end of an answer, if there is one.
-    fn way_to_end(&self, matcher: &Matcher) -> Option<usize> {
+    fn way_to_end(&self, matcher: &Matcher, cancel: &Cancel) -> Result<Option<usize>> {
         let mut matcher = matcher.clone();
-        let mut count = 0;
-        while !matcher.is_stopped() && !matcher.is_accepting().ok()? {
+        let step = |matcher: &mut Matcher| {
+            if matcher.is_stopped() || matcher.is_accepting().ok()? {
+                return Some(true);
+            }
             let mask = matcher.compute_mask().ok()?;
             matcher.consume_token(self.nearest_end(&mask)?).ok()?;
-            count += 1;
-            if count > LONGEST_END {
-                return None;
+            Some(false)
+        };
+        for count in 0..=LONGEST_END {
+            cancel.check()?;
+            match step(&mut matcher) {
+                // The end is a token as well.
+                Some(true) => return Ok((!matcher.is_error()).then_some(count + 1)),
+                Some(false) => {}
+                None => return Ok(None),
             }
         }
-        // The end is a token as well.
-        (!matcher.is_error()).then_some(count + 1)
+        Ok(None)
     }
 
     /// Of the tokens in `mask` one that leads to the end by few others.
@@ -122,7 +133,7 @@ impl Answer<'_> {
 
     /// Takes the token that was chosen as number `written` of at most `limit`, or one that leads to the end where there would be no room for
     /// it else.
-    pub(super) fn take(&mut self, chosen: u32, written: usize, limit: usize) -> Result<u32> {
+    pub(super) fn take(&mut self, chosen: u32, written: usize, limit: usize, cancel: &Cancel) -> Result<u32> {
         let room = limit.saturating_sub(written + 1);
         let is_near = room <= 2 * self.needed + SPARE;
         if !is_near && !written.is_multiple_of(LOOK) {
@@ -133,7 +144,7 @@ impl Answer<'_> {
         if self.matcher.is_stopped() {
             return Ok(chosen);
         }
-        match self.schema.way_to_end(&self.matcher) {
+        match self.schema.way_to_end(&self.matcher, cancel)? {
             Some(needed) if needed <= room || !is_near => {
                 self.needed = needed;
                 Ok(chosen)

@@ -34,11 +34,11 @@ impl Written {
     pub(super) fn new(tokens: &[u32], logprob: f64, finish: Finish, generation: &Generation, codec: &TextCodec) -> Result<Self> {
         let own = tokens.iter().position(|token| generation.ends.contains(token)).unwrap_or(tokens.len());
         let mut text = codec.decode(&tokens[..own])?;
-        if generation.cleans_up {
-            text = cleaned(text);
-        }
         if let Some(end) = generation.rules.stop.iter().filter_map(|stop| text.find(stop.as_str())).min() {
             text.truncate(end);
+        }
+        if generation.cleans_up && generation.rules.json_schema.is_none() {
+            text = cleaned(text);
         }
         if generation.rules.json_schema.is_some() {
             // A schema allows numbers that no reader has room for.

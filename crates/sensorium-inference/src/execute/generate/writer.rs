@@ -26,6 +26,10 @@ const MOVED_PART: usize = 4;
 /// Bytes of scores that one reading of prompts may give: most are of places that nobody asks for.
 const SCORES_BYTES: usize = 64 << 20;
 
+/// Pairs of tokens of texts that an encoder compares at once, and of one text at most.
+const ATTENTION_PAIRS: usize = 1 << 22;
+pub(super) const LONGEST_QUESTION: usize = 8_192;
+
 /// A row with its prompt.
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
@@ -62,6 +66,8 @@ pub(super) struct Writer<'a> {
     pub(super) prefix: Option<Prefix>,
     /// Bytes of cache that a token takes.
     pub(super) token_bytes: usize,
+    /// The same of a step of what is looked at besides.
+    pub(super) step_bytes: usize,
     /// Rows, or beams, in a batch at most.
     pub(super) batch: usize,
 }
@@ -112,9 +118,16 @@ impl Queue<'_> {
 impl<'a> Writer<'a> {
     /// Reads what all prompts begin with, `start`; nothing where there is no room for it, or where the graph fails on it: each row then
     /// reads it by itself.
-    pub(super) fn read_start(&mut self, start: &[u32]) -> Result<()> {
+    ///
+    /// What is held of it while rows wait for their memory must leave room for any of them, whatever other queries hold.
+    pub(super) fn read_start(&mut self, start: &[u32], asked: &[Asked]) -> Result<()> {
         let limit = self.work.request.limits.kv_cache_bytes;
-        let Some(reserved) = budget::reserve(2 * start.len() * self.token_bytes, limit / 2) else { return Ok(()) };
+        let longest = asked.iter().map(Asked::most_tokens).max().unwrap_or(0);
+        if longest.saturating_mul(self.token_bytes).saturating_mul(2 * self.generation.rules.beams) > limit / 2 {
+            return Ok(());
+        }
+        // So little that the rows behind it find room beside it.
+        let Some(reserved) = budget::reserve(2 * start.len() * self.token_bytes, limit / 8) else { return Ok(()) };
         let mut state = State::new(None, 1);
         match self.decoder.step_in_pieces(&mut state, &[start.to_vec()], self.places(1)) {
             Ok(_) => self.prefix = Some(Prefix { state, _reserved: reserved }),
@@ -196,7 +209,9 @@ impl<'a> Writer<'a> {
     /// its length.
     fn reserve(&self, asked: &Asked, longest: usize, may_wait: bool) -> Result<Option<Reserved>> {
         let limits = self.work.request.limits;
-        let bytes = asked.most_tokens().max(longest).saturating_mul(self.token_bytes).saturating_mul(2 * self.generation.rules.beams);
+        let steps = asked.question.len().saturating_mul(self.step_bytes);
+        let bytes = asked.most_tokens().max(longest).saturating_mul(self.token_bytes).saturating_add(steps);
+        let bytes = bytes.saturating_mul(2 * self.generation.rules.beams);
         if bytes > limits.kv_cache_bytes {
             return Err(too_long(bytes, limits.kv_cache_bytes));
         }
@@ -263,6 +278,11 @@ impl<'a> Writer<'a> {
     /// Whether a graph that reads prompts as wholes would give more scores than there should be.
     fn is_much_to_read(&self, new: &[Row], asked: &Asked) -> bool {
         let longest = new.iter().map(|row| row.asked.prompt.len()).max().unwrap_or(0).max(asked.prompt.len());
+        // An encoder's attention grows with the square of the longest text.
+        let question = new.iter().map(|row| row.asked.question.len()).max().unwrap_or(0).max(asked.question.len());
+        if !new.is_empty() && (new.len() + 1) * question * question > ATTENTION_PAIRS {
+            return true;
+        }
         !self.reads_in_pieces() && !new.is_empty() && (new.len() + 1) * longest > self.places(1)
     }
 
@@ -287,10 +307,12 @@ impl<'a> Writer<'a> {
         let texts = if self.generation.rules.beams > 1 {
             Texts::Several(Beams::new(asked.limit))
         } else {
-            let random = self.generation.rules.is_drawn.then(|| seeded(self.generation.rules.drawing.seed, &asked.prompt));
-            let held = self.schema.map(Schema::begin).transpose();
-            let failed = |error| Failure { row: asked.row, uri: None, step: Step::Model, error };
-            Texts::One { written: Vec::new(), logprob: 0.0, random, held: held.map_err(failed)?.map(Box::new) }
+            let random = self
+                .generation
+                .rules
+                .is_drawn
+                .then(|| seeded(self.generation.rules.drawing.seed, &asked.prompt, &asked.question, media.digest()));
+            Texts::One { written: Vec::new(), logprob: 0.0, random, held: self.schema.map(|schema| Box::new(schema.begin())) }
         };
         Ok(Row { asked, texts, finish: None, cut: false, media, _reserved: reserved })
     }
@@ -397,7 +419,7 @@ impl<'a> Writer<'a> {
             None => likeliest(scores),
         };
         let token = match held {
-            Some(answer) => answer.take(token, written.len(), row.asked.limit)?,
+            Some(answer) => answer.take(token, written.len(), row.asked.limit, self.work.request.cancel)?,
             None => token,
         };
         let given = raw.as_deref().unwrap_or(scores);
@@ -427,6 +449,10 @@ impl<'a> Writer<'a> {
             let logprobs = scores.to_vec();
             let so_far = SoFar { prompt: &row.asked.prompt, written: &beam.written, limit: row.asked.limit };
             apply(self.generation, scores, so_far);
+            if self.generation.rules.renormalizes {
+                let normal = checked(log_sum_exp(scores))?;
+                scores.iter_mut().for_each(|score| *score -= normal);
+            }
             Ok(Continuations { scores: scores.to_vec(), logprobs })
         };
         let continuations: Vec<Continuations> = beams.running.iter().zip(scores).map(one).collect::<Result<_>>()?;

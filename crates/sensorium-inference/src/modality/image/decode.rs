@@ -81,7 +81,7 @@ fn other(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<DynamicIm
 }
 
 /// Refuses a picture of too many pixels, by its header.
-pub(in crate::modality) fn check_pixels(width: u32, height: u32, limits: &Limits) -> Result<()> {
+pub(crate) fn check_pixels(width: u32, height: u32, limits: &Limits) -> Result<()> {
     if u64::from(width) * u64::from(height) <= limits.max_image_pixels as u64 {
         return Ok(());
     }

@@ -12,7 +12,8 @@ use crate::error::Result;
 use crate::execute::Limits;
 use crate::package::ImageSpec;
 pub(crate) use bilinear::resize_bilinear;
-pub(super) use decode::{check_pixels, decode_on_white};
+pub(crate) use decode::check_pixels;
+pub(super) use decode::decode_on_white;
 
 /// The tensor of one encoded picture: `channels * height * width` values in the layout of `spec`.
 ///
