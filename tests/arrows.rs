@@ -28,14 +28,15 @@ const ORDER: [&str; 10] = [
     "sensorium-examples",
 ];
 /// Packages that only the named crate may depend on.
-const OWNERS: [(&str, &str); 24] = [
+const OWNERS: [(&str, &str); 25] = [
     ("argmin", "sensorium-train"),
     ("hessboost", "sensorium-train"),
     ("minijinja-contrib", "sensorium-inference"),
     ("plotters", "sensorium-report"),
     ("croner", "sensorium-jobs"),
     ("axum", "sensorium-jobs"),
-    ("backon", "sensorium-jobs"),
+    ("governor", "sensorium-inference"),
+    ("llguidance", "sensorium-inference"),
     ("deltalake-core", "sensorium-jobs"),
     ("prometheus-client", "sensorium-jobs"),
     ("tokio-postgres", "sensorium-jobs"),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use libtest_mimic::Failed;
+use sensorium_inference::{Filter, ImageSpec, Layout, Limits, Size, picture_to_tensor};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -86,12 +87,24 @@ pub(super) fn schedulers() -> Outcome {
 }
 
 fn check(png: &[u8], expected: &Value, numbers: &[f32], what: &str) -> Outcome {
-    let picture = image::load_from_memory(png)?.into_rgb8();
     let size = |place: usize| expected["shape"][place].as_u64().and_then(|size| usize::try_from(size).ok()).unwrap_or(0);
+    let (height, width) = (size(0), size(1));
     let at = expected["at"].as_u64().and_then(|at| usize::try_from(at).ok()).ok_or("no place")?;
-    ensure((picture.height() as usize, picture.width() as usize) == (size(0), size(1)), || format!("{what}: {:?}", picture.dimensions()))?;
-    let expected = &numbers[at..at + size(0) * size(1) * 3];
-    let differences = picture.as_raw().iter().zip(expected).map(|(own, expected)| (f64::from(*own) / 255.0 - f64::from(*expected)).abs());
+    let size = Size { height: u32::try_from(height)?, width: u32::try_from(width)? };
+    // Nothing is resized: a picture of another size would be cut or framed in black.
+    let spec = ImageSpec {
+        resize: None,
+        filter: Filter::Nearest,
+        crop: Some(size),
+        scale: 1.0 / 255.0,
+        mean: vec![0.0; 3],
+        std: vec![1.0; 3],
+        layout: Layout::Nhwc,
+    };
+    let found = picture_to_tensor(png, &spec, &Limits::default()).map_err(|error| error.to_string())?;
+    let expected = &numbers[at..at + height * width * 3];
+    ensure(found.len() == expected.len(), || format!("{what}: {} values", found.len()))?;
+    let differences = found.iter().zip(expected).map(|(own, expected)| f64::from(own - expected).abs());
     let most = differences.clone().fold(0.0, f64::max);
     // Rounding to bytes takes up to half a step.
     let mean = differences.sum::<f64>() / expected.len() as f64;
