@@ -88,13 +88,14 @@ pub(super) fn bad_answers() -> Outcome {
         ensure(asked < 100, || format!("{asked} requests behind '{refusal}'"))?;
     }
     // A failure that ends the query ends the sending, and rows that were not asked about are asked about later.
+    let kept = format!("SET mm.cache_path = '{}';", asking.models().join("kept").display());
     let asked = server.seen(|seen| seen.asked.len());
-    asking.error("SET mm.cache_path = '/tmp/sensorium-test-endpoints'; SELECT mm_generate('m', CASE WHEN value = 0 THEN 'strange' ELSE 'then ' || value END) FROM generate_series(3000)")?;
+    let prompt = "CASE WHEN value = 0 THEN 'strange' ELSE 'then ' || value END";
+    asking.error(&format!("{kept} SELECT mm_generate('m', {prompt}) FROM generate_series(3000)"))?;
     let asked = server.seen(|seen| seen.asked.len()) - asked;
     ensure(asked < 600, || format!("{asked} requests behind a failure"))?;
-    let later = "SET mm.cache_path = '/tmp/sensorium-test-endpoints'; SELECT count(mm_generate('m', 'then ' || value)) AS n FROM generate_series(1, 300)";
-    ensure(asking.rows(later)?[0]["n"] == 300, || "rows are NULL that were not asked about".into())?;
-    std::fs::remove_dir_all("/tmp/sensorium-test-endpoints")?;
+    let later = format!("{kept} SELECT count(mm_generate('m', 'then ' || value)) AS n FROM generate_series(1, 300)");
+    ensure(asking.rows(&later)?[0]["n"] == 300, || "rows are NULL that were not asked about".into())?;
     // Keys come in any order; a refusal and an error within an answer are errors.
     let rows =
         asking.rows("SELECT mm_try_generate('m', column1).error AS e FROM (VALUES ('refused'), ('error in answer'), ('thought'))")?;
