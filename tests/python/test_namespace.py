@@ -151,6 +151,16 @@ def test_texts_about_pictures(session: sm.Session) -> None:
     assert all(isinstance(json.loads(text)["paid"], bool) for text in written)
 
 
+def test_drawn_pictures(session: sm.Session) -> None:
+    session.create_model("sd", "tests/fixtures/diffusion/model")
+    frame = pl.DataFrame({"text": ["a cup", None, "a cat"]})
+    drawn = frame.mm.generate_image("sd", "text", steps=2, seed=3)["picture"]
+    assert drawn.dtype == pl.Binary and drawn.null_count() == 1 and drawn[0] != drawn[2]
+    assert all(picture.startswith(b"\x89PNG") for picture in drawn if picture)
+    again = frame.with_columns(pl.Series("start", drawn)).lazy().mm.generate_image("sd", "text", "start", steps=4).collect()["picture"]
+    assert again.null_count() == 1 and again[0] != drawn[0]
+
+
 def test_sql_over_itself(session: sm.Session) -> None:
     frame = pl.DataFrame({"a": [3.0, 1.0, 2.0]})
     query = "SELECT a, mm_predict('add', a, factor).sum AS p FROM self CROSS JOIN other WHERE a > 1"

@@ -124,6 +124,16 @@ class _Functions:
         """
         return self._run(_Call("mm_generate", model, None, [prompt, *media], {}, [struct(options)] if options else []), name, session)
 
+    def generate_image(
+        self, model: str, prompt: Any, /, *init_image: Any, name: str = "picture", session: _session.Session | None = None, **options: Any
+    ) -> Any:
+        """Adds pictures that a diffusion model draws, as ``mm_generate_image`` gives them: the bytes of a PNG.
+
+        ``steps=20, seed=7, guidance=7.5, width=512, negative_prompt="..", ..``; ``init_image`` is a column of pictures to begin with.
+        """
+        extra = [struct(options)] if options else []
+        return self._run(_Call("mm_generate_image", model, None, [prompt, *init_image], {}, extra), name, session)
+
     def ocr(self, model: str, input: Any, /, *, name: str = "lines", session: _session.Session | None = None) -> Any:
         """Adds the lines of text in pictures and documents, as ``mm_ocr`` gives them."""
         return self._run(_Call("mm_ocr", model, None, [input], {}), name, session)
