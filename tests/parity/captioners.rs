@@ -7,7 +7,7 @@ use libtest_mimic::Failed;
 use serde_json::Value;
 
 use super::read_json;
-use super::text::check;
+use super::text::in_all_batches;
 use crate::Outcome;
 use crate::support::{Fresh, ensure};
 
@@ -52,19 +52,7 @@ fn asked(model: &str, rows: &Value) -> Result<Fresh, Failed> {
     Ok(fresh)
 }
 
-/// All rows at once, in batches that rows leave and enter, and each by itself.
 fn written(model: &str, arguments: &str) -> Outcome {
     let answers = read_json(&format!("captioners/{model}.json"))?;
-    for batch_rows in [0, 1, 3] {
-        let fresh = asked(model, &answers["greedy"])?;
-        fresh.rows(&format!("SET mm.batch_rows = {batch_rows}"))?;
-        for (name, options) in ASKED {
-            let query = format!(
-                "SELECT t.text, t.finish_reason, t.tokens, t.logprob FROM \
-                 (SELECT id, mm_try_generate('m', {arguments}, {options}).value AS t FROM rows) ORDER BY id"
-            );
-            check(&fresh.rows(&query)?, &answers[name], &format!("{model}, {name}, batches of {batch_rows}"))?;
-        }
-    }
-    Ok(())
+    in_all_batches(model, &answers, || asked(model, &answers["greedy"]), arguments, &ASKED)
 }

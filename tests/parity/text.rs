@@ -39,19 +39,36 @@ fn asked(model: &str, prompts: Vec<String>) -> Result<Fresh, Failed> {
     let ids: arrow::array::Int64Array = (0..prompts.len() as i64).collect();
     let prompts: StringArray = prompts.into_iter().map(Some).collect();
     let batch = RecordBatch::try_from_iter([("id", std::sync::Arc::new(ids) as _), ("prompt", std::sync::Arc::new(prompts) as _)])?;
-    fresh.session.context().register_batch("prompts", batch)?;
+    fresh.session.context().register_batch("rows", batch)?;
     Ok(fresh)
 }
 
-/// All prompts at once, in batches that rows leave and enter, and each by itself.
 fn written(model: &str) -> Outcome {
     let answers = read_json(&format!("text/{model}.json"))?;
-    let prompts = prompts_of(&answers);
+    in_all_batches(model, &answers, || asked(model, prompts_of(&answers)), "prompt", &ASKED)
+}
+
+/// Ways of writing, by the name of their answers, with what a call says.
+pub(super) type Ways<'a> = &'a [(&'a str, &'a str)];
+
+/// Compares what the model `m` of `asked` writes with `answers`: all rows at once, in batches that rows leave and enter, and each by
+/// itself. `arguments` are those of a call on the table `rows`.
+pub(super) fn in_all_batches(
+    model: &str,
+    answers: &Value,
+    asked: impl Fn() -> Result<Fresh, Failed>,
+    arguments: &str,
+    ways: Ways<'_>,
+) -> Outcome {
     for batch_rows in [0, 1, 3] {
-        let fresh = asked(model, prompts.clone())?;
+        let fresh = asked()?;
         fresh.rows(&format!("SET mm.batch_rows = {batch_rows}"))?;
-        for (name, options) in ASKED {
-            check(&fresh.rows(&query(options))?, &answers[name], &format!("{model}, {name}, batches of {batch_rows}"))?;
+        for (name, options) in ways {
+            let query = format!(
+                "SELECT t.text, t.finish_reason, t.tokens, t.logprob FROM \
+                 (SELECT id, mm_try_generate('m', {arguments}, {options}).value AS t FROM rows) ORDER BY id"
+            );
+            check(&fresh.rows(&query)?, &answers[*name], &format!("{model}, {name}, batches of {batch_rows}"))?;
         }
     }
     Ok(())
@@ -64,12 +81,11 @@ fn prompts_of(answers: &Value) -> Vec<String> {
 fn query(options: &str) -> String {
     format!(
         "SELECT t.text, t.finish_reason, t.tokens, t.logprob FROM \
-         (SELECT id, mm_try_generate('m', prompt, {options}).value AS t FROM prompts) ORDER BY id"
+         (SELECT id, mm_try_generate('m', prompt, {options}).value AS t FROM rows) ORDER BY id"
     )
 }
 
-/// Compares texts with what is expected of them.
-pub(super) fn check(found: &RecordBatch, expected: &Value, what: &str) -> Outcome {
+fn check(found: &RecordBatch, expected: &Value, what: &str) -> Outcome {
     let expected: Vec<&Value> = expected.as_array().into_iter().flatten().collect();
     ensure(found.num_rows() == expected.len(), || format!("{what}: {} rows", found.num_rows()))?;
     let (texts, reasons) = (found.column(0).as_string::<i32>(), found.column(1).as_string::<i32>());
@@ -105,8 +121,7 @@ pub(super) fn drawn() -> Outcome {
             .collect();
         let mut counts = vec![0_usize; likely.len()];
         for seed in 0..DRAWN {
-            let query =
-                format!("SELECT mm_try_generate('m', prompt, {{max_tokens: 1, seed: {seed}, {options}}}).value.logprob FROM prompts");
+            let query = format!("SELECT mm_try_generate('m', prompt, {{max_tokens: 1, seed: {seed}, {options}}}).value.logprob FROM rows");
             let logprob = fresh.column(&query)?.as_primitive::<Float64Type>().value(0);
             let place = likely.iter().position(|(_, expected)| (expected - logprob).abs() < TOLERANCE);
             counts[place.ok_or_else(|| format!("{name}: drew a token of log-probability {logprob}, which it should not"))?] += 1;

@@ -42,6 +42,7 @@ from transformers import (
 
 import text_models
 from encoders import session
+from modules import Run
 from places import FIXTURES
 from text_models import PROMPTS, tokenizer
 from two_towers import strip_traces
@@ -261,17 +262,6 @@ def written(one: Captioner, row: dict, asked: dict) -> dict:
     if len(begun) > 1:
         found["whole"] = one.own.decode(begun + tokens[:length], skip_special_tokens=True)
     return found
-
-
-class Run(torch.nn.Module):
-    """`run` as a module that holds the parameters of `holder`."""
-
-    def __init__(self, run, holder):
-        super().__init__()
-        self.run, self.holder = run, holder
-
-    def forward(self, *inputs):
-        return self.run(*inputs)
 
 
 def export(run, holder, inputs: dict, outputs: list, path: Path) -> None:

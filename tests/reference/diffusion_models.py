@@ -200,7 +200,7 @@ def run(pipeline, asked: dict, one: dict, picture: Image.Image | None, **more) -
     return pipeline(one["prompt"], negative_prompt=one.get("negative_prompt"), generator=generator, output_type="np", **options).images[0]
 
 
-def made_with(pipeline, asked: dict, one: dict, numbers: Numbers, picture: Image.Image | None, steps: bool) -> tuple:
+def made_with(pipeline, asked: dict, one: dict, numbers: Numbers, picture: Image.Image | None) -> tuple:
     """The arrays of one picture, and its pixels."""
     latents, added, add_noise = [], [], pipeline.scheduler.add_noise
 
@@ -228,18 +228,15 @@ def made_with(pipeline, asked: dict, one: dict, numbers: Numbers, picture: Image
         assert torch.equal(before, pipeline.vae.config.scaling_factor * (encoded.mean + encoded.std * noise))
         arrays = {"encoded": encoded.parameters, "encoding_noise": noise, "image_latents": before, "noise": second, "start": start}
         found |= {name: numbers.add(array[0]) for name, array in arrays.items()}
-    if steps:
-        found["steps"] = numbers.add(np.stack(latents))
     return found | {"latents": numbers.add(latents[-1]), "pixels": numbers.add(pixels)}, pixels
 
 
-def case(name: str, asked: dict, prompts: list, made: dict, runtimes: dict, numbers: Numbers, picture: Image.Image | None = None,
-         steps: bool = True) -> dict:
+def case(name: str, asked: dict, prompts: list, made: dict, runtimes: dict, numbers: Numbers, picture: Image.Image | None = None) -> dict:
     pipeline = StableDiffusionPipeline if picture is None else StableDiffusionImg2ImgPipeline
     pictures, all_pixels, off = [], [], 0
-    for place, one in enumerate(prompts):
+    for one in prompts:
         own = pipeline(**made, scheduler=scheduler_of(asked["scheduler"]))
-        found, pixels = made_with(own, asked, one, numbers, picture, steps and place == 0)
+        found, pixels = made_with(own, asked, one, numbers, picture)
         pictures.append(found)
         all_pixels.append(pixels)
         runtimes[pipeline].scheduler = pipeline(**made, scheduler=scheduler_of(asked["scheduler"])).scheduler
@@ -282,7 +279,7 @@ def main() -> None:
         (StableDiffusionPipeline, ORTStableDiffusionPipeline), (StableDiffusionImg2ImgPipeline, ORTStableDiffusionImg2ImgPipeline))}
     numbers = Numbers()
     cases = [case(name, asked, PROMPTS, made, runtimes, numbers) for name, asked in CASES.items()]
-    cases += [case(name, asked, PROMPTS[1:2], made, runtimes, numbers, steps=False) for name, asked in VARIANTS.items()]
+    cases += [case(name, asked, PROMPTS[1:2], made, runtimes, numbers) for name, asked in VARIANTS.items()]
     cases += [case(name, asked, PROMPTS[1:2], made, runtimes, numbers, picture) for name, asked in IMAGE_TO_IMAGE.items()]
     own = CLIPTokenizerFast.from_pretrained(MODEL / "tokenizer")
     texts = [{"text": text, "ids": ids(own, text)} for text in TEXTS]

@@ -32,6 +32,7 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
+from modules import Run
 from places import FIXTURES
 from two_towers import strip_traces
 
@@ -52,17 +53,6 @@ def spread(model: torch.nn.Module, factor: float) -> torch.nn.Module:
             if weight.dim() > 1:
                 weight *= factor
     return model.eval()
-
-
-class Run(torch.nn.Module):
-    """`run` as a module that holds the parameters of `holder`."""
-
-    def __init__(self, run, holder):
-        super().__init__()
-        self.run, self.holder = run, holder
-
-    def forward(self, *inputs):
-        return self.run(*inputs)
 
 
 def export(run, holder, inputs: dict, outputs: list, axes: dict, path: Path) -> None:

@@ -10,11 +10,12 @@ use crate::engine::Engine;
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
         DocSection::default(),
-        "What a generative model sees of a prompt: the text that its chat template makes of it, or the prompt itself. Nothing is written. NULL where the prompt is NULL.",
-        "mm_prompt(model, prompt [, {system: text}])",
+        "What a generative model sees of a prompt: the text that its chat template makes of it, or the prompt itself, a marker standing for each medium. Nothing is written. NULL where one of the arguments is NULL.",
+        "mm_prompt(model, prompt [, media ..] [, {system: text}])",
     )
     .with_argument("model", "Name of a model as a literal: 'llama', 'llama@3' or 'llama@champion'")
     .with_argument("prompt", "As for mm_generate")
+    .with_argument("media", "As for mm_generate")
     .with_argument("options", "As for mm_generate; only system changes anything")
     .with_sql_example("SELECT mm_prompt('llama', 'Is this a complaint? ' || note) FROM tickets LIMIT 1")
     .build()

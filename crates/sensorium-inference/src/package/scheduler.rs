@@ -19,17 +19,17 @@ pub struct Scheduler {
     /// Whether the last of them left nothing but noise.
     pub zero_snr: bool,
     /// What the graph says of a noisy picture.
-    pub says: Says,
+    pub prediction_type: PredictionType,
     /// Which of the training's steps are taken.
     pub spacing: Spacing,
     /// Added to each of them, where they lead.
     pub offset: usize,
     /// Whether nothing is left of the noise behind the last step of DDIM and PNDM; else as much as behind the training's first.
-    pub ends_clean: bool,
+    pub set_alpha_to_one: bool,
     /// Whether noise levels are spaced as Karras et al. do it.
     pub karras: bool,
     /// Whether the last noise level is that of the training's first step; else none.
-    pub ends_at_least: bool,
+    pub final_sigma_min: bool,
     /// Of DPM-Solver++: how many answers of the graph a step looks at.
     pub order: usize,
     /// Of DPM-Solver++: Heun's second order instead of the midpoint's.
@@ -73,7 +73,7 @@ pub enum Betas {
 /// What a graph says of a noisy picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Says {
+pub enum PredictionType {
     /// The noise.
     Epsilon,
     /// The velocity between picture and noise.
@@ -128,10 +128,10 @@ impl Scheduler {
             (None, "squaredcos_cap_v2") => Betas::Cosine,
             (None, other) => return Err(unknown(&format!("beta_schedule = '{other}'"))),
         };
-        let says = match text("prediction_type", "epsilon").as_str() {
-            "epsilon" => Says::Epsilon,
-            "v_prediction" => Says::Velocity,
-            "sample" => Says::Sample,
+        let prediction_type = match text("prediction_type", "epsilon").as_str() {
+            "epsilon" => PredictionType::Epsilon,
+            "v_prediction" => PredictionType::Velocity,
+            "sample" => PredictionType::Sample,
             other => return Err(unknown(&format!("prediction_type = '{other}'"))),
         };
         let usual = if matches!(kind, SchedulerKind::Ddim | SchedulerKind::Pndm) { "leading" } else { "linspace" };
@@ -154,13 +154,13 @@ impl Scheduler {
             train_steps,
             betas,
             zero_snr: flag("rescale_betas_zero_snr", false),
-            says,
+            prediction_type,
             spacing,
             // `StableDiffusionPipeline.__init__` sets it so.
             offset: 1,
-            ends_clean: flag("set_alpha_to_one", kind == SchedulerKind::Ddim),
+            set_alpha_to_one: flag("set_alpha_to_one", kind == SchedulerKind::Ddim),
             karras: flag("use_karras_sigmas", false),
-            ends_at_least: text("final_sigmas_type", "zero") == "sigma_min",
+            final_sigma_min: text("final_sigmas_type", "zero") == "sigma_min",
             order: usize::try_from(order).unwrap_or(2),
             heun: text("solver_type", "midpoint") == "heun",
             lower_order_final: flag("lower_order_final", true),

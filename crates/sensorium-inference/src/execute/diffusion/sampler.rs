@@ -2,7 +2,7 @@
 //!
 //! Formulas are those of diffusers' `schedulers/scheduling_{ddim,pndm,euler_discrete,euler_ancestral_discrete,dpmsolver_multistep}.py`.
 
-use crate::package::{Betas, Says, Scheduler, SchedulerKind, Spacing};
+use crate::package::{Betas, PredictionType, Scheduler, SchedulerKind, Spacing};
 
 /// What is left of the signal where the training left none, so that levels stay finite.
 const LEAST_SIGNAL: f64 = 5.960_464_477_539_063e-8;
@@ -53,7 +53,7 @@ impl<'a> Sampler<'a> {
                     timesteps.iter_mut().for_each(|time| *time = if whole { time.round_ties_even() } else { time.trunc() });
                 }
             }
-            sigmas.push(if own.ends_at_least { table[0] } else { 0.0 });
+            sigmas.push(if own.final_sigma_min { table[0] } else { 0.0 });
         } else if own.kind == SchedulerKind::Pndm && timesteps.len() > 1 {
             // The second is taken twice.
             timesteps.insert(1, timesteps[1]);
@@ -125,7 +125,7 @@ impl<'a> Sampler<'a> {
     fn share(&self, time: i64) -> f64 {
         match usize::try_from(time) {
             Ok(time) => self.signal[time.min(self.signal.len() - 1)],
-            Err(_) if self.own.ends_clean => 1.0,
+            Err(_) if self.own.set_alpha_to_one => 1.0,
             Err(_) => self.signal[0],
         }
     }
@@ -140,10 +140,10 @@ impl<'a> Sampler<'a> {
         let (signal, level) = (own.sqrt(), (1.0 - own).sqrt());
         for (picture, said) in pictures.iter_mut().zip(said) {
             let (x, o) = (f64::from(*picture), f64::from(*said));
-            let (clean, noise) = match self.own.says {
-                Says::Epsilon => ((x - level * o) / signal, o),
-                Says::Velocity => (signal * x - level * o, signal * o + level * x),
-                Says::Sample => (o, (x - signal * o) / level),
+            let (clean, noise) = match self.own.prediction_type {
+                PredictionType::Epsilon => ((x - level * o) / signal, o),
+                PredictionType::Velocity => (signal * x - level * o, signal * o + level * x),
+                PredictionType::Sample => (o, (x - signal * o) / level),
             };
             *picture = (before.sqrt() * clean + (1.0 - before).sqrt() * noise) as f32;
         }
@@ -183,7 +183,7 @@ impl<'a> Sampler<'a> {
         let divisor = own * (1.0 - next).sqrt() + (own * (1.0 - own) * next).sqrt();
         for (picture, said) in pictures.iter_mut().zip(said) {
             let (x, mut o) = (f64::from(*picture), f64::from(said));
-            if self.own.says == Says::Velocity {
+            if self.own.prediction_type == PredictionType::Velocity {
                 o = own.sqrt() * o + (1.0 - own).sqrt() * x;
             }
             *picture = (scale * x - (next - own) * o / divisor) as f32;
@@ -201,10 +201,10 @@ impl<'a> Sampler<'a> {
         };
         for (place, (picture, said)) in pictures.iter_mut().zip(said).enumerate() {
             let (x, o) = (f64::from(*picture), f64::from(*said));
-            let clean = match self.own.says {
-                Says::Epsilon => x - sigma * o,
-                Says::Velocity => -sigma / sigma.hypot(1.0) * o + x / (sigma.powi(2) + 1.0),
-                Says::Sample => o,
+            let clean = match self.own.prediction_type {
+                PredictionType::Epsilon => x - sigma * o,
+                PredictionType::Velocity => -sigma / sigma.hypot(1.0) * o + x / (sigma.powi(2) + 1.0),
+                PredictionType::Sample => o,
             };
             let noise = if up > 0.0 { up * f64::from(noise[place]) } else { 0.0 };
             *picture = (x + (x - clean) / sigma * (down - sigma) + noise) as f32;
@@ -216,16 +216,16 @@ impl<'a> Sampler<'a> {
         let (alpha, level) = scales(sigma);
         let clean = said.iter().zip(pictures.iter()).map(|(said, picture)| {
             let (x, o) = (f64::from(*picture), f64::from(*said));
-            let clean = match self.own.says {
-                Says::Epsilon => (x - level * o) / alpha,
-                Says::Velocity => alpha * x - level * o,
-                Says::Sample => o,
+            let clean = match self.own.prediction_type {
+                PredictionType::Epsilon => (x - level * o) / alpha,
+                PredictionType::Velocity => alpha * x - level * o,
+                PredictionType::Sample => o,
             };
             clean as f32
         });
         let clean: Vec<f32> = clean.collect();
         let is_last = self.next + 1 == self.timesteps.len();
-        let ends_low = self.own.euler_at_final || (self.own.lower_order_final && self.steps < FEW_STEPS) || !self.own.ends_at_least;
+        let ends_low = self.own.euler_at_final || (self.own.lower_order_final && self.steps < FEW_STEPS) || !self.own.final_sigma_min;
         let is_first_order = self.own.order == 1 || self.history.is_empty() || (is_last && ends_low);
         let (alpha_next, level_next) = scales(next);
         // Half the logarithm of signal over noise.
