@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::error::{Error, Kind, Result};
 use crate::package::Endpoint;
 
-/// Texts of a request at most: fewer are lost where one fails, more hardly are faster.
+/// Texts of a request at most; what fails is sent again in halves.
 pub(super) const TEXTS: usize = 64;
 
 pub(super) fn body(endpoint: &Endpoint, texts: &[&str]) -> Value {
