@@ -2,7 +2,7 @@
 
     python3 tests/bench/transcribe.py SENSORIUM [--rounds N] [--batch ROWS] [--cores N]
 
-SENSORIUM is the release command. Needs onnxruntime, numpy and soundfile. The bare loop takes spectrograms that
+SENSORIUM is the release command. Needs onnxruntime, numpy, soundfile and tokenizers. Says first whether both write the same. The bare loop takes spectrograms that
 were made before the clock starts, and writes without times: one session with one thread for each core, each with its
 own batches, the merged decoder with its cache, rows that have ended staying in the batch. Loading is not counted.
 """
@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import soundfile
+from tokenizers import Tokenizer
 
 ROOT = Path(__file__).parents[2]
 SPEECH = ROOT / "examples" / "data" / "speech"
@@ -96,6 +97,20 @@ def bare_seconds(workers: list, batches: list) -> float:
     return time.perf_counter() - start
 
 
+def check(command: Path, sounds: list) -> None:
+    """The same texts, clip by clip."""
+    bare, tokenizer = Bare(), Tokenizer.from_file(str(MODEL / "tokenizer.json"))
+    expected = [tokenizer.decode(bare.write(sound[None])[0].tolist()).strip() for sound in sounds]
+    names = [f"('examples/data/speech/{path.name}')" for path in sorted(SPEECH.glob("*.flac"))]
+    with tempfile.TemporaryDirectory() as folder:
+        script = f"CREATE MODEL whisper FROM '{MODEL}' OPTIONS (timestamps = false); SELECT mm_transcribe('whisper', uri).text AS text FROM (VALUES {', '.join(names)}) AS t(uri)"
+        done = subprocess.run([command, "sql", "--models", folder, "--format", "jsonl", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    found = [json.loads(line)["text"].strip() for line in done.stdout.splitlines() if '"text"' in line]
+    same = sum(one == other for one, other in zip(expected, found, strict=True))
+    print(f"{same} of {len(expected)} texts are those of the bare loop", flush=True)
+    assert same == len(expected), [pair for pair in zip(expected, found) if pair[0] != pair[1]]
+
+
 def sql_seconds(command: Path, batch: int) -> float:
     names = sorted(path.name for path in SPEECH.glob("*.flac"))
     clips = f"(SELECT 'examples/data/speech/' || {names}[1 + CAST(value AS BIGINT) % {len(names)}] AS uri FROM generate_series(1, {CLIPS}) AS t(value))"
@@ -116,6 +131,7 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=2)
     options = parser.parse_args()
     sounds = [spectrogram(soundfile.read(path, dtype="float32")[0]) for path in sorted(SPEECH.glob("*.flac"))]
+    check(options.command, sounds)
     features = [sounds[(place + 1) % len(sounds)] for place in range(CLIPS)]
     batches = [np.stack(features[start: start + options.batch]) for start in range(0, CLIPS, options.batch)]
     workers = [Bare() for _ in range(options.cores)]

@@ -7,7 +7,7 @@ use libtest_mimic::Failed;
 use serde_json::Value;
 
 use super::read_json;
-use super::text::in_all_batches;
+use super::text::{closed, in_all_batches};
 use crate::Outcome;
 use crate::support::{Fresh, ensure};
 
@@ -54,5 +54,7 @@ fn asked(model: &str, rows: &Value) -> Result<Fresh, Failed> {
 
 fn written(model: &str, arguments: &str) -> Outcome {
     let answers = read_json(&format!("captioners/{model}.json"))?;
-    in_all_batches(model, &answers, || asked(model, &answers["greedy"]), arguments, &ASKED)
+    let asked = || asked(model, &answers["greedy"]);
+    in_all_batches(model, &answers, asked, arguments, &ASKED)?;
+    closed(model, &answers, asked, arguments)
 }

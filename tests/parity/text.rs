@@ -1,7 +1,7 @@
 //! Models that write texts: what transformers writes behind the same prompts, greedily, with beams, with rules and by chance.
 
 use arrow::array::{AsArray, RecordBatch, StringArray};
-use arrow::datatypes::{Float64Type, Int32Type};
+use arrow::datatypes::{Float32Type, Float64Type, Int32Type};
 use libtest_mimic::Failed;
 use serde_json::Value;
 
@@ -45,7 +45,9 @@ fn asked(model: &str, prompts: Vec<String>) -> Result<Fresh, Failed> {
 
 fn written(model: &str) -> Outcome {
     let answers = read_json(&format!("text/{model}.json"))?;
-    in_all_batches(model, &answers, || asked(model, prompts_of(&answers)), "prompt", &ASKED)
+    let asked = || asked(model, prompts_of(&answers));
+    in_all_batches(model, &answers, asked, "prompt", &ASKED)?;
+    closed(model, &answers, asked, "prompt")
 }
 
 /// Ways of writing, by the name of their answers, with what a call says.
@@ -72,6 +74,49 @@ pub(super) fn in_all_batches(
         }
     }
     Ok(())
+}
+
+/// Compares the probabilities of closed answers to the prompts of `asked`, as `in_all_batches` does it with texts.
+pub(super) fn closed(model: &str, answers: &Value, asked: impl Fn() -> Result<Fresh, Failed>, arguments: &str) -> Outcome {
+    for batch_rows in [0, 1, 3] {
+        let fresh = asked()?;
+        fresh.rows(&format!("SET mm.batch_rows = {batch_rows}"))?;
+        for set in ["apart", "nested"] {
+            let labels = strings(&answers["labels"][set]);
+            let listed: Vec<String> = labels.iter().map(|label| format!("'{label}'")).collect();
+            let query = format!(
+                "SELECT c.label, c.score, map_values(c.probabilities) FROM \
+                 (SELECT id, mm_classify('m', {arguments}, [{}]) AS c FROM rows) ORDER BY id",
+                listed.join(", ")
+            );
+            let found = fresh.rows(&query)?;
+            let expected: Vec<Vec<f64>> =
+                answers["closed"].as_array().into_iter().flatten().map(|row| softmax(&numbers(&row[set]))).collect();
+            ensure(found.num_rows() == expected.len() && !expected.is_empty(), || format!("{model}, {set}: {} rows", found.num_rows()))?;
+            for (row, expected) in expected.iter().enumerate() {
+                let own = found.column(2).as_list::<i32>().value(row);
+                let own = own.as_primitive::<Float32Type>().values();
+                let what = || format!("{model}, {set}, batches of {batch_rows}, row {row}: {own:?} for {expected:?}");
+                let is_near = |(own, expected): (&f32, &f64)| (f64::from(*own) - expected).abs() < TOLERANCE;
+                ensure(own.len() == expected.len() && own.iter().zip(expected).all(is_near), what)?;
+                let best = (0..own.len()).max_by(|one, other| own[*one].total_cmp(&own[*other])).unwrap_or(0);
+                ensure(found.column(0).as_string::<i32>().value(row) == labels[best], what)?;
+                ensure(found.column(1).as_primitive::<Float32Type>().value(row) == own[best], what)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn numbers(list: &Value) -> Vec<f64> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_f64).collect()
+}
+
+fn softmax(scores: &[f64]) -> Vec<f64> {
+    let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let weights: Vec<f64> = scores.iter().map(|score| (score - most).exp()).collect();
+    let sum: f64 = weights.iter().sum();
+    weights.iter().map(|weight| weight / sum).collect()
 }
 
 fn prompts_of(answers: &Value) -> Vec<String> {

@@ -72,6 +72,8 @@ ASKED = {
     "beams": {"max_new_tokens": 10, "num_beams": 4},
     "no_repeats": {"max_new_tokens": 16, "no_repeat_ngram_size": 2, "repetition_penalty": 1.3},
 }
+# Closed answers; those of T5 are of `text_models.py`.
+LABELS = {"apart": ["white", "a woman", "the cat is on the table"], "nested": ["the cat", "the cat is white", "the cat is", "two"]}
 TOLERANCE = 1e-4
 NOISE = 1e-3
 
@@ -262,6 +264,16 @@ def written(one: Captioner, row: dict, asked: dict) -> dict:
     if len(begun) > 1:
         found["whole"] = one.own.decode(begun + tokens[:length], skip_special_tokens=True)
     return found
+
+
+def labelled(one: Captioner, row: dict, labels: dict) -> dict:
+    def likely(tokens: list) -> torch.Tensor:
+        with torch.no_grad():
+            # What stands behind the last token does not matter to the scores before it.
+            return one.scores(row, tokens + tokens[:1]).double().log_softmax(-1)
+
+    ids = lambda label: one.own(label, add_special_tokens=False)["input_ids"]
+    return {name: text_models.closed([ids(label) for label in own], likely, one.ends) for name, own in labels.items()}
 
 
 def export(run, holder, inputs: dict, outputs: list, path: Path) -> None:
@@ -516,9 +528,11 @@ def main() -> None:
             place = write_folder(name, one, processor)
         agree(place, one, processor)
         found = {asked: [written(one, row, options) for row in one.rows] for asked, options in ASKED.items()}
+        labels = text_models.LABELS if name == "t5" else LABELS
+        found["closed"] = [labelled(one, row, labels) for row in one.rows]
         # A row a line.
         parts = {asked: ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in rows) for asked, rows in found.items()}
-        text = ",\n".join(f' "{asked}": [\n  {rows}\n ]' for asked, rows in parts.items())
+        text = ",\n".join([f' "{asked}": [\n  {rows}\n ]' for asked, rows in parts.items()] + [f' "labels": {json.dumps(labels, ensure_ascii=False)}'])
         (FOLDER / f"{name}.json").write_text(f"{{\n{text}\n}}\n")
         texts, reasons = ([row[key] for row in found["greedy"]] for key in ("text", "finish_reason"))
         assert len(set(texts)) == len(texts) and len(set(reasons)) == 2, (texts, reasons)

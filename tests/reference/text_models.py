@@ -103,6 +103,8 @@ ASKED = {
     "long_beams": {"max_new_tokens": 12, "num_beams": 3, "length_penalty": 2.0, "early_stopping": True},
     "no_repeats": {"max_new_tokens": 24, "no_repeat_ngram_size": 2, "repetition_penalty": 1.3},
 }
+# Closed answers: some that none of the others begins with, and some that others do.
+LABELS = {"apart": ["paid", "late", "the same amount"], "nested": ["paid", "paid so far", "20 €", "late"]}
 # What sampling chooses among; the likelihoods after temperature and cuts.
 SAMPLED = {
     "top_k": {"temperature": 0.7, "top_k": 5, "top_p": 1.0},
@@ -140,6 +142,29 @@ def logprob(model, ids: list, tokens: list) -> float:
     return float(scores.gather(1, torch.tensor(tokens)[:, None]).sum())
 
 
+def closed(labels: list, likely, ends: list) -> list:
+    """Log-probabilities of `labels`, each as tokens, by `likely(tokens)`, the log-probabilities `[tokens, vocabulary]` of each and of what
+    is behind it; of an end too, where one label begins another."""
+    nested = any(one != other and other[:len(one)] == one for one in labels for other in labels)
+    of = lambda scores, tokens: float(scores[:len(tokens)].gather(1, torch.tensor(tokens)[:, None]).sum())
+    found = [(likely(tokens), tokens) for tokens in labels]
+    return [of(scores, tokens) + (float(scores[len(tokens), ends].logsumexp(-1)) if nested else 0) for scores, tokens in found]
+
+
+def labelled(model, own, ids: list) -> dict:
+    ends = model.generation_config.eos_token_id
+    ends = ends if isinstance(ends, list) else [ends]
+    # A chat is answered, a text goes on behind a space.
+    space = "" if own.chat_template else " "
+
+    def likely(tokens: list) -> torch.Tensor:
+        with torch.no_grad():
+            return model(torch.tensor([ids + tokens])).logits[0, len(ids) - 1:].double().log_softmax(-1)
+
+    return {name: closed([own(space + label, add_special_tokens=False)["input_ids"] for label in labels], likely, ends)
+            for name, labels in LABELS.items()}
+
+
 def likelihoods(model, ids: list, asked: dict) -> list:
     """Of the first token, by transformers' own processors: `[probability, log-probability without cuts]` of those that can be drawn."""
     made = model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long), do_sample=True, max_new_tokens=1,
@@ -168,6 +193,8 @@ def main() -> None:
         found = {"prompts": prompts} | {
             asked: [written(model, own, one["ids"], options) for one in prompts] for asked, options in ASKED.items()
         } | {"sampled": {asked: likelihoods(model, prompts[1]["ids"], options) for asked, options in SAMPLED.items()}}
+        found["labels"] = LABELS
+        found["closed"] = [labelled(model, own, one["ids"]) for one in prompts]
         if own.chat_template:
             # Long enough for all prompts' common start to be read once.
             found["system"] = [written(model, own, ids_of(own, one, SYSTEM), {"max_new_tokens": 24}) for one in PROMPTS]

@@ -90,6 +90,9 @@ pub(crate) struct DemoOptions {
     /// Setting for the session, such as mm.device=cpu
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) set: Vec<(String, String)>,
+    /// Package of your own for parts that need one: looker (answers questions about pictures), painter (draws), clip
+    #[arg(long, value_name = "NAME=FOLDER", value_parser = pair)]
+    pub(crate) model: Vec<(String, String)>,
 }
 
 /// Ways to print rows.

@@ -24,7 +24,7 @@ pub use execute::{
     Windows, batch_plan, explanation_plan, explanation_rows, give_shared_results, input_accepts, media_type, on_workers, reasons,
     reasons_type, receipt_type, result_bytes, result_type, take_shared_results, try_endpoint, try_out, windows, zero_shot, zero_shot_type,
 };
-pub use media::MediaAccess;
+pub use media::{MediaAccess, write_files};
 pub use modality::{json_of, picture_to_tensor, sound_to_tensor};
 pub use nearest::nearest;
 pub use package::*;

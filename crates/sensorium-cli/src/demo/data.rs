@@ -87,8 +87,25 @@ pub(super) async fn register(session: &Session, folder: &Path) -> Result {
         ("textile", packages.join("textile"), ""),
         ("loom", packages.join("loom"), ""),
     ] {
-        let source = package.to_string_lossy().replace('\'', "''");
-        session.sql(&format!("CREATE MODEL IF NOT EXISTS {name} FROM '{source}' {options}")).await?;
+        create_model(session, name, &package, Known::Stays, options).await?;
     }
     Ok(())
+}
+
+/// `CREATE MODEL`, with what it says of a model that is there.
+pub(super) async fn create_model(session: &Session, name: &str, package: &Path, known: Known, options: &str) -> Result {
+    let source = package.to_string_lossy().replace('\'', "''");
+    let create = match known {
+        Known::Stays => format!("CREATE MODEL IF NOT EXISTS {name} FROM '{source}' {options}"),
+        Known::Replaced => format!("CREATE OR REPLACE MODEL {name} FROM '{source}' {options}"),
+    };
+    session.sql(&create).await?;
+    Ok(())
+}
+
+/// What becomes of a model that is there already.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Known {
+    Stays,
+    Replaced,
 }

@@ -1,4 +1,4 @@
-//! Labels that a call names, compared with the input by their vectors.
+//! Labels that a call names: compared with the input by their vectors, or scored as the answers of a model that writes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,15 +7,20 @@ use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Float32Type};
 use datafusion::error::Result;
+use datafusion::logical_expr::Expr;
 use sensorium_inference::{
-    Answer, Error, Failure, Kind as ErrorKind, LabelSet, Matching, Modality, ModelVersion, Stats, Step, zero_shot, zero_shot_type,
+    Answer, Error, Failure, Kind as ErrorKind, LabelSet, Matching, Modality, ModelVersion, Prediction, Stats, Step, zero_shot,
+    zero_shot_type,
 };
 
 use super::evaluate::{Arguments, Asked, Bound, Kind, answer};
+use super::generation::evaluate_options;
 use super::policy::Policy;
 use crate::engine::Engine;
 use crate::errors::to_datafusion;
 use crate::settings::MmSettings;
+
+const HINT: &str = "mm_classify(model, input, ['good', 'bad'])";
 
 /// Labels whose vectors are kept for a query; more are forgotten and made again.
 const MAX_LABELS: usize = 65_536;
@@ -29,17 +34,38 @@ pub(crate) struct LabelVectors(Mutex<HashMap<String, Arc<[f32]>>>);
 /// # Errors
 /// When `arguments` are not an input and a list of texts, or the model cannot compare them.
 pub(super) fn classes_type(whole: &ModelVersion, arguments: &[FieldRef]) -> Result<DataType, Error> {
-    matching(whole)?;
+    if !is_writer(whole) {
+        matching(whole)?;
+    }
     match arguments {
+        [.., _, labels] if is_writer(whole) && is_texts(labels.data_type()) => Ok(zero_shot_type()),
         [_, labels] if is_texts(labels.data_type()) => Ok(zero_shot_type()),
-        [_, labels] => Err(Error::new(ErrorKind::Argument, format!("labels are a list of texts, got {}", labels.data_type()))
-            .with_hint("mm_classify(model, input, ['good', 'bad'])")),
+        [.., _, labels] if is_writer(whole) || arguments.len() == 2 => {
+            Err(Error::new(ErrorKind::Argument, format!("labels are a list of texts, got {}", labels.data_type())).with_hint(HINT))
+        }
         _ => Err(Error::new(
             ErrorKind::Argument,
             format!("an input and a list of labels, got {} arguments behind the model", arguments.len()),
         )
-        .with_hint("mm_classify(model, input, ['good', 'bad'])")),
+        .with_hint(HINT)),
     }
+}
+
+/// Whether a model writes its answers, so that labels are scored as these.
+pub(super) fn is_writer(whole: &ModelVersion) -> bool {
+    matches!(whole.manifest.prediction, Prediction::Text { .. })
+}
+
+/// The labels of a call of such a model, as JSON.
+///
+/// # Errors
+/// When they depend on a row.
+pub(super) fn evaluate_labels(labels: &Expr) -> Result<String> {
+    let text = evaluate_options(labels).map_err(|_| {
+        to_datafusion(Error::new(ErrorKind::Argument, "the labels of a generative model are not written out").with_hint(HINT))
+    })?;
+    let is_list = text.starts_with('[');
+    if is_list { Ok(text) } else { Err(to_datafusion(Error::new(ErrorKind::Argument, "no labels").with_hint(HINT))) }
 }
 
 fn is_texts(data_type: &DataType) -> bool {

@@ -102,6 +102,14 @@ pub(crate) struct Kind {
     pub(crate) policy: Policy,
 }
 
+impl Kind {
+    /// What a call of a bound model asks for: of one that writes, its labels are answers.
+    pub(super) fn of(self, bound: &Bound) -> Self {
+        let asked = if self.asked == Asked::Classes && bound.options.is_some() { Asked::Answers } else { self.asked };
+        Self { asked, ..self }
+    }
+}
+
 /// What a function returns of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Asked {
@@ -121,6 +129,8 @@ pub(crate) enum Asked {
     Lines,
     /// The best of the labels that the call names, by their vectors.
     Classes,
+    /// The same, as the answer of a model that writes.
+    Answers,
     /// How much each input has to do with the prediction.
     Explanation,
     /// The inputs that have most to do with it; the call says how many.
@@ -135,9 +145,14 @@ impl Asked {
     /// What the model itself must give for that.
     pub(crate) fn wanted(self) -> Wanted {
         match self {
-            Self::Prediction | Self::Transcript | Self::Text | Self::Picture | Self::Lines | Self::Receipt | Self::Media => {
-                Wanted::Prediction
-            }
+            Self::Prediction
+            | Self::Transcript
+            | Self::Text
+            | Self::Answers
+            | Self::Picture
+            | Self::Lines
+            | Self::Receipt
+            | Self::Media => Wanted::Prediction,
             Self::Prompt => Wanted::Prompt,
             Self::Embedding | Self::Classes => Wanted::Embedding,
             Self::Explanation | Self::Reasons => Wanted::Explanation,
@@ -152,8 +167,7 @@ impl Asked {
     /// Parts what the model is given from what the function takes besides.
     pub(crate) fn split<T>(self, arguments: &[T]) -> (&[T], &[T]) {
         match self {
-            Self::Classes => arguments.split_at(arguments.len().min(1)),
-            Self::Reasons => arguments.split_at(arguments.len().saturating_sub(1)),
+            Self::Classes | Self::Reasons => arguments.split_at(arguments.len().saturating_sub(1)),
             _ => (arguments, &[]),
         }
     }
@@ -201,6 +215,7 @@ pub(crate) fn evaluate(engine: &Engine, kind: Kind, bound: &Bound, arguments: &A
         Asked::Text => texts(answer(engine, kind, bound, arguments, settings)?, kind.policy)?,
         Asked::Prediction
         | Asked::Embedding
+        | Asked::Answers
         | Asked::Transcript
         | Asked::Prompt
         | Asked::Picture

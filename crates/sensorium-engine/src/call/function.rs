@@ -20,7 +20,7 @@ use sensorium_inference::{
 };
 
 use super::arguments::bind;
-use super::classify::classes_type;
+use super::classify::{classes_type, evaluate_labels, is_writer};
 use super::evaluate::{Arguments, Asked, Bound, Kind, NumberedFrom, evaluate};
 use super::generation::{evaluate_options, is_struct, options_text, split_options, text_type};
 use super::policy::{Policy, try_type};
@@ -99,7 +99,8 @@ impl ModelFunction {
         if self.kind.asked == Asked::Receipt {
             self.engine.models.expect_receipts();
         }
-        ScalarUDF::new_from_impl(Self { bound: Some(bound), null_on_error, ..self.copy() })
+        let kind = self.kind.of(&bound);
+        ScalarUDF::new_from_impl(Self { kind, bound: Some(bound), null_on_error, ..self.copy() })
     }
 
     /// The model as the statement named it, once the call is bound.
@@ -130,9 +131,17 @@ impl ModelFunction {
         ScalarUDF::new_from_impl(Self { kind, bound, ..self.copy() })
     }
 
-    /// What a call says about how texts are written, and its arguments without that.
-    pub(crate) fn take_options(&self, arguments: &[Expr], schema: &DFSchema) -> Result<(Option<String>, Vec<Expr>)> {
+    /// What a call of `version` says about how texts are written, and its arguments without that.
+    pub(crate) fn take_options(
+        &self,
+        version: &ModelVersion,
+        arguments: &[Expr],
+        schema: &DFSchema,
+    ) -> Result<(Option<String>, Vec<Expr>)> {
         let known = self.bound.as_ref().and_then(Bound::options).map(str::to_string);
+        if let (Asked::Classes, true, [inputs @ .., labels]) = (self.kind.asked, is_writer(version), arguments) {
+            return Ok((Some(evaluate_labels(labels)?), inputs.to_vec()));
+        }
         if !self.kind.asked.has_options() {
             return Ok((known, arguments.to_vec()));
         }
@@ -238,6 +247,23 @@ impl ModelFunction {
         if self.kind.asked.has_options() { split_options(arguments, is_struct).0 } else { arguments }
     }
 
+    /// The model of a call that was not bound, and what it asks of it; labels of a model that writes are no argument any more.
+    fn bind_at_once(&self, args: &mut ScalarFunctionArgs) -> Result<(Kind, Bound)> {
+        let inputs = 1 + self.without_options(&args.arg_fields[1..]).len();
+        let name = match args.args.first() {
+            Some(ColumnarValue::Scalar(name)) => Some(name.clone()),
+            _ => None,
+        };
+        let bound = self.model(name.as_ref(), &args.arg_fields[1..inputs])?;
+        let has_labels = self.kind.asked == Asked::Classes && is_writer(&bound.whole);
+        let inputs = if has_labels { inputs.saturating_sub(1) } else { inputs };
+        args.arg_fields.truncate(inputs);
+        let options = args.args.drain(inputs..).next().map(|options| options.into_array(1)).transpose()?;
+        let options = options.map(|options| options_text(&options)).transpose().map_err(to_datafusion)?;
+        let bound = bound.with_options(options.as_deref())?;
+        Ok((self.kind.of(&bound), bound))
+    }
+
     fn model(&self, name: Option<&ScalarValue>, arguments: &[FieldRef]) -> Result<Bound> {
         match (&self.bound, name.and_then(|name| name.try_as_str().flatten())) {
             (Some(bound), _) => Ok(bound.clone()),
@@ -309,7 +335,7 @@ impl ScalarUDFImpl for ModelFunction {
             Asked::Transcript | Asked::Lines => task_type(&bound.whole, self.kind.asked),
             Asked::Receipt => Ok(receipt_type()),
             Asked::Media => Ok(media_type()),
-            Asked::Prediction | Asked::Embedding | Asked::Explanation => result_type(manifest, self.kind.asked.wanted()),
+            Asked::Prediction | Asked::Embedding | Asked::Explanation | Asked::Answers => result_type(manifest, self.kind.asked.wanted()),
             Asked::Reasons => check_count(arguments.last(), args.scalar_arguments.last().copied().flatten())
                 .and_then(|()| result_type(manifest, self.kind.asked.wanted()))
                 .map(|_| reasons_type()),
@@ -331,16 +357,7 @@ impl ScalarUDFImpl for ModelFunction {
     }
 
     fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let inputs = 1 + self.without_options(&args.arg_fields[1..]).len();
-        args.arg_fields.truncate(inputs);
-        let options = args.args.drain(inputs..).next();
-        let name = match args.args.first() {
-            Some(ColumnarValue::Scalar(name)) => Some(name),
-            _ => None,
-        };
-        let options = options.map(|options| options.into_array(1)).transpose()?;
-        let options = options.map(|options| options_text(&options)).transpose().map_err(to_datafusion)?;
-        let bound = self.model(name, &args.arg_fields[1..])?.with_options(options.as_deref())?;
+        let (kind, bound) = self.bind_at_once(&mut args)?;
         let all_scalar = args.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
         let rows = if all_scalar { 1 } else { args.number_rows };
         let arrays: Vec<ArrayRef> = args.args[1..].iter().map(|argument| argument.to_array(rows)).collect::<Result<_>>()?;
@@ -350,7 +367,7 @@ impl ScalarUDFImpl for ModelFunction {
         let (cancel, stats) = (Cancel::default(), Stats::default());
         let fields = &args.arg_fields[1..];
         let arguments = Arguments { arrays: &arrays, fields, rows, cancel: &cancel, stats: &stats, names: &NumberedFrom(first) };
-        let values = evaluate(&self.engine, self.kind, &bound, &arguments, &settings)?.whole().map_err(to_datafusion)?;
+        let values = evaluate(&self.engine, kind, &bound, &arguments, &settings)?.whole().map_err(to_datafusion)?;
         if all_scalar { ScalarValue::try_from_array(&values, 0).map(ColumnarValue::Scalar) } else { Ok(ColumnarValue::Array(values)) }
     }
 }

@@ -17,8 +17,9 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     .with_argument("prompt", "A text, or for a model with a chat template a conversation: [{role: 'user', content: text}, ..]; '' for a captioner that writes a text of its own")
     .with_argument("media", "Pictures, then sounds, as the model has inputs for them: URIs or bytes, or lists of them where the model may be asked about several. A marker in the prompt, such as <image>, says where each of them belongs; without markers they stand before it. By name: mm_generate(model, {prompt: p, image: i, audio: a})")
     .with_argument("options", "A struct that is written out: max_tokens (256 where the model's max_new_tokens does not say), min_tokens, temperature (0 for the likeliest tokens), top_k, top_p, min_p, seed, stop (a text or a list), system, beams, length_penalty, early_stopping, repetition_penalty, no_repeat_ngram_size, as transformers' GenerationConfig means them, and json_schema, of which the answer is then, always whole. A model at an endpoint knows max_tokens, temperature, top_p, seed, stop, system and json_schema")
-    .with_sql_example("SELECT id, mm_generate('llama', 'What is this about? ' || note, {max_tokens: 64}) FROM tickets")
-    .with_sql_example("SELECT id, mm_generate('llava', '<image>What is the total of this invoice?', scan, {json_schema: {type: 'object', properties: {total: {type: 'number'}}, required: ['total'], additionalProperties: false}}) FROM invoices")
+    .with_sql_example(
+        "SELECT id, mm_generate('llama', 'What is this about? ' || note, {max_tokens: 64}) FROM tickets;\nSELECT id, mm_generate('llava', '<image>What is the total of this invoice?', scan, {json_schema: {type: 'object', properties: {total: {type: 'number'}}, required: ['total'], additionalProperties: false}}) FROM invoices",
+    )
     .build()
 });
 

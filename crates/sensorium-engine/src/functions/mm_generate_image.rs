@@ -16,7 +16,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     .with_argument("model", "Name of a model as a literal: 'sd', 'sd@3' or 'sd@champion'")
     .with_argument("prompt", "A text; what is beyond the model's 77 tokens is cut off, as the model was trained")
     .with_argument("init_image", "A picture that it is made of, by URI or as bytes, whose size it has; its sides are multiples of the model's (64 pixels for Stable Diffusion)")
-    .with_argument("options", "A struct that is written out: steps (50), guidance (7.5; up to 1 the prompt is not compared with none), seed (0), width and height (the model's own), negative_prompt, and with init_image strength (0.8 of the way is gone)")
+    .with_argument("options", "A struct that is written out: steps (50), guidance (7.5; up to 1 the prompt is not compared with none), seed (0), width and height (the model's own, up to twice as much), negative_prompt, and with init_image strength (0.8 of the way is gone)")
     .with_sql_example("SELECT sku, mm_generate_image('sd', 'a product photo of ' || description, {steps: 20, seed: 7}) AS picture FROM products")
     .build()
 });

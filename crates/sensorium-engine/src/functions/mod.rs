@@ -51,6 +51,7 @@ mod mm_try_prompt;
 mod mm_try_reasons;
 mod mm_try_similarity;
 mod mm_try_transcribe;
+mod mm_write;
 mod table_call;
 mod vectors;
 
@@ -96,6 +97,7 @@ pub(crate) fn scalar_functions(engine: &Arc<Engine>) -> Vec<ScalarUDF> {
         mm_try_reasons::function(engine),
         mm_try_similarity::function(engine),
         mm_try_transcribe::function(engine),
+        mm_write::function(engine),
     ]
 }
 

@@ -103,8 +103,9 @@ fn bind_call(expr: Expr, rule: Rule<'_>, schema: &DFSchema, sources: &[LogicalPl
     if let Some(endpoint) = &version.manifest.endpoint {
         endpoint.check_host(rule.hosts).map_err(to_datafusion)?;
     }
-    let (options, arguments) = function.take_options(&call.args[1..], schema)?;
-    let (inputs, rest) = function.split(&arguments);
+    let (options, arguments) = function.take_options(&version, &call.args[1..], schema)?;
+    // Labels of a model that writes are options, and no argument any more.
+    let (inputs, rest) = if options.is_some() { (arguments, Vec::new()) } else { function.split(&arguments) };
     let arguments = expand_wildcards(&version.name, &version.manifest, inputs, schema)?;
     let fields = arguments.iter().map(|argument| argument.to_field(schema).map(|(_, field)| field)).collect::<Result<Vec<_>>>()?;
     let side = function.side(&version, &fields)?;

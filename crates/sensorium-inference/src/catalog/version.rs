@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
 use crate::package::{Manifest, Prediction};
@@ -31,13 +31,18 @@ impl ModelVersion {
         format!("{}@{}", self.name, self.version)
     }
 
-    /// The same model with texts written as `options` say, JSON of [`Rules::OPTIONS`](crate::Rules::OPTIONS), and an SHA-256 of its own.
+    /// The same model with texts written as `options` say, JSON of [`Rules::OPTIONS`](crate::Rules::OPTIONS) or a list of the labels
+    /// that are the only answers, and an SHA-256 of its own.
     ///
     /// # Errors
     /// [`Kind::Argument`] for an option that there is not, a value that makes no sense, or a model that writes no texts.
     pub fn with_options(&self, options: &str) -> Result<Self> {
         let wrong = |what: &dyn std::fmt::Display| Error::new(Kind::Argument, format!("options of model '{}': {what}", self.name));
-        let options: Map<String, Value> = serde_json::from_str(options).map_err(|error| wrong(&error))?;
+        let options: Value = serde_json::from_str(options).map_err(|error| wrong(&error))?;
+        if let Value::Array(labels) = &options {
+            return self.with_labels(labels);
+        }
+        let Value::Object(options) = options else { return Err(wrong(&options)) };
         let mut manifest = (*self.manifest).clone();
         if let Some(endpoint) = &manifest.endpoint {
             manifest.endpoint = Some(Box::new(endpoint.with_options(&options)?));
@@ -54,6 +59,20 @@ impl ModelVersion {
             );
         }
         generation.rules = generation.rules.with_options(&options)?;
+        Ok(Self { sha256: manifest.sha256(), manifest: Arc::new(manifest), ..self.clone() })
+    }
+
+    fn with_labels(&self, labels: &[Value]) -> Result<Self> {
+        let mut manifest = (*self.manifest).clone();
+        if manifest.endpoint.is_some() {
+            let message = format!("model '{}' is at an endpoint, which does not say how likely each label is", self.name);
+            return Err(Error::new(Kind::Argument, message)
+                .with_hint("mm_generate(model, prompt, {json_schema: '{\"enum\": [\"good\", \"bad\"]}'}) chooses one of them"));
+        }
+        let Prediction::Text { generation } = &mut manifest.prediction else {
+            return Err(Error::new(Kind::Argument, format!("model '{}' writes no texts", self.name)));
+        };
+        generation.rules = generation.rules.with_labels(labels)?;
         Ok(Self { sha256: manifest.sha256(), manifest: Arc::new(manifest), ..self.clone() })
     }
 

@@ -19,6 +19,7 @@ use super::speech::transcript_fields;
 use super::tensor::{Data, HostTensor};
 use super::used::{modalities_used, used_field};
 use super::voice_activity::voice_activity_fields;
+use super::zero_shot::zero_shot_type;
 use crate::error::{Error, Kind, Result};
 use crate::modality::Column;
 use crate::package::{Activation, ClassNames, Element, Manifest, OutputRef, Prediction};
@@ -79,6 +80,7 @@ pub fn result_type(manifest: &Manifest, wanted: Wanted) -> Result<DataType> {
         (_, Prediction::Regression { value }) => Ok(arrow_type(manifest.port(value)?.element)),
         (_, Prediction::Transcript { .. }) => Ok(DataType::Struct(transcript_fields())),
         (Wanted::Prompt, _) => Ok(DataType::Utf8),
+        (_, Prediction::Text { generation }) if !generation.rules.labels.is_empty() => Ok(zero_shot_type()),
         (_, Prediction::Text { .. }) => Ok(DataType::Struct(text_fields())),
         (_, Prediction::Picture { .. }) => Ok(DataType::Binary),
         (_, Prediction::Lines { .. }) => Ok(lines_type()),
@@ -96,13 +98,17 @@ pub fn result_type(manifest: &Manifest, wanted: Wanted) -> Result<DataType> {
 /// As [`result_type`].
 pub fn result_bytes(manifest: &Manifest, wanted: Wanted) -> Result<usize> {
     if let (Wanted::Prediction, Prediction::Classification { classes, .. }) = (wanted, &manifest.prediction) {
-        let key = match classes {
-            ClassNames::Integers(_) => size_of::<i64>(),
-            ClassNames::Strings(names) => size_of::<i32>() + names.iter().map(String::len).sum::<usize>() / names.len().max(1),
-        };
         let used =
             if manifest.may_lack_modalities() { manifest.modalities().iter().map(|name| name.len() + size_of::<i32>()).sum() } else { 0 };
-        return Ok((classes.len() + 1) * (key + size_of::<f32>()) + used);
+        return Ok(match classes {
+            ClassNames::Integers(_) => (classes.len() + 1) * (size_of::<i64>() + size_of::<f32>()) + used,
+            ClassNames::Strings(names) => class_bytes(names) + used,
+        });
+    }
+    if let (Wanted::Prediction, Prediction::Text { generation }) = (wanted, &manifest.prediction)
+        && !generation.rules.labels.is_empty()
+    {
+        return Ok(class_bytes(&generation.rules.labels));
     }
     if let Prediction::Picture { diffusion } = &manifest.prediction {
         // A photograph as PNG takes about half of its pixels.
@@ -113,6 +119,12 @@ pub fn result_bytes(manifest: &Manifest, wanted: Wanted) -> Result<usize> {
         return Ok(explain::result_bytes(manifest));
     }
     Ok(value_bytes(&data_type))
+}
+
+/// A label, its score, and a probability of each.
+fn class_bytes(names: &[String]) -> usize {
+    let key = size_of::<i32>() + names.iter().map(String::len).sum::<usize>() / names.len().max(1);
+    (names.len() + 1) * (key + size_of::<f32>())
 }
 
 fn value_bytes(data_type: &DataType) -> usize {

@@ -143,7 +143,7 @@ impl LoadedModel {
     }
 
     pub(crate) fn is_on_cpu(&self) -> bool {
-        matches!(*self.sessions, Sessions::Shared(_))
+        self.sessions.are_on_cpu()
     }
 
     /// Bytes of weights, all copies together.

@@ -10,8 +10,8 @@ use crate::modality::{TextCodec, TextEncoder};
 use crate::package::{Manifest, TextSpec};
 use crate::runtime::{Device, GpuOptions, Provider};
 
-/// Graphs by their content, and how they are run. The two sides of a joint graph are one.
-static GRAPHS: Shared<(String, Device, GpuOptions), Sessions> = Shared::new();
+/// Graphs by their content, whether they write, and how they are run. The two sides of a joint graph are one.
+static GRAPHS: Shared<(String, bool, Device, GpuOptions), Sessions> = Shared::new();
 
 /// Tokenizers by the content of their file, and how they cut.
 static TOKENIZERS: Shared<(String, TextSpec), TextEncoder> = Shared::new();
@@ -21,7 +21,7 @@ static TEXT_CODECS: Shared<String, TextCodec> = Shared::new();
 
 /// The sessions of a model's graphs, whose files lie in `folder`.
 pub(super) fn sessions(manifest: &Manifest, folder: &Path, limits: &Limits) -> Result<Arc<Sessions>> {
-    let key = (manifest.graphs_sha256(), limits.device, limits.gpu);
+    let key = (manifest.graphs_sha256(), manifest.writes(), limits.device, limits.gpu);
     GRAPHS.get_or_make(&key, || {
         if manifest.endpoint.is_some() {
             Ok(Sessions::nowhere())

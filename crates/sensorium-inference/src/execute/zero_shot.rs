@@ -37,24 +37,35 @@ pub fn zero_shot_type() -> DataType {
 /// [`Kind::Argument`] when vectors and labels are of different lengths.
 pub fn zero_shot(vectors: &ArrayRef, labels: &[Option<Arc<LabelSet>>], matching: &Matching) -> Result<ArrayRef> {
     let list = vectors.as_fixed_size_list();
-    let rows = list.len();
-    let (mut label, mut score) = (StringBuilder::new(), Float32Builder::with_capacity(rows));
-    let (mut keys, mut values, mut lengths) = (StringBuilder::new(), Vec::new(), Vec::with_capacity(rows));
-    let mut present = Vec::with_capacity(rows);
+    let mut found = Vec::with_capacity(list.len());
     for (row, set) in labels.iter().enumerate() {
-        let Some(set) = set.as_ref().filter(|set| list.is_valid(row) && !set.names.is_empty()) else {
+        found.push(match set.as_deref().filter(|set| list.is_valid(row) && !set.names.is_empty()) {
+            Some(set) => Some((set.names.as_slice(), probabilities(vector(list, row), set, matching)?)),
+            None => None,
+        });
+    }
+    best_labels(&found)
+}
+
+/// `{label, score, probabilities}` from the names and the probabilities of each row; NULL where there are none.
+pub(super) fn best_labels(found: &[Option<(&[String], Vec<f32>)>]) -> Result<ArrayRef> {
+    let rows = found.len();
+    let (mut label, mut score) = (StringBuilder::new(), Float32Builder::with_capacity(rows));
+    let (mut keys, mut values, mut lengths) = (StringBuilder::new(), Vec::<f32>::new(), Vec::with_capacity(rows));
+    let mut present = Vec::with_capacity(rows);
+    for row in found {
+        let Some((names, probabilities)) = row else {
             label.append_null();
             score.append_null();
             lengths.push(0);
             present.push(false);
             continue;
         };
-        let probabilities = probabilities(vector(list, row), set, matching)?;
         let best = probabilities.iter().enumerate().fold(0, |best, (place, value)| if *value > probabilities[best] { place } else { best });
-        label.append_value(&set.names[best]);
+        label.append_value(&names[best]);
         score.append_value(probabilities[best]);
-        set.names.iter().for_each(|name| keys.append_value(name));
-        lengths.push(set.names.len());
+        names.iter().for_each(|name| keys.append_value(name));
+        lengths.push(names.len());
         values.extend(probabilities);
         present.push(true);
     }

@@ -36,6 +36,23 @@ impl MediaAccess {
         }
     }
 
+    /// Resolves a folder to write to, which need not be there, and refuses what lies outside the roots. Symbolic links are followed.
+    pub(super) fn locate_folder(&self, prefix: &str) -> Result<Place> {
+        match absolute(prefix, None)? {
+            Place::Local(path) => {
+                let path = lexical(&path);
+                let known = path.ancestors().find(|above| above.exists()).unwrap_or(&path);
+                let real = known.canonicalize().unwrap_or_else(|_| known.to_path_buf());
+                let rest = path.strip_prefix(known).unwrap_or(Path::new(""));
+                match self.allow_local(prefix, &real, None)? {
+                    Place::Local(real) => Ok(Place::Local(real.join(rest))),
+                    remote => Ok(remote),
+                }
+            }
+            Place::Remote(url) => self.allow_remote(prefix, url, None),
+        }
+    }
+
     fn allow_local(&self, uri: &str, path: &Path, base: Option<&str>) -> Result<Place> {
         let own = base.into_iter().chain(["."]);
         let roots = own.chain(self.allowed_roots.iter().map(String::as_str)).filter_map(|root| match absolute_root(root) {

@@ -45,6 +45,8 @@ pub(crate) struct Node {
     pub(crate) inputs: Vec<String>,
     #[prost(string, repeated, tag = "2")]
     pub(crate) outputs: Vec<String>,
+    #[prost(string, tag = "3")]
+    pub(crate) name: String,
     #[prost(string, tag = "4")]
     pub(crate) operator: String,
     #[prost(message, repeated, tag = "5")]
@@ -73,23 +75,36 @@ pub(crate) struct Attribute {
     pub(crate) tensors: Vec<Tensor>,
     #[prost(message, repeated, tag = "11")]
     pub(crate) graphs: Vec<Graph>,
+    #[prost(int32, tag = "20")]
+    pub(crate) kind: i32,
     #[prost(message, optional, tag = "22")]
     pub(crate) sparse_tensor: Option<SparseTensor>,
     #[prost(message, repeated, tag = "23")]
     pub(crate) sparse_tensors: Vec<SparseTensor>,
 }
 
-/// A tensor without its values: only their number, their type and where they lie.
+/// A tensor without most of its values: only their number, their type and where they lie.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Tensor {
     #[prost(int64, repeated, tag = "1")]
     pub(crate) dimensions: Vec<i64>,
     #[prost(int32, tag = "2")]
     pub(crate) element: i32,
+    #[prost(int64, repeated, tag = "7")]
+    pub(crate) integers: Vec<i64>,
     #[prost(string, tag = "8")]
     pub(crate) name: String,
     #[prost(message, repeated, tag = "13")]
     pub(crate) external_data: Vec<Entry>,
+    #[prost(int32, tag = "14")]
+    pub(crate) data_location: i32,
+}
+
+/// An input or output without its type.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct ValueName {
+    #[prost(string, tag = "1")]
+    pub(crate) name: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -58,6 +58,8 @@ pub struct PictureRules {
     pub strength: f64,
 }
 
+/// How much larger than those that it was trained with a model's pictures may be.
+const MOST_TIMES: usize = 2;
 /// Most steps, and pixels of a side, that make sense.
 const MAX_STEPS: usize = 1_000;
 const MAX_SIDE: usize = 4_096;
@@ -106,7 +108,11 @@ impl Diffusion {
     /// [`Kind::Argument`] for an unknown option, or a value that makes no sense.
     pub(crate) fn with_options(&self, options: &Map<String, Value>) -> Result<Self> {
         let rules = self.rules.with_options(options)?;
-        for (name, side) in [("width", rules.width), ("height", rules.height)] {
+        for (name, side, own) in [("width", rules.width, self.rules.width), ("height", rules.height, self.rules.height)] {
+            if side > own * MOST_TIMES {
+                return Err(Error::new(Kind::Argument, format!("{name}: {side} is more than {MOST_TIMES} times the {own} of the model"))
+                    .with_hint("it was not trained for that, and memory grows with the fourth power of the side"));
+            }
             if side % self.multiple != 0 {
                 return Err(Error::new(Kind::Argument, format!("{name}: {side} is no multiple of {}", self.multiple))
                     .with_hint("the model's pictures have sides of such multiples only"));

@@ -130,6 +130,9 @@ pub struct Rules {
     /// Answers are JSON of this schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub json_schema: Option<Value>,
+    /// The answers that there are, whose likelihoods are wanted in place of a text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
 }
 
 /// When beam search ends, as transformers' `early_stopping`.
@@ -167,6 +170,8 @@ const TOP_K: usize = 50;
 const MAX_BEAMS: usize = 64;
 /// Stop texts of a call.
 const MAX_STOPS: usize = 64;
+/// Labels of a call, each of which takes a cache of its own.
+const MAX_LABELS: usize = 256;
 
 impl Default for Rules {
     fn default() -> Self {
@@ -189,6 +194,7 @@ impl Default for Rules {
             stop: Vec::new(),
             system: None,
             json_schema: None,
+            labels: Vec::new(),
         }
     }
 }
@@ -277,8 +283,32 @@ impl Rules {
             stop: texts(&config["stop_strings"]),
             system: None,
             json_schema: None,
+            labels: Vec::new(),
         })
         .and_then(Self::checked)
+    }
+
+    /// The rules by which the likelihoods of `labels` are found.
+    ///
+    /// # Errors
+    /// [`Kind::Argument`] for none, too many, or one that is empty or there twice.
+    pub(crate) fn with_labels(&self, labels: &[Value]) -> Result<Self> {
+        const HINT: &str = "name each label once: ['good', 'bad']";
+        let refuse = |what: String| Error::new(Kind::Argument, what).with_hint(HINT);
+        if labels.is_empty() || labels.len() > MAX_LABELS {
+            return Err(refuse(format!("{} labels: a generative model tells 1 to {MAX_LABELS} apart", labels.len())));
+        }
+        let mut own: Vec<String> = Vec::with_capacity(labels.len());
+        for label in labels {
+            let text = label.as_str().filter(|label| !label.trim().is_empty());
+            let text = text.ok_or_else(|| refuse(format!("a label that is no text: {label}")))?;
+            if own.iter().any(|known| known == text) {
+                return Err(refuse(format!("label '{text}' twice")));
+            }
+            own.push(text.to_string());
+        }
+        let idle = Self::default();
+        Ok(Self { labels: own, beams: 1, is_drawn: false, json_schema: None, stop: Vec::new(), drawing: idle.drawing, ..self.clone() })
     }
 
     /// The rules with what a call says, as [`Rules::OPTIONS`] names it.

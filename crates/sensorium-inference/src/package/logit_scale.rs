@@ -12,7 +12,7 @@ use super::feeds::token_part;
 use super::manifest::{Manifest, Modality, TokenPart};
 use super::port::{Port, Signature};
 use crate::error::{Error, Kind, Result};
-use crate::runtime::{GpuOptions, Provider, open_session};
+use crate::runtime::{GpuOptions, Provider, Source, open_session};
 use crate::vectors::wide_cosine;
 
 /// Made-up rows of each side.
@@ -29,7 +29,7 @@ pub(super) fn measure(graph: &Path, manifest: &Manifest, vocabulary: u64, has_bi
     if !needed.iter().all(|name| signature.outputs.iter().any(|port| port.name == *name)) {
         return Ok(None);
     }
-    let mut session = open_session(graph, Provider::Cpu, GpuOptions::default())?;
+    let mut session = open_session(Source::File(graph), Provider::Cpu, GpuOptions::default())?;
     let outputs = run(&mut session, &signature.inputs, manifest, vocabulary)
         .map_err(|error| Error::new(Kind::Package, format!("{} failed on made-up rows: {error}", graph.display())))?;
     let [logits, texts, pictures] = &outputs;

@@ -309,6 +309,11 @@ impl Manifest {
         }
     }
 
+    /// Whether a decoder writes the answers, token by token.
+    pub(crate) fn writes(&self) -> bool {
+        matches!(self.prediction, Prediction::Text { .. } | Prediction::Transcript { .. })
+    }
+
     /// SHA-256 over the graphs and all files that they may read, in hexadecimal: the same for models that differ only in
     /// what is put in and taken out.
     pub(crate) fn graphs_sha256(&self) -> String {

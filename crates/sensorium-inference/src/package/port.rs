@@ -7,7 +7,7 @@ use ort::value::{Outlet, TensorElementType, ValueType};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
-use crate::runtime::{GpuOptions, Provider, open_session};
+use crate::runtime::{GpuOptions, Provider, Source, open_session};
 
 /// One input or output of a graph.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,7 +92,7 @@ pub(crate) struct Signature {
 impl Signature {
     /// Loads the graph once, which also proves that it can be loaded.
     pub(crate) fn read(graph: &Path) -> Result<Self> {
-        let session = open_session(graph, Provider::Cpu, GpuOptions::default())?;
+        let session = open_session(Source::File(graph), Provider::Cpu, GpuOptions::default())?;
         let ports = |outlets: &[Outlet]| outlets.iter().map(port).collect::<Result<Vec<_>>>();
         Ok(Self { inputs: ports(session.inputs())?, outputs: ports(session.outputs())? })
     }

@@ -10,4 +10,4 @@ pub use cache::cache_dir;
 pub use device::{Device, GpuOptions};
 pub use environment::{RuntimeInfo, environment, initialise, runtime_info};
 pub use locate::{LIBRARY_FILE, ONNXRUNTIME_VERSION, library_cache_dir, prefer_library};
-pub(crate) use session::{Provider, SharedSession, open_session};
+pub(crate) use session::{Provider, SharedSession, Source, open_session};

@@ -48,13 +48,23 @@ fn has_gpu(index: u32) -> bool {
     Path::new(&format!("/dev/nvidia{index}")).exists()
 }
 
-/// Opens `graph`.
+/// What a session is opened of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Source<'a> {
+    /// A file.
+    File(&'a Path),
+    /// Bytes of a graph, beside the files in a folder that it refers to.
+    Bytes(&'a [u8], &'a Path),
+}
+
+/// Opens a graph.
 ///
 /// On the CPU a run has one thread and does not spin: parallelism comes from one run per core, which on a busy machine
 /// is up to half as fast again as one spinning run over all cores.
-pub(crate) fn open_session(graph: &Path, provider: Provider, options: GpuOptions) -> Result<Session> {
+pub(crate) fn open_session(graph: Source<'_>, provider: Provider, options: GpuOptions) -> Result<Session> {
+    let (Source::File(place) | Source::Bytes(_, place)) = graph;
     let failed =
-        |error: &dyn std::fmt::Display| Error::new(Kind::Package, format!("ONNX Runtime cannot load {}: {error}", graph.display()));
+        |error: &dyn std::fmt::Display| Error::new(Kind::Package, format!("ONNX Runtime cannot load {}: {error}", place.display()));
     let mut builder = Session::builder(environment()?)
         .map_err(|error| failed(&error))?
         .with_optimization_level(GraphOptimizationLevel::All)
@@ -82,8 +92,18 @@ pub(crate) fn open_session(graph: &Path, provider: Provider, options: GpuOptions
                 .with_hint("look at `nvidia-smi`, or SET mm.device = 'cpu'")
         })?;
     }
-    builder.commit_from_file(graph).map_err(|error| failed(&error))
+    match graph {
+        Source::File(file) => builder.commit_from_file(file).map_err(|error| failed(&error)),
+        Source::Bytes(bytes, folder) => builder
+            .with_config_entry(EXTERNAL_FOLDER, folder.to_string_lossy())
+            .map_err(|error| failed(&error))?
+            .commit_from_memory(bytes)
+            .map_err(|error| failed(&error)),
+    }
 }
+
+/// `kOrtSessionOptionsModelExternalInitializersFileFolderPath` of ONNX Runtime.
+const EXTERNAL_FOLDER: &str = "session.model_external_initializers_file_folder_path";
 
 /// A CPU session that all workers run at once, so that a model's weights are in memory once and not once a core.
 ///
@@ -95,7 +115,7 @@ pub(crate) struct SharedSession(Session);
 
 impl SharedSession {
     /// Opens `graph` on the CPU.
-    pub(crate) fn open(graph: &Path) -> Result<Self> {
+    pub(crate) fn open(graph: Source<'_>) -> Result<Self> {
         open_session(graph, Provider::Cpu, GpuOptions::default()).map(Self)
     }
 

@@ -104,11 +104,12 @@ class _Functions:
         return self._run(_Call("mm_similarity", model, None, [one, other], {}), name, session)
 
     def classify(
-        self, model: str, input: Any, labels: Sequence[str], /, *, name: str = "class", session: _session.Session | None = None
+        self, model: str, input: Any, labels: Sequence[str], /, *media: Any, name: str = "class", session: _session.Session | None = None
     ) -> Any:
-        """Adds which of the labels fits best, without training, as ``mm_classify`` gives it."""
+        """Adds which of the labels fits best, without training, as ``mm_classify`` gives it; ``media`` are those that a generative model
+        is asked about."""
         listed = "[" + ", ".join(text(label) for label in labels) + "]"
-        return self._run(_Call("mm_classify", model, None, [input], {}, [listed]), name, session)
+        return self._run(_Call("mm_classify", model, None, [input, *media], {}, [listed]), name, session)
 
     def transcribe(self, model: str, input: Any, /, *, name: str = "transcript", session: _session.Session | None = None) -> Any:
         """Adds what is said in sounds, as ``mm_transcribe`` gives it: ``{text, segments, language}``."""

@@ -3,6 +3,7 @@
 mod cache;
 mod state;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -27,10 +28,30 @@ pub(super) struct Decoder<'a> {
     embed: Option<(usize, &'a Stage)>,
 }
 
-/// Scores of the next token of each row, `[rows, tokens that there are]`.
+/// Scores of the next token of each row: those of the last of `tokens` tokens of each, `width` of them.
 pub(super) struct Scores {
-    pub(super) values: Vec<f32>,
-    pub(super) width: usize,
+    values: Values,
+    tokens: usize,
+    width: usize,
+}
+
+enum Values {
+    /// As the graph gave them.
+    Given(DynValue),
+    /// In single precision.
+    Copied(Vec<f32>),
+}
+
+impl Scores {
+    /// Those of each row.
+    pub(super) fn rows(&mut self) -> Result<impl Iterator<Item = &mut [f32]>> {
+        let values = match &mut self.values {
+            Values::Given(value) => value.try_extract_tensor_mut::<f32>().map_err(|error| failed(&error))?.1,
+            Values::Copied(values) => values,
+        };
+        let last = (self.tokens - 1) * self.width;
+        Ok(values.chunks_exact_mut(self.tokens * self.width).map(move |row| &mut row[last..]))
+    }
 }
 
 fn failed(what: &dyn std::fmt::Display) -> Error {
@@ -60,6 +81,11 @@ impl<'a> Decoder<'a> {
     /// Scores that the graph gives for each place, if it says so.
     pub(super) fn vocabulary(&self) -> Option<usize> {
         self.first.1.outputs.iter().find(|port| port.name == LOGITS)?.shape.last().copied().flatten()
+    }
+
+    /// Whether the graph that begins gives the scores of the last token alone, however many are read.
+    pub(super) fn scores_last(&self) -> bool {
+        self.work.model.sessions().scores_last(self.first.0)
     }
 
     /// Whether a text may be read piece by piece: the graph that reads the first piece takes a cache as well. A branch for the cache
@@ -101,7 +127,7 @@ impl<'a> Decoder<'a> {
         let feeds: Feeds = feeds.collect::<Result<_>>()?;
         let (cancel, stats) = (self.work.request.cancel, self.work.request.stats);
         let outputs = cancel.guard(|options| self.work.model.sessions().run(index, feeds, options, stats))?;
-        let scores = scores(stage, &outputs, state.rows())?;
+        let (scores, outputs) = scores(stage, outputs, state.rows())?;
         if self.keeps_cache() {
             state.keep_cache(outputs, is_first);
             state.cached = end;
@@ -196,17 +222,21 @@ fn has_branch(stage: &Stage) -> bool {
     stage.feeds.iter().any(|feed| matches!(feed.source, Source::UsesCache))
 }
 
-/// Of each row's last token.
-fn scores(stage: &Stage, outputs: &Tensors, rows: usize) -> Result<Scores> {
+/// Those of each row's last token, taken out of what the graph gave.
+fn scores(stage: &Stage, mut outputs: Tensors, rows: usize) -> Result<(Scores, Tensors)> {
     let port = stage.outputs.iter().find(|port| port.name == LOGITS).ok_or_else(|| failed(&"no logits"))?;
-    let (_, value) = outputs.iter().find(|(name, _)| name == LOGITS).ok_or_else(|| failed(&"no logits"))?;
-    let (shape, values) = floats(port, value)?;
+    let place = outputs.iter().position(|(name, _)| name == LOGITS).ok_or_else(|| failed(&"no logits"))?;
+    let (_, value) = outputs.swap_remove(place);
+    let (shape, values) = floats(port, &value)?;
     let &[found, tokens, width] = shape.as_slice() else { return Err(failed(&format!("logits of shape {shape:?}"))) };
     if found != rows || tokens == 0 || width == 0 {
         return Err(failed(&format!("logits of {found} rows for {rows}")));
     }
-    let values = values.chunks_exact(tokens * width).flat_map(|row| &row[(tokens - 1) * width..]).copied().collect();
-    Ok(Scores { values, width })
+    let values = match values {
+        Cow::Borrowed(_) => Values::Given(value),
+        Cow::Owned(values) => Values::Copied(values),
+    };
+    Ok((Scores { values, tokens, width }, outputs))
 }
 
 /// Whole numbers in the type of the graph.

@@ -5,11 +5,16 @@ use wide::f32x8;
 /// Scores whose sum is made in single precision; more would lose what is small beside it.
 const BLOCK: usize = 4_096;
 
-/// `ln(sum(exp(scores)))`, within about 1e-6.
-pub(super) fn log_sum_exp(scores: &[f32]) -> f32 {
+/// The largest score.
+pub(super) fn largest(scores: &[f32]) -> f32 {
     let (chunks, rest) = scores.as_chunks::<8>();
     let most = chunks.iter().map(|chunk| f32x8::from(*chunk)).fold(f32x8::splat(f32::NEG_INFINITY), f32x8::max);
-    let most = most.to_array().into_iter().chain(rest.iter().copied()).fold(f32::NEG_INFINITY, f32::max);
+    most.to_array().into_iter().chain(rest.iter().copied()).fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// `ln(sum(exp(scores)))`, within about 1e-6.
+pub(super) fn log_sum_exp(scores: &[f32]) -> f32 {
+    let most = largest(scores);
     let of_block = |block: &[f32]| {
         let (chunks, rest) = block.as_chunks::<8>();
         let sum = chunks.iter().map(|chunk| (f32x8::from(*chunk) - f32x8::splat(most)).exp()).fold(f32x8::ZERO, |sum, one| sum + one);

@@ -32,6 +32,12 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
+    /// Bytes that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let values = self.pictures.iter().chain(self.sounds.iter().map(|sound| &sound.features)).map(Vec::len);
+        values.sum::<usize>() * size_of::<f32>()
+    }
+
     /// The same number for the same media, 0 for none.
     pub(super) fn digest(&self) -> u64 {
         let values = self.pictures.iter().chain(self.sounds.iter().map(|sound| &sound.features)).flatten();

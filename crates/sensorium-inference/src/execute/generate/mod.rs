@@ -6,6 +6,7 @@
 
 mod beams;
 mod budget;
+mod closed;
 mod likelihood;
 mod markers;
 mod media;
@@ -20,7 +21,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use arrow::array::StringArray;
+use arrow::array::{ArrayRef, StringArray};
 
 use super::answer::Wanted;
 use super::decoder::{Decoder, cache_bytes_of_step, cache_bytes_of_token};
@@ -29,12 +30,15 @@ use super::fetch::Fetches;
 use super::results::Results;
 use super::run::{Answer, Failure, Step, batch_rows};
 use super::workers;
+use super::zero_shot::best_labels;
 use crate::error::{Error, Kind, Result};
 use crate::modality::TextCodec;
 use crate::package::Generation;
+use closed::Labels;
 pub(super) use prompt::{Prompt, PromptColumn};
 use prompt::{PromptTokens, Prompts};
 use schema::Schema;
+use text::Outcome;
 pub(super) use text::{Written, assemble, text_fields};
 use writer::{Asked, LONGEST_QUESTION, Queue, Writer};
 
@@ -47,9 +51,13 @@ pub(super) fn run(work: &Work<'_>, generation: &Generation, rows: &[usize], fail
         return shown(work, generation, rows, failures);
     }
     let results = Results::new(work.request, Vec::new(), failures);
-    let texts: Mutex<Vec<Option<Written>>> = Mutex::new((0..work.request.rows).map(|_| None).collect());
+    let outcomes: Mutex<Vec<Option<Outcome>>> = Mutex::new((0..work.request.rows).map(|_| None).collect());
     let codec = codec(work)?;
-    let generation = &with_stop_tokens(generation, codec);
+    let labels = Labels::of(generation, codec, work.request.limits)?;
+    let generation = &match &labels {
+        Some(labels) => with_labels(generation, labels),
+        None => with_stop_tokens(generation, codec),
+    };
     let asked = asked(work, generation, codec, rows, &results)?;
     let decoder = Decoder::of(work)?;
     let schema = generation
@@ -64,6 +72,7 @@ pub(super) fn run(work: &Work<'_>, generation: &Generation, rows: &[usize], fail
         codec,
         decoder,
         schema: schema.as_ref(),
+        labels: labels.as_ref(),
         prefix: None,
         token_bytes: cache_bytes_of_token(&work.model.manifest),
         step_bytes: cache_bytes_of_step(&work.model.manifest),
@@ -72,7 +81,7 @@ pub(super) fn run(work: &Work<'_>, generation: &Generation, rows: &[usize], fail
     if let Some(start) = shared_start(&asked, generation).filter(|_| writer.shares_starts() && !results.is_over()) {
         writer.read_start(start, &asked)?;
     }
-    let done = |row: usize, written: Written| texts.lock().unwrap_or_else(PoisonError::into_inner)[row] = Some(written);
+    let done = |row: usize, outcome: Outcome| outcomes.lock().unwrap_or_else(PoisonError::into_inner)[row] = Some(outcome);
     let workers = if work.model.is_on_cpu() { workers::count()? } else { 1 };
     let sorted: Vec<usize> = asked.iter().map(|asked| asked.row).collect();
     let mut fetches = Fetches::start(work, &sorted)?;
@@ -88,10 +97,11 @@ pub(super) fn run(work: &Work<'_>, generation: &Generation, rows: &[usize], fail
     }
     let is_whole = !results.is_over();
     let (_, mut failures) = results.take()?;
-    check_whole(&asked, &texts, &failures, is_whole)?;
+    let outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
+    check_whole(&asked, &outcomes, &failures, is_whole)?;
     failures.sort_by_key(|failure| failure.row);
     let start = Instant::now();
-    let values = assemble(&texts.into_inner().unwrap_or_else(PoisonError::into_inner))?;
+    let values = if labels.is_some() { assemble_labels(outcomes, &generation.rules.labels) } else { assemble_texts(outcomes) }?;
     work.request.stats.scatter_time.since(start);
     Ok(Answer::new(values, failures))
 }
@@ -116,13 +126,28 @@ fn codec<'a>(work: &Work<'a>) -> Result<&'a TextCodec> {
 }
 
 /// A row without text has a reason, or the call has an error.
-fn check_whole(asked: &[Asked], texts: &Mutex<Vec<Option<Written>>>, failures: &[Failure], is_whole: bool) -> Result<()> {
+fn check_whole(asked: &[Asked], outcomes: &[Option<Outcome>], failures: &[Failure], is_whole: bool) -> Result<()> {
     let failed: HashSet<usize> = failures.iter().map(|failure| failure.row).collect();
-    let texts = texts.lock().unwrap_or_else(PoisonError::into_inner);
-    match asked.iter().find(|asked| is_whole && texts[asked.row].is_none() && !failed.contains(&asked.row)) {
+    match asked.iter().find(|asked| is_whole && outcomes[asked.row].is_none() && !failed.contains(&asked.row)) {
         Some(asked) => Err(Error::new(Kind::Runtime, format!("row {} of the window was not written", asked.row))),
         None => Ok(()),
     }
+}
+
+fn assemble_texts(outcomes: Vec<Option<Outcome>>) -> Result<ArrayRef> {
+    let text = |outcome| match outcome {
+        Some(Outcome::Text(written)) => Some(written),
+        _ => None,
+    };
+    assemble(&outcomes.into_iter().map(text).collect::<Vec<_>>())
+}
+
+fn assemble_labels(outcomes: Vec<Option<Outcome>>, names: &[String]) -> Result<ArrayRef> {
+    let row = |outcome| match outcome {
+        Some(Outcome::Probabilities(probabilities)) => Some((names, probabilities)),
+        _ => None,
+    };
+    best_labels(&outcomes.into_iter().map(row).collect::<Vec<_>>())
 }
 
 /// Rows, or beams, that one worker writes at once.
@@ -144,6 +169,8 @@ fn asked(work: &Work<'_>, generation: &Generation, codec: &TextCodec, rows: &[us
         let PromptTokens { decoder: prompt, encoder: question } = prompts.tokens(column.row(row), &media, work.request.limits)?;
         let left = generation.max_positions.saturating_sub(prompt.len());
         let longest = generation.max_positions.min(LONGEST_QUESTION);
+        // A label that is cut off has no likelihood.
+        let left = if generation.rules.labels.is_empty() || left >= generation.rules.max_tokens { left } else { 0 };
         if left == 0 || question.len() > longest {
             let tokens = prompt.len().max(question.len());
             let most = if left == 0 { generation.max_positions } else { longest };
@@ -178,6 +205,14 @@ fn shared_start<'a>(asked: &'a [Asked], generation: &Generation) -> Option<&'a [
     let words = first.prompt.iter().position(is_medium).unwrap_or(first.prompt.len());
     let length = rest.iter().fold(words.min(first.prompt.len() - 1), same);
     (!rest.is_empty() && length >= FEWEST_SHARED).then(|| &first.prompt[..length])
+}
+
+/// The same with a text for each label, as long as the longest.
+fn with_labels(generation: &Generation, labels: &Labels) -> Generation {
+    let mut own = generation.clone();
+    own.rules.beams = labels.count();
+    own.rules.max_tokens = labels.longest();
+    own
 }
 
 /// The same with stop texts that are one token as further ends: such tokens may have no text of their own.

@@ -120,6 +120,11 @@ impl<'a> Prompts<'a> {
         Ok(PromptTokens { decoder: tokens, encoder: Vec::new() })
     }
 
+    /// The text that the model sees of `prompt` without media.
+    pub(super) fn example(&self, prompt: &str) -> Result<String> {
+        self.text(Prompt::Text(prompt), &vec![0; self.generation.media.len()]).map(Cow::into_owned)
+    }
+
     /// The text that the model sees of a prompt, each medium as one marker.
     pub(super) fn text<'b>(&self, prompt: Prompt<'b>, media: &[usize]) -> Result<Cow<'b, str>> {
         let markers = &self.generation.media;

@@ -20,6 +20,15 @@ pub(super) enum Finish {
     Length,
 }
 
+/// What a row is answered with.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// A text.
+    Text(Written),
+    /// How likely each label is.
+    Probabilities(Vec<f32>),
+}
+
 /// A row's answer.
 #[derive(Debug)]
 pub(in super::super) struct Written {

@@ -10,11 +10,12 @@ use super::super::results::Results;
 use super::super::run::{Failure, Step};
 use super::beams::{Beams, Continuations};
 use super::budget::{self, Reserved};
-use super::likelihood::log_sum_exp;
+use super::closed::{Closed, Labels};
+use super::likelihood::{largest, log_sum_exp};
 use super::media::{self, Prepared, Seen};
 use super::rules::{SoFar, apply, candidates, draw, seeded};
 use super::schema::{Answer, Schema};
-use super::text::{Finish, Written};
+use super::text::{Finish, Outcome, Written};
 use crate::error::{Error, Kind, Result};
 use crate::modality::TextCodec;
 use crate::package::Generation;
@@ -25,6 +26,11 @@ use crate::random::Random;
 const MOVED_PART: usize = 4;
 /// Bytes of scores that one reading of prompts may give: most are of places that nobody asks for.
 const SCORES_BYTES: usize = 64 << 20;
+/// Tokens of prompts that are read at once where the graph gives no more scores than are wanted: more are not faster, and take memory.
+const READ_TOKENS: usize = 1_024;
+
+/// Bytes of decoded media, beyond which no further row is let in with others.
+const MEDIA_BYTES: usize = 64 << 20;
 
 /// Pairs of tokens of texts that an encoder compares at once, and of one text at most.
 const ATTENTION_PAIRS: usize = 1 << 22;
@@ -63,6 +69,8 @@ pub(super) struct Writer<'a> {
     pub(super) decoder: Decoder<'a>,
     /// What answers must be.
     pub(super) schema: Option<&'a Schema>,
+    /// The only answers that there are.
+    pub(super) labels: Option<&'a Labels>,
     pub(super) prefix: Option<Prefix>,
     /// Bytes of cache that a token takes.
     pub(super) token_bytes: usize,
@@ -100,6 +108,7 @@ struct Row<'a> {
 enum Texts<'a> {
     One { written: Vec<u32>, logprob: f64, random: Option<Random>, held: Option<Box<Answer<'a>>> },
     Several(Beams),
+    Closed(Closed<'a>),
 }
 
 impl Queue<'_> {
@@ -138,7 +147,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes rows until there are no more.
-    pub(super) fn write_all(&self, queue: &Queue<'_>, done: &(impl Fn(usize, Written) + Sync)) {
+    pub(super) fn write_all(&self, queue: &Queue<'_>, done: &(impl Fn(usize, Outcome) + Sync)) {
         let mut rows: Vec<Row<'a>> = Vec::new();
         let mut state: Option<State> = None;
         while !queue.results.is_over() {
@@ -180,7 +189,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn write_alone(&self, queue: &Queue<'_>, asked: Asked, done: &(impl Fn(usize, Written) + Sync)) {
+    fn write_alone(&self, queue: &Queue<'_>, asked: Asked, done: &(impl Fn(usize, Outcome) + Sync)) {
         let write = || {
             let Some(reserved) = self.reserve(&asked, 0, true)? else { return Ok(()) };
             let row = match self.row(queue, asked.clone(), reserved) {
@@ -232,6 +241,9 @@ impl<'a> Writer<'a> {
         let mut new: Vec<Row<'a>> = Vec::new();
         while rows.len() + new.len() < most && !queue.results.is_over() {
             let Some(asked) = queue.peek() else { break };
+            if new.iter().map(|row| row.media.bytes()).sum::<usize>() > MEDIA_BYTES {
+                break;
+            }
             let is_other = |row: &Row<'_>| row.asked.prompt.len() != asked.prompt.len();
             if !self.generation.is_padded && new.first().is_some_and(is_other) || self.is_much_to_read(&new, asked) {
                 break;
@@ -298,13 +310,18 @@ impl<'a> Writer<'a> {
 
     /// Places of each of `rows` whose scores are no more than there should be.
     pub(super) fn places(&self, rows: usize) -> usize {
+        if self.decoder.scores_last() {
+            return (READ_TOKENS / rows).max(1);
+        }
         (SCORES_BYTES / (rows * self.vocabulary() * size_of::<f32>()).max(1)).max(1)
     }
 
     /// Decodes the media of a row, which is then ready to be read.
     fn row(&self, queue: &Queue<'_>, asked: Asked, reserved: Reserved) -> Result<Row<'a>, Box<Failure>> {
         let media = media::prepare(self.work, asked.row, queue.fetched)?;
-        let texts = if self.generation.rules.beams > 1 {
+        let texts = if let Some(labels) = self.labels {
+            Texts::Closed(labels.begin())
+        } else if self.generation.rules.beams > 1 {
             Texts::Several(Beams::new(asked.limit))
         } else {
             let random = self
@@ -339,7 +356,8 @@ impl<'a> Writer<'a> {
         let scores = self.decoder.step_in_pieces(&mut state, &new, places)?;
         let parents = self.choose(rows, scores)?;
         stats.batches.add(1);
-        if self.generation.rules.beams > 1 { state.select(&parents) } else { Ok(state) }
+        let goes_on = rows.iter().any(|row| row.finish.is_none());
+        if self.generation.rules.beams > 1 && goes_on { state.select(&parents) } else { Ok(state) }
     }
 
     /// Scores that the decoder gives for each place.
@@ -363,6 +381,7 @@ impl<'a> Writer<'a> {
             .flat_map(|row| match &row.texts {
                 Texts::One { written, .. } => vec![next(row, written)],
                 Texts::Several(beams) => beams.running.iter().map(|beam| next(row, &beam.written)).collect(),
+                Texts::Closed(closed) => closed.next().collect(),
             })
             .collect();
         let scores = self.decoder.step(own, &new)?;
@@ -375,20 +394,26 @@ impl<'a> Writer<'a> {
 
     /// Chooses the next token of each row. Returns for each text from then on which one of before it goes on from.
     fn choose(&self, rows: &mut [Row<'_>], scores: Scores) -> Result<Vec<usize>> {
-        let Scores { mut values, width } = scores;
+        let mut scores = scores;
         let mut parents = Vec::new();
-        let mut texts = values.chunks_exact_mut(width);
+        let mut texts = scores.rows()?;
         let (mut before, mut written) = (0, 0);
         for row in rows {
             let own = match &row.texts {
                 Texts::One { .. } => 1,
                 Texts::Several(beams) => beams.running.len(),
+                Texts::Closed(closed) => closed.running(),
             };
             let mut scores: Vec<&mut [f32]> = texts.by_ref().take(own).collect();
             if row.finish.is_none() {
                 written += own;
                 match &mut row.texts {
                     Texts::One { .. } => self.choose_one(row, scores.swap_remove(0))?,
+                    Texts::Closed(closed) => {
+                        closed.add(&scores)?;
+                        row.finish = closed.is_done().then_some(Finish::Stop);
+                        parents.extend((0..self.generation.rules.beams).map(|label| before + label.min(own - 1)));
+                    }
                     Texts::Several(_) => parents.extend(self.choose_several(row, scores)?.into_iter().map(|parent| before + parent)),
                 }
             } else {
@@ -474,7 +499,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Takes rows that have ended out of the batch, where there are enough of them.
-    fn let_go(&self, queue: &Queue<'_>, rows: &mut Vec<Row<'a>>, state: &mut Option<State>, done: &impl Fn(usize, Written)) -> Result<()> {
+    fn let_go(&self, queue: &Queue<'_>, rows: &mut Vec<Row<'a>>, state: &mut Option<State>, done: &impl Fn(usize, Outcome)) -> Result<()> {
         let ended = rows.iter().filter(|row| row.finish.is_some()).count();
         // A graph that is not told what is filled up has none of them stay.
         if ended == 0 || (self.generation.is_padded && ended * MOVED_PART < rows.len()) {
@@ -503,7 +528,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn written(&self, row: Row<'_>) -> Result<Written> {
+    fn written(&self, row: Row<'_>) -> Result<Outcome> {
         if row.cut {
             let message = format!("{} tokens have no room for an answer of json_schema", row.asked.limit);
             return Err(Error::new(Kind::Limit, message).with_hint("raise max_tokens"));
@@ -516,8 +541,9 @@ impl<'a> Writer<'a> {
                 let is_ended = best.written.last().is_some_and(|last| self.generation.ends.contains(last)) || self.ends_text(&best.written);
                 (best.written, best.logprob, if is_ended { Finish::Stop } else { Finish::Length })
             }
+            Texts::Closed(closed) => return Ok(Outcome::Probabilities(closed.probabilities())),
         };
-        Written::new(&tokens, logprob, finish, self.generation, self.codec)
+        Written::new(&tokens, logprob, finish, self.generation, self.codec).map(Outcome::Text)
     }
 }
 
@@ -535,13 +561,13 @@ fn needs_copy(generation: &Generation) -> bool {
 }
 
 /// The logarithm of a sum that is no number where one of its terms is none.
-fn checked(normal: f32) -> Result<f32> {
+pub(super) fn checked(normal: f32) -> Result<f32> {
     if normal.is_finite() { Ok(normal) } else { Err(Error::new(Kind::Model, "the score of a next token is NaN or infinite")) }
 }
 
 /// The place of the largest score, the first of several.
 fn likeliest(scores: &[f32]) -> u32 {
-    let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let most = largest(scores);
     scores.iter().position(|score| *score == most).unwrap_or(0) as u32
 }
 

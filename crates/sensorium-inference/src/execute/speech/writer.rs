@@ -85,9 +85,9 @@ impl<'a> Writer<'a> {
             return Ok(());
         }
         let start = vec![vec![self.speech.start]; clips.len()];
-        let scores = self.decoder.step(&mut encoded.fresh(), &start)?;
+        let mut scores = self.decoder.step(&mut encoded.fresh(), &start)?;
         let tokens: Vec<(&String, u32)> = languages.iter().map(|(name, token)| (name, *token)).collect();
-        for (clip, scores) in clips.iter_mut().zip(scores.values.chunks_exact(scores.width)).filter(|(clip, _)| clip.language.is_none()) {
+        for (clip, scores) in clips.iter_mut().zip(scores.rows()?).filter(|(clip, _)| clip.language.is_none()) {
             let own: Vec<f32> = tokens.iter().map(|(_, token)| scores.get(*token as usize).copied().unwrap_or(f32::NEG_INFINITY)).collect();
             clip.language = tokens.get(likeliest(&own) as usize).map(|(name, _)| (*name).clone());
         }
@@ -105,7 +105,7 @@ impl<'a> Writer<'a> {
         let mut has_ended = vec![false; places.len()];
         while written.first().is_some_and(|tokens| tokens.len() < self.speech.max_tokens) {
             let mut scores = self.decoder.step(&mut state, &new)?;
-            for (row, scores) in scores.values.chunks_exact_mut(scores.width).enumerate() {
+            for (row, scores) in scores.rows()?.enumerate() {
                 let own = if has_ended[row] { self.speech.end } else { next_token(scores, &written[row][behind..], self.speech) };
                 has_ended[row] |= own == self.speech.end;
                 written[row].push(own);
