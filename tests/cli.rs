@@ -5,11 +5,12 @@ use std::process::Output;
 use libtest_mimic::Failed;
 use tempfile::TempDir;
 
-use crate::support::{command, ensure};
+use crate::support::{Bucket, command, ensure};
 use crate::{Outcome, Test};
 
 pub(crate) const TESTS: &[Test] = &[
     ("errors_go_to_stderr_with_a_hint", errors),
+    ("files_are_written_to_a_bucket", written_to_a_bucket),
     ("formats", formats),
     ("missing_library_lists_what_was_tried", missing_library),
     ("nothing_is_told_elsewhere", untold),
@@ -33,6 +34,21 @@ fn stderr(output: &Output) -> String {
 }
 
 const CREATE: &str = "CREATE MODEL add FROM 'tests/fixtures/tiny/add.onnx';";
+
+fn written_to_a_bucket() -> Outcome {
+    let (bucket, models) = (Bucket::open()?, TempDir::new()?);
+    let query = "SELECT mm_write(arrow_cast(t, 'Binary'), 's3://bucket/media') FROM (VALUES ('one'), ('two'), ('one'), (NULL)) AS v(t)";
+    let mut command = command();
+    bucket.tell(&mut command).args(["sql", "--format", "csv", "--set", "mm.write_roots=s3://bucket/media", "--models"]);
+    // Twice: what is there stays.
+    let output = command.arg(models.path()).args(["-c", query, "-c", query]).output()?;
+    let found = stdout(&output);
+    ensure(output.status.success(), || String::from_utf8_lossy(&output.stderr).into_owned())?;
+    let uris: Vec<&str> = found.lines().filter(|line| line.starts_with("s3://bucket/media/")).collect();
+    ensure(uris.len() == 6 && uris[0] == uris[2] && uris[..3] == uris[3..], || found.clone())?;
+    let read = |uri: &str| std::fs::read_to_string(bucket.path(uri.trim_start_matches("s3://bucket/")));
+    ensure(read(uris[0])? == "one" && read(uris[1])? == "two", || found.clone())
+}
 
 fn formats() -> Outcome {
     let query = format!("{CREATE} SELECT a, mm_predict('add', a, 1) AS p FROM (VALUES (1.5), (NULL)) AS t(a)");

@@ -6,7 +6,7 @@
 SENSORIUM is the release command; FOLDER is an export of a model that continues texts, by default Gemma 3 of 270 million parameters,
 which `language_model.py` makes. Needs onnxruntime, numpy, pyarrow and tokenizers, and the texts of `make_data.py`.
 
-SQL reads prompts of 4 to 60 tokens and writes until a full stop or `--tokens`. The bare loop is given the same work as evenly as
+SQL reads prompts of 4 to 60 tokens and the one that begins texts, and writes until a full stop or `--tokens`. The bare loop is given the same work as evenly as
 it can be: as many prompts, all of their mean length, each answered by the mean number of tokens, in static batches with nothing
 filled up, whose size and threads are the best that it finds on a tenth of the prompts. Tokens are those that are written. Loading
 is not counted.
@@ -32,7 +32,7 @@ from tasks import data_folder
 
 STOP = "."
 SHORTEST, LONGEST = 4, 60
-BATCHES = (8, 16, 32)
+BATCHES = (16, 32, 64)
 CHECKED = 60
 
 

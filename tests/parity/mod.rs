@@ -41,6 +41,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("siglip", joint::siglip),
     ("siglip_of_unknown_scale", joint::unknown_scale),
     ("joint_models_that_are_refused", joint::refused),
+    ("cut_graphs", text::cut_graphs),
     ("diffusion_by_all_schedulers", diffusion::schedulers),
     ("diffusion_folders", diffusion::folders),
     ("explained_trees", explained::trees),

@@ -145,13 +145,15 @@ def test_texts_about_pictures(session: sm.Session) -> None:
     assert one.null_count() == 1 and one[0] != one[1]
     several = frame.lazy().mm.generate("llava", pl.lit("What is this?"), "both", max_tokens=6).collect()["text"]
     assert several.null_count() == 0 and several[1] == one[0] and several[0] != several[1]
+    closed = frame.mm.classify("llava", pl.lit("What is this?"), ["a cat", "a cup"], "picture")["class"].struct.field("label")
+    assert closed.null_count() == 1 and set(closed.drop_nulls()) <= {"a cat", "a cup"}
     session.create_model("gpt2", "tests/fixtures/text/gpt2")
     schema = {"type": "object", "properties": {"paid": {"type": "boolean"}}, "required": ["paid"], "additionalProperties": False}
     written = frame.mm.generate("gpt2", pl.lit("Is it paid?"), json_schema=schema, max_tokens=20)["text"]
     assert all(isinstance(json.loads(text)["paid"], bool) for text in written)
 
 
-def test_drawn_pictures(session: sm.Session) -> None:
+def test_drawn_pictures(session: sm.Session, tmp_path: Path) -> None:
     session.create_model("sd", "tests/fixtures/diffusion/model")
     frame = pl.DataFrame({"text": ["a cup", None, "a cat"]})
     drawn = frame.mm.generate_image("sd", "text", steps=2, seed=3)["picture"]
@@ -159,6 +161,9 @@ def test_drawn_pictures(session: sm.Session) -> None:
     assert all(picture.startswith(b"\x89PNG") for picture in drawn if picture)
     again = frame.with_columns(pl.Series("start", drawn)).lazy().mm.generate_image("sd", "text", "start", steps=4).collect()["picture"]
     assert again.null_count() == 1 and again[0] != drawn[0]
+    session.set(write_roots=[str(tmp_path)])
+    files = pl.DataFrame({"picture": drawn}).mm.write("picture", str(tmp_path))["uri"]
+    assert files.null_count() == 1 and Path(files[0]).read_bytes() == drawn[0]
 
 
 def test_sql_over_itself(session: sm.Session) -> None:

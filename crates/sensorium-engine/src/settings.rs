@@ -28,6 +28,8 @@ pub struct MmSettings {
     pub on_error: OnError,
     /// `mm.allowed_roots`.
     pub allowed_roots: Vec<String>,
+    /// `mm.write_roots`.
+    pub write_roots: Vec<String>,
     /// `mm.row_key`.
     pub row_key: Vec<String>,
     /// `mm.run_id`.
@@ -52,6 +54,7 @@ impl Default for MmSettings {
             limits: Limits::default(),
             on_error: OnError::Fail,
             allowed_roots: Vec::new(),
+            write_roots: Vec::new(),
             row_key: Vec::new(),
             run_id: String::new(),
             max_errors: 10_000,
@@ -101,7 +104,7 @@ fn truth(value: &str) -> Result<bool, Error> {
 const GIB: usize = 1 << 30;
 
 /// All settings, by name.
-pub(crate) const SETTINGS: [Setting; 39] = [
+pub(crate) const SETTINGS: [Setting; 40] = [
     Setting {
         name: "allowed_hosts",
         description: "Hosts, separated by commas and with a port where one is meant, at which models that run elsewhere may be asked; '' allows none",
@@ -372,6 +375,15 @@ pub(crate) const SETTINGS: [Setting; 39] = [
         description: "Rows that one operator gathers at most before it runs its model on them; windows begin smaller",
         get: |settings| settings.window_rows.to_string(),
         set: |settings, value| number(value, 1, 1 << 22).map(|number| settings.window_rows = number),
+    },
+    Setting {
+        name: "write_roots",
+        description: "Folders and URL prefixes, separated by commas, that mm_write may write to; '' allows none",
+        get: |settings| settings.write_roots.join(","),
+        set: |settings, value| {
+            settings.write_roots = parts(value);
+            Ok(())
+        },
     },
 ];
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::error::Result;
-use sensorium_inference::{Wanted, explanation_plan, result_type, zero_shot_type};
+use sensorium_inference::{Prediction, Wanted, explanation_plan, result_type, zero_shot_type};
 
 use crate::engine::Engine;
 use crate::errors::to_datafusion;
@@ -33,6 +33,10 @@ pub(super) fn describe(engine: &Engine, reference: &str) -> Result<RecordBatch> 
         let data_type = result_type(&side, Wanted::Embedding).map_err(to_datafusion)?;
         let detail = side.embedding.as_ref().map(sensorium_inference::OutputRef::describe).unwrap_or_default();
         facts.push(["output".into(), format!("mm_embed {{{input}: ..}}"), data_type.to_string(), detail]);
+    }
+    if matches!(manifest.prediction, Prediction::Text { .. }) && manifest.endpoint.is_none() {
+        let detail = "labels by the log-probabilities of their tokens, then softmax".to_string();
+        facts.push(["output".into(), "mm_classify".into(), zero_shot_type().to_string(), detail]);
     }
     if let Some(matching) = &manifest.matching {
         facts.push(["output".into(), "mm_classify".into(), zero_shot_type().to_string(), matching.describe()]);

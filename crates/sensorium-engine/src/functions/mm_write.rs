@@ -1,26 +1,22 @@
 //! `mm_write`: media as files, and where they are.
 
-use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{ArrayRef, AsArray, StringArray};
-use arrow::compute::cast;
+use arrow::array::{ArrayRef, StringArray};
 use arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{
     ColumnarValue, DocSection, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use sensorium_inference::{Answer, Cancel, Failure, MediaAccess, Step, write_files};
+use sensorium_inference::{Cancel, write_files};
 
-use crate::call::{NumberedFrom, Policy, settle};
-use crate::engine::Engine;
 use crate::errors::to_datafusion;
 use crate::settings::MmSettings;
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
         DocSection::default(),
-        "Writes media, such as pictures that a model has drawn, as files under a folder or a URL of an object store, and returns the path or URI of each. A file is called after the SHA-256 of its content and after its kind (png, jpg, gif, webp, bmp, tiff, wav, flac, or else bin), so that writing again changes nothing, and it is there as a whole or not at all. The place is one that the session may read, mm.allowed_roots. NULL where the media are.",
+        "Writes media, such as pictures that a model has drawn, as files under a folder or a URL of an object store, and returns the path or URI of each. A file is called after the SHA-256 of its content and after its kind (png, jpg, gif, webp, bmp, tiff, wav, flac, or else bin), so that one that is there stays as it is, and it appears as a whole or not at all. mm.write_roots says where files may be written, and allows no place by itself; a place that cannot be written to ends the query, whatever mm.on_error says. Nothing is written for a column that nobody reads. NULL where the media are.",
         "mm_write(media, prefix)",
     )
     .with_argument("media", "Encoded bytes")
@@ -29,36 +25,23 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     .build()
 });
 
-const NAME: &str = "mm_write";
-
-pub(super) fn function(engine: &Arc<Engine>) -> ScalarUDF {
-    let signature = Signature::variadic_any(Volatility::Volatile);
-    ScalarUDF::new_from_impl(Write { engine: Arc::clone(engine), signature })
+pub(super) fn function() -> ScalarUDF {
+    // The same file for the same bytes, however often.
+    ScalarUDF::new_from_impl(Write { signature: Signature::variadic_any(Volatility::Stable) })
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Write {
-    engine: Arc<Engine>,
     signature: Signature,
 }
 
-impl PartialEq for Write {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.engine, &other.engine)
-    }
-}
-
-impl Eq for Write {}
-
-impl Hash for Write {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        NAME.hash(state);
-    }
+fn are_bytes(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) | DataType::Null)
 }
 
 impl ScalarUDFImpl for Write {
-    fn name(&self) -> &str {
-        NAME
+    fn name(&self) -> &'static str {
+        "mm_write"
     }
 
     fn signature(&self) -> &Signature {
@@ -70,14 +53,8 @@ impl ScalarUDFImpl for Write {
     }
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        let is_bytes = |data_type: &DataType| {
-            matches!(
-                data_type,
-                DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) | DataType::Null
-            )
-        };
         match arguments {
-            [media, prefix] if is_bytes(media) && prefix.is_string() => Ok(DataType::Utf8),
+            [media, prefix] if are_bytes(media) && prefix.is_string() => Ok(DataType::Utf8),
             _ => plan_err!("mm_write takes the bytes of media and where to write them: mm_write(picture, 'pictures/')"),
         }
     }
@@ -90,20 +67,10 @@ impl ScalarUDFImpl for Write {
             return plan_err!("mm_write: the prefix is NULL");
         };
         let is_scalar = matches!(media, ColumnarValue::Scalar(_));
-        let media = cast(&media.to_array(if is_scalar { 1 } else { args.number_rows })?, &DataType::Binary)?;
+        let media = media.to_array(if is_scalar { 1 } else { args.number_rows })?;
         let settings = MmSettings::of(&args.config_options);
-        let access = MediaAccess { allowed_roots: settings.allowed_roots.clone(), ..MediaAccess::default() };
-        let written =
-            write_files(media.as_binary::<i32>(), prefix, &access, &settings.limits, &Cancel::default()).map_err(to_datafusion)?;
-        let (mut uris, mut failures) = (Vec::with_capacity(written.len()), Vec::new());
-        for (row, written) in written.into_iter().enumerate() {
-            let failure = |error| failures.push(Failure { row, uri: None, step: Step::Write, error });
-            uris.push(written.and_then(|written| written.map_err(failure).ok()));
-        }
-        let uris: ArrayRef = Arc::new(uris.into_iter().collect::<StringArray>());
-        let answer = Answer::new(uris, failures);
-        let values = settle(&self.engine, NAME, None, answer, Policy::Setting, &settings, &NumberedFrom(0))?;
-        let values = values.whole().map_err(to_datafusion)?;
+        let uris = write_files(&media, prefix, &settings.write_roots, &settings.limits, &Cancel::default()).map_err(to_datafusion)?;
+        let values: ArrayRef = Arc::new(uris.into_iter().collect::<StringArray>());
         if is_scalar { ScalarValue::try_from_array(&values, 0).map(ColumnarValue::Scalar) } else { Ok(ColumnarValue::Array(values)) }
     }
 }

@@ -97,7 +97,7 @@ pub(crate) fn scalar_functions(engine: &Arc<Engine>) -> Vec<ScalarUDF> {
         mm_try_reasons::function(engine),
         mm_try_similarity::function(engine),
         mm_try_transcribe::function(engine),
-        mm_write::function(engine),
+        mm_write::function(),
     ]
 }
 

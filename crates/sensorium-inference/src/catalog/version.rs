@@ -70,7 +70,11 @@ impl ModelVersion {
                 .with_hint("mm_generate(model, prompt, {json_schema: '{\"enum\": [\"good\", \"bad\"]}'}) chooses one of them"));
         }
         let Prediction::Text { generation } = &mut manifest.prediction else {
-            return Err(Error::new(Kind::Argument, format!("model '{}' writes no texts", self.name)));
+            return Err(Error::new(
+                Kind::Argument,
+                format!("model '{}' writes no texts, and the call was made for one that does", self.name),
+            )
+            .with_hint("create the view again, so that its labels are those of this model"));
         };
         generation.rules = generation.rules.with_labels(labels)?;
         Ok(Self { sha256: manifest.sha256(), manifest: Arc::new(manifest), ..self.clone() })

@@ -11,7 +11,7 @@ use super::memo::{Caches, run_different};
 use super::receipt::{media, receipts};
 use super::run::{Answer, Request};
 use crate::catalog::{Catalog, ModelVersion};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::runtime::{Device, GpuOptions};
 
 /// A model by its SHA-256, and how it is run.
@@ -117,7 +117,16 @@ impl Models {
         let cell = self.cell(&key, &version.pinned());
         let loaded = cell.get_or_init(|| {
             let folder = catalog.materialise(version)?;
-            Ok(Arc::new(LoadedModel::open(&version.manifest, &folder, limits, &self.caches.digests)?))
+            let open = || LoadedModel::open(&version.manifest, &folder, limits, &self.caches.digests);
+            let opened = match open() {
+                // Models that nobody runs make room.
+                Err(error) if error.kind() == Kind::Limit => {
+                    self.evict(0);
+                    open()
+                }
+                opened => opened,
+            };
+            Ok(Arc::new(opened?))
         });
         match loaded {
             Ok(model) => {

@@ -92,8 +92,6 @@ pub enum Step {
     Tokenize,
     /// The graph.
     Model,
-    /// Writing of a file.
-    Write,
 }
 
 impl fmt::Display for Step {
@@ -104,23 +102,22 @@ impl fmt::Display for Step {
             Self::Decode => "decode",
             Self::Tokenize => "tokenize",
             Self::Model => "model",
-            Self::Write => "write",
         })
     }
 }
 
 /// Texts and numbers that are encoded together; DataFusion's own batches are no longer than this by default.
 const WINDOW_ROWS: usize = 65_536;
-/// Sizes of batches that one device does best, found by trying powers of two; that of texts that are written by 1,000 prompts.
+/// Sizes of batches that one device does best, found by trying powers of two.
 #[derive(Debug, Clone, Copy)]
 struct Sizes {
     /// Rows with media.
     media: usize,
     /// Rows of numbers, and of texts that are shorter than that.
     numbers: usize,
-    /// Rows whose texts are written side by side: weights are read from memory once for all of them.
+    /// Rows whose texts are written side by side: weights are read from memory once for all of them; 64 on a GPU are not measured yet.
     written: usize,
-    /// Rows whose pictures are drawn side by side; not measured yet.
+    /// Rows whose pictures are drawn side by side: one on each core is best, eight on a GPU are not measured yet.
     drawn: usize,
     /// Tokens of texts, padding included.
     tokens: usize,

@@ -12,7 +12,7 @@ use super::stats::Stats;
 use crate::error::{Error, Kind, Result};
 use crate::onnx::last_token_alone;
 use crate::package::{DECODER, DECODER_WITH_PAST, LOGITS, Manifest, Stage};
-use crate::runtime::{GpuOptions, Provider, SharedSession, Source, open_session};
+use crate::runtime::{GpuOptions, Provider, SharedSession, Source, check_room, open_session};
 
 /// Tensors by the name of their graph input or output.
 pub(super) type Tensors = Vec<(String, DynValue)>;
@@ -51,12 +51,19 @@ impl Sessions {
 
     /// Opens the graphs of `manifest`; a device that cannot be used is an error here and not at the first row.
     pub(super) fn open(manifest: &Manifest, folder: &Path, providers: &[Provider], options: GpuOptions) -> Result<Self> {
+        if providers == [Provider::Cpu] {
+            check_room("the model", manifest.files.values().map(|file| file.bytes).sum())?;
+        }
         let writes = manifest.writes();
         let graph = |stage: &Stage| Graph::read(folder.join(&stage.graph), writes && DECODERS.contains(&stage.name.as_str()));
         let graphs: Arc<[Graph]> = manifest.stages.iter().map(graph).collect::<Result<_>>()?;
         let scores_last = graphs.iter().map(|graph| graph.last_alone.is_some()).collect();
         let runners = match providers {
-            [Provider::Cpu] => graphs.iter().map(|graph| SharedSession::open(graph.source())).collect::<Result<_>>().map(Runners::Shared),
+            [Provider::Cpu] => {
+                let opened = graphs.iter().map(Graph::open).collect::<Result<Vec<_>>>()?;
+                let (sessions, scores_last) = opened.into_iter().unzip();
+                return Ok(Self { runners: Runners::Shared(sessions), scores_last });
+            }
             devices => {
                 let owner = |device: &Provider| {
                     let (graphs, device) = (Arc::clone(&graphs), *device);
@@ -116,6 +123,16 @@ impl Graph {
         let Some(name) = name else { return Ok(Self { path, last_alone: None }) };
         let bytes = std::fs::read(&path).map_err(|error| Error::new(Kind::Package, format!("cannot read {}: {error}", path.display())))?;
         Ok(Self { last_alone: last_token_alone(&name, &bytes, LOGITS), path })
+    }
+
+    /// A session on the CPU, and whether it scores the last token alone. The file itself is opened where ONNX Runtime does not take the
+    /// other.
+    fn open(&self) -> Result<(SharedSession, bool)> {
+        match (SharedSession::open(self.source()), &self.last_alone) {
+            (Ok(session), last_alone) => Ok((session, last_alone.is_some())),
+            (Err(_), Some(_)) => Ok((SharedSession::open(Source::File(&self.path))?, false)),
+            (Err(error), None) => Err(error),
+        }
     }
 
     fn source(&self) -> Source<'_> {

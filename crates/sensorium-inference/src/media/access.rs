@@ -36,23 +36,6 @@ impl MediaAccess {
         }
     }
 
-    /// Resolves a folder to write to, which need not be there, and refuses what lies outside the roots. Symbolic links are followed.
-    pub(super) fn locate_folder(&self, prefix: &str) -> Result<Place> {
-        match absolute(prefix, None)? {
-            Place::Local(path) => {
-                let path = lexical(&path);
-                let known = path.ancestors().find(|above| above.exists()).unwrap_or(&path);
-                let real = known.canonicalize().unwrap_or_else(|_| known.to_path_buf());
-                let rest = path.strip_prefix(known).unwrap_or(Path::new(""));
-                match self.allow_local(prefix, &real, None)? {
-                    Place::Local(real) => Ok(Place::Local(real.join(rest))),
-                    remote => Ok(remote),
-                }
-            }
-            Place::Remote(url) => self.allow_remote(prefix, url, None),
-        }
-    }
-
     fn allow_local(&self, uri: &str, path: &Path, base: Option<&str>) -> Result<Place> {
         let own = base.into_iter().chain(["."]);
         let roots = own.chain(self.allowed_roots.iter().map(String::as_str)).filter_map(|root| match absolute_root(root) {
@@ -80,6 +63,31 @@ impl MediaAccess {
         }
         Err(forbidden(uri, &url[..url::Position::BeforePath]))
     }
+}
+
+/// Resolves a folder to write to, which need not be there, and refuses what lies outside `roots`. Symbolic links are followed.
+pub(super) fn locate_folder(prefix: &str, roots: &[String]) -> Result<Place> {
+    let place = match absolute(prefix, None)? {
+        Place::Remote(url) if url.query().is_some() || url.fragment().is_some() => {
+            return Err(malformed(prefix, &"a query or a fragment"));
+        }
+        Place::Remote(url) => Place::Remote(url),
+        Place::Local(path) => {
+            let path = lexical(&path);
+            let known = path.ancestors().find(|above| above.exists()).unwrap_or(&path);
+            let real = known.canonicalize().map_err(|error| malformed(prefix, &error))?;
+            Place::Local(real.join(path.strip_prefix(known).unwrap_or(Path::new(""))))
+        }
+    };
+    let is_below = |root: &String| match (absolute_root(root), &place) {
+        (Some(Place::Local(root)), Place::Local(folder)) => folder.starts_with(root),
+        (Some(Place::Remote(root)), Place::Remote(url)) => below(&root, url),
+        _ => false,
+    };
+    if roots.iter().any(is_below) {
+        return Ok(place);
+    }
+    Err(Error::new(Kind::Forbidden, format!("nothing may be written to {prefix}")).with_hint(format!("SET mm.write_roots = '{prefix}'")))
 }
 
 fn absolute(uri: &str, base: Option<&str>) -> Result<Place> {

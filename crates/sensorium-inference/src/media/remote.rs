@@ -25,7 +25,7 @@ static CLIENTS: LazyLock<Mutex<HashMap<Key, Arc<DynObjectStore>>>> = LazyLock::n
 
 /// The store that `url` lies in, with credentials from the environment, and the path of `url` in it.
 pub(super) fn store_for(url: &Url, limits: &Limits) -> Result<(Arc<DynObjectStore>, Path)> {
-    let unknown = |error: &dyn std::fmt::Display| Error::new(Kind::Fetch, format!("cannot read {url}: {error}"));
+    let unknown = |error: &dyn std::fmt::Display| Error::new(Kind::Fetch, format!("cannot reach {url}: {error}"));
     let (scheme, path) = ObjectStoreScheme::parse(url).map_err(|error| unknown(&error))?;
     // What the scheme takes from the URL besides the path (host, bucket, container) is all before the path in it.
     let store_part = url.as_str().strip_suffix(path.as_ref()).unwrap_or(url.as_str()).to_string();

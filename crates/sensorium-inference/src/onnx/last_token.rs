@@ -138,7 +138,6 @@ fn cut(states: &str) -> Node {
         name: CUT.into(),
         operator: "Gather".into(),
         attributes: vec![axis],
-        ..Node::default()
     }
 }
 

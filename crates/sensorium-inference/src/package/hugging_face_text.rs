@@ -19,6 +19,25 @@ const TOKENIZER: &str = "tokenizer.json";
 /// What architectures call the number of places that they know.
 const LENGTHS: [&str; 5] = ["max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length"];
 
+/// The same where nothing says it, by the type of the model: what transformers' own classes begin with, which leave out of config.json
+/// what is as they have it (`models/*/configuration_*.py`, 4.57).
+const LENGTHS_BY_TYPE: [(&str, usize); 14] = [
+    ("gemma", 8_192),
+    ("gemma2", 8_192),
+    ("gemma3_text", 131_072),
+    ("gpt2", 1_024),
+    ("gpt_neox", 2_048),
+    ("granite", 2_048),
+    ("llama", 2_048),
+    ("mistral", 131_072),
+    ("opt", 2_048),
+    ("phi", 2_048),
+    ("phi3", 4_096),
+    ("qwen2", 32_768),
+    ("qwen3", 32_768),
+    ("smollm3", 32_768),
+];
+
 /// More tokens than memory has room for.
 const NO_LENGTH: usize = 1 << 24;
 
@@ -64,8 +83,11 @@ pub(super) fn generation(files: &mut Files, config: &Value, stages: &[Stage], co
     // Distances alone count: any number of tokens will do.
     let is_relative = config.get("relative_attention_num_buckets").is_some();
     let length = length.and_then(|length| usize::try_from(length).ok());
-    let length = if is_relative { Some(NO_LENGTH) } else { length }.ok_or_else(|| {
+    let kinds = || configs.iter().rev().filter_map(|config| config["model_type"].as_str());
+    let by_type = || kinds().find_map(|kind| LENGTHS_BY_TYPE.iter().find(|(name, _)| *name == kind).map(|(_, length)| *length));
+    let length = if is_relative { Some(NO_LENGTH) } else { length.or_else(by_type) }.ok_or_else(|| {
         Error::new(Kind::Package, "generative model of unknown length: config.json does not say 'max_position_embeddings'")
+            .with_hint("write it into config.json, or for a model of several parts into its text_config")
     })?;
     let fed = |is: fn(&Source) -> bool| stages.iter().all(|stage| stage.feeds.iter().any(|feed| is(&feed.source)));
     Ok(Generation {

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::error::{Error, Kind, Result};
 use crate::onnx::GraphFacts;
+use crate::runtime::check_room;
 
 /// Largest configuration file that is read.
 const MAX_CONFIG_BYTES: u64 = 64 << 20;
@@ -67,12 +68,14 @@ impl Files {
     /// Marks a graph and the files that hold its weights; returns its path and facts.
     pub(crate) fn use_graph(&mut self, graph: &str) -> Result<(PathBuf, GraphFacts)> {
         let path = self.use_file(graph)?;
+        let size = |path: &Path| fs::metadata(path).map_or(0, |facts| facts.len());
+        check_room(graph, size(&path))?;
         let bytes = fs::read(&path).map_err(|error| Error::new(Kind::Package, format!("cannot read {}: {error}", path.display())))?;
         let facts = GraphFacts::read(graph, &bytes)?;
         let folder = Path::new(graph).parent().unwrap_or(Path::new(""));
         for weights in &facts.external_files {
-            let beside = folder.join(weights);
-            self.use_file(&beside.to_string_lossy())?;
+            let beside = folder.join(weights).to_string_lossy().into_owned();
+            check_room(&beside, size(&self.use_file(&beside)?))?;
         }
         Ok((path, facts))
     }

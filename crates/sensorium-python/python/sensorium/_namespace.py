@@ -135,6 +135,10 @@ class _Functions:
         extra = [struct(options)] if options else []
         return self._run(_Call("mm_generate_image", model, None, [prompt, *init_image], {}, extra), name, session)
 
+    def write(self, media: Any, prefix: str, /, *, name: str = "uri", session: _session.Session | None = None) -> Any:
+        """Adds where media were written as files, under a folder or URL, as ``mm_write`` does it."""
+        return self._run(_Call("mm_write", None, None, [media], {}, [text(prefix)]), name, session)
+
     def ocr(self, model: str, input: Any, /, *, name: str = "lines", session: _session.Session | None = None) -> Any:
         """Adds the lines of text in pictures and documents, as ``mm_ocr`` gives them."""
         return self._run(_Call("mm_ocr", model, None, [input], {}), name, session)

@@ -114,24 +114,39 @@ impl Closed<'_> {
     }
 }
 
-/// What the model writes for a label: as the answer of a conversation right behind what asks for it; as the continuation of a text behind
-/// a space; as the text of a decoder that begins with it.
+/// What the model writes for a label: as the answer of a conversation behind what its template puts between the two; as the continuation
+/// of a text behind a space; as the text of a decoder that begins with it.
 fn tokens(label: &str, generation: &Generation, codec: &TextCodec, limits: &Limits) -> Result<Vec<u32>> {
     if generation.reader == Reader::Encoder || !generation.first.is_empty() {
         let own = codec.encode(label, false, limits)?;
         // What is always written first belongs to all of them.
         return Ok(generation.rules.forced_first.into_iter().chain(own).collect());
     }
-    let (before, separators) = match &generation.chat {
-        Some(_) => (Prompts::new(generation, codec)?.example(PROMPT)?, ["", " "]),
-        None => (PROMPT.to_string(), [" ", ""]),
+    let (before, separator) = match &generation.chat {
+        Some(_) => in_conversation(label, &Prompts::new(generation, codec)?),
+        None => (PROMPT.to_string(), " "),
     };
     let known = codec.encode(&before, false, limits)?;
-    for separator in separators {
+    for separator in [separator, " ", ""] {
         let mut whole = codec.encode(&format!("{before}{separator}{label}"), false, limits)?;
         if whole.starts_with(&known) {
             return Ok(whole.split_off(known.len()));
         }
     }
     codec.encode(label, false, limits)
+}
+
+/// What stands before an answer, and what between that and the answer: as the template writes a conversation that has it. Where it
+/// writes none such, a space behind a word, and nothing behind a line or a token that steers.
+fn in_conversation(label: &str, prompts: &Prompts<'_>) -> (String, &'static str) {
+    let Ok(before) = prompts.example(PROMPT) else { return (PROMPT.to_string(), "") };
+    let whole = prompts.answered(PROMPT, label).unwrap_or_default();
+    let between = whole.strip_prefix(&before).and_then(|rest| rest.find(label).map(|place| &rest[..place]));
+    let separator = match between {
+        Some("") => "",
+        Some(" ") => " ",
+        _ if before.ends_with(|last: char| last.is_whitespace() || last == '>') => "",
+        _ => " ",
+    };
+    (before, separator)
 }

@@ -210,7 +210,8 @@ fn shared_start<'a>(asked: &'a [Asked], generation: &Generation) -> Option<&'a [
 /// The same with a text for each label, as long as the longest.
 fn with_labels(generation: &Generation, labels: &Labels) -> Generation {
     let mut own = generation.clone();
-    own.rules.beams = labels.count();
+    // Nothing goes on behind labels of one token each.
+    own.rules.beams = if labels.longest() > 1 { labels.count() } else { 1 };
     own.rules.max_tokens = labels.longest();
     own
 }

@@ -102,12 +102,15 @@ impl<'a> Prompts<'a> {
     pub(super) fn tokens(&self, prompt: Prompt<'_>, media: &[usize], limits: &Limits) -> Result<PromptTokens> {
         let text = self.text(prompt, media)?;
         let text = markers::expand(&self.generation.media, &text, media)?;
+        // A label stands behind a space of its own.
+        let is_continued = !self.generation.rules.labels.is_empty() && self.template.is_none();
+        let text = if is_continued { text.trim_end_matches(' ') } else { &text };
         let first = &self.generation.first;
         if self.generation.reader == Reader::Encoder {
-            let encoder = self.codec.encode(&text, true, limits)?;
+            let encoder = self.codec.encode(text, true, limits)?;
             return if encoder.is_empty() { Err(nothing()) } else { Ok(PromptTokens { decoder: first.clone(), encoder }) };
         }
-        let mut tokens = self.codec.encode(&text, first.is_empty() && self.is_framed(&text), limits)?;
+        let mut tokens = self.codec.encode(text, first.is_empty() && self.is_framed(text), limits)?;
         if !tokens.starts_with(first) {
             tokens.splice(0..0, first.iter().copied());
         }
@@ -123,6 +126,16 @@ impl<'a> Prompts<'a> {
     /// The text that the model sees of `prompt` without media.
     pub(super) fn example(&self, prompt: &str) -> Result<String> {
         self.text(Prompt::Text(prompt), &vec![0; self.generation.media.len()]).map(Cow::into_owned)
+    }
+
+    /// The text of a conversation in which `answer` follows `prompt`.
+    pub(super) fn answered(&self, prompt: &str, answer: &str) -> Result<String> {
+        let content = |text: &str| markers::content(&self.generation.media, text, &vec![0; self.generation.media.len()]);
+        let mut messages = vec![message("user", content(prompt)), message("assistant", content(answer))];
+        if let Some(system) = &self.generation.rules.system {
+            messages.insert(0, message("system", content(system)));
+        }
+        self.render(messages, false)
     }
 
     /// The text that the model sees of a prompt, each medium as one marker.
@@ -150,7 +163,7 @@ impl<'a> Prompts<'a> {
         if let Some(system) = self.generation.rules.system.as_ref().filter(|_| !messages.first().is_some_and(begins)) {
             messages.insert(0, message("system", markers::content(markers, system, &[])));
         }
-        self.render(messages).map(Cow::Owned)
+        self.render(messages, true).map(Cow::Owned)
     }
 
     /// Whether the tokenizer puts its own tokens around a text. A template writes them itself, but for models of media, where it may leave
@@ -161,7 +174,8 @@ impl<'a> Prompts<'a> {
         !self.generation.media.is_empty() && !begins
     }
 
-    fn render(&self, messages: Vec<Value>) -> Result<String> {
+    /// `asks` for an answer behind the messages.
+    fn render(&self, messages: Vec<Value>, asks: bool) -> Result<String> {
         let (Some(template), Some(chat)) = (&self.template, &self.generation.chat) else { return Ok(String::new()) };
         let failed = |error: minijinja::Error| {
             let cause = error.detail().map_or_else(|| error.to_string(), str::to_string);
@@ -170,7 +184,7 @@ impl<'a> Prompts<'a> {
         let context = chat.tokens.iter().map(|(name, token)| (name.clone(), Value::from(token.clone())));
         let own = [
             ("messages".to_string(), Value::from(messages)),
-            ("add_generation_prompt".to_string(), Value::from(true)),
+            ("add_generation_prompt".to_string(), Value::from(asks)),
             // As transformers has them where there are none.
             ("tools".to_string(), Value::from(())),
             ("documents".to_string(), Value::from(())),

@@ -573,5 +573,5 @@ fn likeliest(scores: &[f32]) -> u32 {
 
 fn too_long(bytes: usize, limit: usize) -> Error {
     Error::new(Kind::Limit, format!("{bytes} bytes of the decoder's cache for prompt and answer are over the limit of {limit}"))
-        .with_hint("SET mm.kv_cache_bytes, or ask for fewer max_tokens")
+        .with_hint("SET mm.kv_cache_bytes, or ask for fewer max_tokens or labels")
 }
