@@ -41,7 +41,7 @@ fn written_to_a_bucket() -> Outcome {
     let mut command = command();
     bucket.tell(&mut command).args(["sql", "--format", "csv", "--set", "mm.write_roots=s3://bucket/media", "--models"]);
     // Twice: what is there stays.
-    let output = command.arg(models.path()).args(["-c", query, "-c", query]).output()?;
+    let output = command.arg(models.path()).args(["-c", &format!("{query}; {query}")]).output()?;
     let found = stdout(&output);
     ensure(output.status.success(), || String::from_utf8_lossy(&output.stderr).into_owned())?;
     let uris: Vec<&str> = found.lines().filter(|line| line.starts_with("s3://bucket/media/")).collect();

@@ -194,7 +194,8 @@ def main() -> None:
             asked: [written(model, own, one["ids"], options) for one in prompts] for asked, options in ASKED.items()
         } | {"sampled": {asked: likelihoods(model, prompts[1]["ids"], options) for asked, options in SAMPLED.items()}}
         found["labels"] = LABELS
-        found["closed"] = [labelled(model, own, one["ids"]) for one in prompts]
+        # The space before a label is its own.
+        found["closed"] = [labelled(model, own, one["ids"] if own.chat_template else ids_of(own, one["prompt"].rstrip(" "))) for one in prompts]
         if own.chat_template:
             # Long enough for all prompts' common start to be read once.
             found["system"] = [written(model, own, ids_of(own, one, SYSTEM), {"max_new_tokens": 24}) for one in PROMPTS]

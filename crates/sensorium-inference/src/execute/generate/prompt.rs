@@ -102,10 +102,11 @@ impl<'a> Prompts<'a> {
     pub(super) fn tokens(&self, prompt: Prompt<'_>, media: &[usize], limits: &Limits) -> Result<PromptTokens> {
         let text = self.text(prompt, media)?;
         let text = markers::expand(&self.generation.media, &text, media)?;
-        // A label stands behind a space of its own.
-        let is_continued = !self.generation.rules.labels.is_empty() && self.template.is_none();
-        let text = if is_continued { text.trim_end_matches(' ') } else { &text };
         let first = &self.generation.first;
+        let goes_on = self.template.is_none() && self.generation.reader == Reader::Decoder && first.is_empty();
+        // A label stands behind a space of its own.
+        let has_labels = !self.generation.rules.labels.is_empty();
+        let text = if goes_on && has_labels { text.trim_end_matches(' ') } else { &text };
         if self.generation.reader == Reader::Encoder {
             let encoder = self.codec.encode(text, true, limits)?;
             return if encoder.is_empty() { Err(nothing()) } else { Ok(PromptTokens { decoder: first.clone(), encoder }) };
