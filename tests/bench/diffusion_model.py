@@ -2,7 +2,7 @@
 
     python tests/bench/diffusion_model.py [FOLDER]
 
-Writes `FOLDER` (120 MB, default `~/.cache/sensorium/bench/diffusion`): 256 pixels a side, a twentieth of Stable Diffusion 1.5's work. In the
+Writes `FOLDER` (66 MB, default `~/.cache/sensorium/bench/diffusion`): 256 pixels a side. In the
 environment of `tests/reference/diffusion_models.py`.
 """
 

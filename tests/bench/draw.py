@@ -13,13 +13,12 @@ import re
 import statistics
 import subprocess
 import tempfile
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
+from measure import shared_seconds
 from tasks import data_folder
 
 STEPS, TOKENS, CHANNELS, FACTOR = 10, 77, 4, 8
@@ -35,21 +34,7 @@ def graph(folder: Path, name: str, threads: int):
 
 def on_all(count: int, workers: int, run) -> float:
     """Seconds of `count` runs on so many threads."""
-    rest, lock = list(range(count)), threading.Lock()
-
-    def work() -> None:
-        while True:
-            with lock:
-                if not rest:
-                    return
-                rest.pop()
-            run()
-
-    threads = [threading.Thread(target=work) for _ in range(workers)]
-    start = time.perf_counter()
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
-    return time.perf_counter() - start
+    return shared_seconds([lambda _: run()] * workers, list(range(count)))
 
 
 def unet_seconds(session, pictures: int, batch: int, workers: int, side: int, width: int) -> float:

@@ -18,8 +18,6 @@ import re
 import statistics
 import subprocess
 import tempfile
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
+from measure import shared_seconds
 from tasks import data_folder
 
 STOP = "."
@@ -78,21 +77,8 @@ def mixed_prompts(tokenizer: Tokenizer, count: int) -> list:
 
 
 def bare_seconds(workers: list, prompts: np.ndarray, batch: int, tokens: int) -> float:
-    rest, lock = [prompts[start: start + batch] for start in range(0, len(prompts), batch)], threading.Lock()
-
-    def work(worker: Bare) -> None:
-        while True:
-            with lock:
-                if not rest:
-                    return
-                own = rest.pop()
-            worker.write(own, tokens)
-
-    threads = [threading.Thread(target=work, args=(worker,)) for worker in workers]
-    start = time.perf_counter()
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
-    return time.perf_counter() - start
+    batches = [prompts[start: start + batch] for start in range(0, len(prompts), batch)]
+    return shared_seconds([lambda own, worker=worker: worker.write(own, tokens) for worker in workers], batches)
 
 
 def run_sql(options, table: Path, settings: str, select: str, keep: Path | None = None) -> float:

@@ -35,6 +35,25 @@ def install(wheel: Path) -> None:
     subprocess.run([python, "-m", "pip", "install", "--quiet", "--force-reinstall", "--no-deps", wheel], check=True)
 
 
+def shared_seconds(workers: list, jobs: list) -> float:
+    """Seconds until all `jobs` are done; each of `workers`, functions of a job, has a thread and takes the next one."""
+    rest, lock = list(jobs), threading.Lock()
+
+    def work(run) -> None:
+        while True:
+            with lock:
+                if not rest:
+                    return
+                job = rest.pop()
+            run(job)
+
+    threads = [threading.Thread(target=work, args=(run,)) for run in workers]
+    start = time.perf_counter()
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    return time.perf_counter() - start
+
+
 def tree(root: int) -> list:
     """The process and all its descendants."""
     children = {}

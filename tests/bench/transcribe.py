@@ -13,14 +13,14 @@ import re
 import statistics
 import subprocess
 import tempfile
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import soundfile
 from tokenizers import Tokenizer
+
+from measure import shared_seconds
 
 ROOT = Path(__file__).parents[2]
 SPEECH = ROOT / "examples" / "data" / "speech"
@@ -80,21 +80,7 @@ class Bare:
 
 
 def bare_seconds(workers: list, batches: list) -> float:
-    rest, lock = list(batches), threading.Lock()
-
-    def work(worker: Bare) -> None:
-        while True:
-            with lock:
-                if not rest:
-                    return
-                batch = rest.pop()
-            worker.write(batch)
-
-    threads = [threading.Thread(target=work, args=(worker,)) for worker in workers]
-    start = time.perf_counter()
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
-    return time.perf_counter() - start
+    return shared_seconds([worker.write for worker in workers], batches)
 
 
 def check(command: Path, sounds: list) -> None:

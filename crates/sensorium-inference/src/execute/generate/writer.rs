@@ -26,7 +26,7 @@ use crate::random::Random;
 const MOVED_PART: usize = 4;
 /// Bytes of scores that one reading of prompts may give: most are of places that nobody asks for.
 const SCORES_BYTES: usize = 64 << 20;
-/// Tokens of prompts that are read at once where the graph gives no more scores than are wanted: more are not faster, and take memory.
+/// Tokens of prompts that are read at once where the graph gives no more scores than are wanted: what they take in memory on their way is bounded so.
 const READ_TOKENS: usize = 1_024;
 
 /// Bytes of decoded media, beyond which no further row is let in with others.
