@@ -44,6 +44,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("cut_graphs", text::cut_graphs),
     ("diffusion_by_all_schedulers", diffusion::schedulers),
     ("diffusion_folders", diffusion::folders),
+    ("diffusion_latents", diffusion::latents),
     ("explained_trees", explained::trees),
     ("fused_model_with_encoders_in_front", fused::with_encoders),
     ("gemma3n", vision_language::gemma3n),

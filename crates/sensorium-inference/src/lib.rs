@@ -20,9 +20,10 @@ mod vectors;
 pub use catalog::{Catalog, CreateMode, ModelReference, ModelSummary, ModelVersion, environment_options};
 pub use error::{Error, Kind, Result};
 pub use execute::{
-    Answer, Cancel, Count, Distinct, Failure, LabelSet, Limits, ModelProgress, Models, Request, Shared, Stats, Step, Values, Wanted,
-    Windows, batch_plan, explanation_plan, explanation_rows, give_shared_results, input_accepts, media_type, on_workers, reasons,
-    reasons_type, receipt_type, result_bytes, result_type, take_shared_results, try_endpoint, try_out, windows, zero_shot, zero_shot_type,
+    Answer, Cancel, Count, Distinct, Failure, LabelSet, Limits, ModelProgress, Models, Picture, Request, Shared, Stats, Step, Values,
+    Wanted, Windows, batch_plan, drawn_pictures, explanation_plan, explanation_rows, give_shared_results, input_accepts, media_type,
+    on_workers, reasons, reasons_type, receipt_type, result_bytes, result_type, take_shared_results, try_endpoint, try_out, windows,
+    zero_shot, zero_shot_type,
 };
 pub use media::{MediaAccess, write_files};
 pub use modality::{json_of, picture_to_tensor, sound_to_tensor};

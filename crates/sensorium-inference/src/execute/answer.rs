@@ -192,7 +192,8 @@ fn width(manifest: &Manifest, reference: &OutputRef) -> Result<usize> {
     Ok(trailing(manifest, reference)?.iter().product())
 }
 
-const NOT_FINITE: &str = "is NaN or infinite";
+/// How errors of such rows end.
+pub(super) const NOT_FINITE: &str = "is NaN or infinite";
 
 /// Whether a row failed for its values alone.
 pub(super) fn is_not_finite(error: &Error) -> bool {

@@ -44,6 +44,7 @@ mod zero_shot;
 
 pub use answer::{Wanted, result_bytes, result_type};
 pub use cancel::Cancel;
+pub use diffusion::{Picture, drawn_pictures};
 pub use endpoint::try_endpoint;
 pub use explain::{explanation_plan, explanation_rows, reasons, reasons_type};
 pub use limits::{Distinct, Limits};

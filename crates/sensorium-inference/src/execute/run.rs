@@ -24,7 +24,7 @@ use super::workers;
 use super::{diffusion, endpoint, generate, ocr, speech, voice_activity};
 use crate::error::{Error, Kind, Result};
 use crate::media::MediaAccess;
-use crate::modality::prepare;
+use crate::modality::{Column, prepare};
 use crate::package::{AudioFeatures, Input, Manifest, Modality, OutputRef, Prediction, Stage};
 
 /// Rows that go to a model together with what bounds the work.
@@ -134,8 +134,8 @@ const CORE: Sizes = Sizes { media: 4, numbers: 4_096, written: 64, drawn: 1, tok
 /// A GPU needs enough rows to fill all its multiprocessors.
 const GPU: Sizes = Sizes { media: 64, numbers: 65_536, written: 64, drawn: 8, tokens: 16_384, token_multiple: 8 };
 
-pub(super) fn run(model: &LoadedModel, request: &Request<'_>) -> Result<Answer> {
-    let manifest = &*model.manifest;
+/// The columns of a request as the model reads them, the rows that have all it needs, and those that failed already.
+pub(super) fn prepare_columns(manifest: &Manifest, request: &Request<'_>) -> Result<(HashMap<String, Column>, Vec<bool>, Vec<Failure>)> {
     let mut failures = Vec::new();
     let mut columns = HashMap::new();
     for (input, arguments) in manifest.inputs.iter().zip(request.inputs) {
@@ -149,6 +149,12 @@ pub(super) fn run(model: &LoadedModel, request: &Request<'_>) -> Result<Answer> 
             active.iter_mut().zip(present).for_each(|(active, present)| *active &= present);
         }
     }
+    Ok((columns, active, failures))
+}
+
+pub(super) fn run(model: &LoadedModel, request: &Request<'_>) -> Result<Answer> {
+    let manifest = &*model.manifest;
+    let (columns, mut active, failures) = prepare_columns(manifest, request)?;
     let rows = places(&active);
     let work = Work { model, columns: &columns, request };
     if let Some(endpoint) = &manifest.endpoint {

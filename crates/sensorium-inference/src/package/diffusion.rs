@@ -168,11 +168,15 @@ pub(super) fn read(files: &mut Files, variant: Option<&str>) -> Result<Manifest>
         stages.push(stage(files, variant, VAE_ENCODER, |port| (port.name == "sample").then_some(Source::Loop))?);
         inputs.push(Input::optional(INIT_IMAGE, Modality::Document));
     }
+    let scaling = vae["scaling_factor"].as_f64().unwrap_or(0.182_15);
+    if !(scaling.is_finite() && scaling > 0.0) {
+        return Err(unknown(format!("vae_decoder/config.json: scaling_factor = {scaling}")));
+    }
     let diffusion = Diffusion {
         scheduler: Scheduler::read(&scheduler)?,
         channels,
         factor,
-        scaling: vae["scaling_factor"].as_f64().unwrap_or(0.182_15),
+        scaling,
         multiple: factor << (unet_levels - 1),
         rules: PictureRules {
             steps: 50,

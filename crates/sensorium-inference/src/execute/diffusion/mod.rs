@@ -3,17 +3,17 @@
 //! As diffusers' `pipeline_stable_diffusion.py` and `pipeline_stable_diffusion_img2img.py`, each row with a generator of its own.
 
 mod noise;
+mod picture;
 mod sampler;
 
 use std::collections::HashMap;
-use std::io::Cursor;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arrow::array::BinaryArray;
-use image::{ImageFormat, RgbImage};
 use ort::value::DynValue;
 
+use super::answer::NOT_FINITE;
 use super::encode::{Outcome, Work, medium, page, tokens, uri};
 use super::feeds::{floats, numbers};
 use super::fetch::{Fetched, Fetches};
@@ -26,28 +26,42 @@ use crate::package::{
     Diffusion, Filter, INIT_IMAGE, ImageSpec, Input, Layout, PROMPT_ENCODER, Port, Resize, Size, Stage, UNET, VAE_DECODER, VAE_ENCODER,
 };
 use noise::Generator;
+pub use picture::{Picture, drawn_pictures};
 use sampler::Sampler;
 
 /// The picture of each of `rows`, as PNG.
 pub(super) fn run(work: &Work<'_>, diffusion: &Diffusion, rows: &[usize], failures: Vec<Failure>) -> Result<Answer> {
-    let results = Results::new(work.request, Vec::new(), failures);
     let pictures: Mutex<Vec<Option<Vec<u8>>>> = Mutex::new(vec![None; work.request.rows]);
+    let keep = |row: usize, picture: Picture| {
+        let png = picture.png()?;
+        pictures.lock().unwrap_or_else(PoisonError::into_inner)[row] = Some(png);
+        Ok(())
+    };
+    let failures = draw_all(work, diffusion, rows, failures, &keep)?;
+    let pictures = pictures.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let column: BinaryArray = pictures.iter().map(Option::as_deref).collect();
+    Ok(Answer::new(Arc::new(column), failures))
+}
+
+/// Draws each of `rows`, gives it to `keep` and returns all rows that failed, in their order.
+fn draw_all(work: &Work<'_>, diffusion: &Diffusion, rows: &[usize], failures: Vec<Failure>, keep: &Keep<'_>) -> Result<Vec<Failure>> {
+    let results = Results::new(work.request, Vec::new(), failures);
     let pipeline = Pipeline::new(work, diffusion)?;
     let size = batch_rows(work.model, work.request.limits).min(rows.len().div_ceil(workers::count()?)).max(1);
     let mut fetches = Fetches::start(work, rows)?;
     while let Some((rows, fetched)) = fetches.next(work)? {
         workers::for_each(rows.chunks(size), |rows| {
-            let done = |row: usize, png: Vec<u8>| pictures.lock().unwrap_or_else(PoisonError::into_inner)[row] = Some(png);
-            pipeline.draw_rows(rows, &fetched, &results, &done);
+            pipeline.draw_rows(rows, &fetched, &results, keep);
         })?;
         work.request.cancel.check()?;
     }
     let (_, mut failures) = results.take()?;
     failures.sort_by_key(|failure| failure.row);
-    let pictures = pictures.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let column: BinaryArray = pictures.iter().map(Option::as_deref).collect();
-    Ok(Answer::new(Arc::new(column), failures))
+    Ok(failures)
 }
+
+/// Where the picture of a row goes.
+type Keep<'a> = dyn Fn(usize, Picture) -> Result<()> + Sync + 'a;
 
 /// A row that is ready to be drawn.
 struct Sketch {
@@ -68,6 +82,16 @@ struct Pipeline<'a> {
 
 fn failed(what: &dyn std::fmt::Display) -> Error {
     Error::new(Kind::Model, format!("the picture cannot be drawn: {what}"))
+}
+
+/// Bytes would hide what is no number: decoders of half precision are known to draw black pictures that way.
+fn check_finite(values: &[f32], what: &str) -> Result<()> {
+    match values.iter().all(|value| value.is_finite()) {
+        true => Ok(()),
+        false => {
+            Err(failed(&format!("one of the {what} {NOT_FINITE}")).with_hint("half precision overflows in some pipelines; fp32 does not"))
+        }
+    }
 }
 
 impl<'a> Pipeline<'a> {
@@ -117,7 +141,7 @@ impl<'a> Pipeline<'a> {
     }
 
     /// Draws rows whose pictures have one size at once; each alone where the graphs fail on them together.
-    fn draw_rows(&self, rows: &[usize], fetched: &Fetched, results: &Results<'_>, done: &impl Fn(usize, Vec<u8>)) {
+    fn draw_rows(&self, rows: &[usize], fetched: &Fetched, results: &Results<'_>, keep: &Keep<'_>) {
         let mut by_size: HashMap<(u32, u32), Vec<Sketch>> = HashMap::new();
         for row in rows {
             match self.sketch(*row, fetched) {
@@ -126,11 +150,11 @@ impl<'a> Pipeline<'a> {
             }
         }
         for sketches in by_size.into_values() {
-            self.draw_or_split(&sketches, results, done);
+            self.draw_or_split(&sketches, results, keep);
         }
     }
 
-    fn draw_or_split(&self, sketches: &[Sketch], results: &Results<'_>, done: &impl Fn(usize, Vec<u8>)) {
+    fn draw_or_split(&self, sketches: &[Sketch], results: &Results<'_>, keep: &Keep<'_>) {
         if results.is_over() {
             return;
         }
@@ -140,12 +164,19 @@ impl<'a> Pipeline<'a> {
                 stats.batches.add(1);
                 stats.model_rows.add(sketches.len());
                 self.work.model.rows.fetch_add(sketches.len() as u64, std::sync::atomic::Ordering::Relaxed);
-                sketches.iter().zip(pictures).for_each(|(sketch, picture)| done(sketch.row, picture));
+                for (sketch, picture) in sketches.iter().zip(pictures) {
+                    let start = Instant::now();
+                    let kept = keep(sketch.row, picture);
+                    stats.scatter_time.since(start);
+                    if let Err(error) = kept {
+                        results.add((vec![sketch.row], Err(error)));
+                    }
+                }
             }
             Err(error) if error.kind() == Kind::Model && error.is_retryable() && sketches.len() > 1 => {
                 let (one, other) = sketches.split_at(sketches.len() / 2);
-                self.draw_or_split(one, results, done);
-                self.draw_or_split(other, results, done);
+                self.draw_or_split(one, results, keep);
+                self.draw_or_split(other, results, keep);
             }
             Err(error) => results.add((sketches.iter().map(|sketch| sketch.row).collect(), Err(error))),
         }
@@ -199,10 +230,9 @@ impl<'a> Pipeline<'a> {
         decoded.map(Some)
     }
 
-    /// The pictures of rows of one size, as PNG.
-    fn draw(&self, sketches: &[Sketch]) -> Result<Vec<Vec<u8>>> {
+    /// The pictures of rows of one size.
+    fn draw(&self, sketches: &[Sketch]) -> Result<Vec<Picture>> {
         let latents = self.denoise(sketches)?;
-        let start = Instant::now();
         let (size, count) = (sketches[0].size, sketches.len());
         let shape = self.shape(count, size);
         let scaled: Vec<f32> = latents.iter().map(|value| (f64::from(*value) / self.diffusion.scaling) as f32).collect();
@@ -211,9 +241,9 @@ impl<'a> Pipeline<'a> {
         if found != [count, 3, height, width] {
             return Err(failed(&format!("pixels of shape {found:?}")));
         }
-        let pictures = pixels.chunks_exact(3 * height * width).map(|own| png(own, size)).collect();
-        self.work.request.stats.scatter_time.since(start);
-        pictures
+        check_finite(&pixels, "pixels")?;
+        let each = latents.chunks_exact(latents.len() / count).zip(pixels.chunks_exact(3 * height * width));
+        Ok(each.map(|(latents, pixels)| Picture { latents: latents.to_vec(), pixels: pixels.to_vec(), size }).collect())
     }
 
     fn shape(&self, count: usize, size: Size) -> Vec<usize> {
@@ -255,10 +285,8 @@ impl<'a> Pipeline<'a> {
             };
             sampler.step(found, &mut latents, &noise);
         }
-        match latents.iter().all(|value| value.is_finite()) {
-            true => Ok(latents),
-            false => Err(failed(&"NaN or infinity")),
-        }
+        check_finite(&latents, "latents")?;
+        Ok(latents)
     }
 
     /// What the graph says of noisy pictures, with as much of the prompt as guidance wants.
@@ -321,15 +349,4 @@ impl<'a> Pipeline<'a> {
         };
         Ok(found.chunks_exact(2 * each).zip(generators).flat_map(drawn).collect())
     }
-}
-
-/// Pixels from -1 to 1, channel by channel, as a file.
-fn png(pixels: &[f32], size: Size) -> Result<Vec<u8>> {
-    let plane = pixels.len() / 3;
-    let byte = |value: f32| ((value * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8;
-    let bytes = (0..plane).flat_map(|place| [0, 1, 2].map(|channel| byte(pixels[channel * plane + place]))).collect();
-    let picture = RgbImage::from_raw(size.width, size.height, bytes).ok_or_else(|| failed(&"pixels of another number"))?;
-    let mut file = Cursor::new(Vec::new());
-    picture.write_to(&mut file, ImageFormat::Png).map_err(|error| failed(&error))?;
-    Ok(file.into_inner())
 }
