@@ -109,7 +109,46 @@ pub(super) fn bad_answers() -> Outcome {
         && rows[1]["t"]["error"].as_str().is_some_and(|error| error.contains("not of json_schema"));
     ensure(is_right, || format!("{rows:?}"))?;
     let body = server.seen(|seen| seen.bodies.last().cloned()).unwrap_or_default();
-    ensure(body["response_format"]["json_schema"]["schema"]["required"][0] == "paid", || body.to_string())
+    ensure(body["response_format"]["json_schema"]["schema"]["required"][0] == "paid", || body.to_string())?;
+    // Frames of a video stand in its place, as pictures.
+    let (picture, video) = ("'tests/fixtures/vit_pictures/photo_coffee.png'", "'tests/fixtures/videos/baseline.mp4'");
+    asking.rows(&format!(
+        "SELECT mm_generate('m', {{prompt: 'before <video>then <image>', image: {picture}, video: {video}}}, {{frames: 3}})"
+    ))?;
+    let body = server.seen(|seen| seen.bodies.last().cloned()).unwrap_or_default();
+    let parts = body["messages"][0]["content"].as_array().cloned().unwrap_or_default();
+    let is_of = |part: &Value, kind: &str| {
+        part["image_url"]["url"].as_str().is_some_and(|url| url.starts_with(&format!("data:image/{kind};base64,")))
+    };
+    let are_frames = parts.len() == 6 && parts[1..4].iter().all(|part| is_of(part, "jpeg")) && parts[1] != parts[3];
+    let is_right = are_frames && parts[0]["text"] == "before " && parts[4]["text"] == "then " && is_of(&parts[5], "png");
+    ensure(is_right && body.get("frames").is_none(), || format!("{:.2000}", body.to_string()))?;
+    // In conversations too: where a message mentions them, else in the last one of the user.
+    let videos = "['tests/fixtures/videos/short.gif', 'tests/fixtures/videos/moving.gif']";
+    let messages =
+        "[{role: 'user', content: '<video>and <video>'}, {role: 'assistant', content: 'A cat.'}, {role: 'user', content: 'And this?'}]";
+    asking.rows(&format!("SELECT mm_generate('m', {{prompt: {messages}, image: {picture}, video: {videos}}}, {{frames: 2}})"))?;
+    let body = server.seen(|seen| seen.bodies.last().cloned()).unwrap_or_default();
+    let kinds = |message: usize| -> Vec<String> {
+        let parts = body["messages"][message]["content"].as_array().into_iter().flatten();
+        parts
+            .map(|part| part["text"].as_str().map_or_else(|| part["image_url"]["url"].as_str().unwrap_or("")[..16].into(), str::to_string))
+            .collect()
+    };
+    let frame = "data:image/jpeg;";
+    ensure(kinds(0) == [frame, frame, "and ", frame, frame] && body["messages"][1]["content"] == "A cat.", || format!("{:?}", kinds(0)))?;
+    ensure(kinds(2) == ["data:image/png;b", "And this?"], || format!("{:?}", kinds(2)))?;
+    let parts = "[{role: 'user', content: [{type: 'text', text: 'Which? <image>'}, {type: 'video', text: NULL}]}]";
+    asking.rows(&format!("SELECT mm_generate('m', {{prompt: {parts}, image: {picture}, video: {video}}}, {{frames: 1}})"))?;
+    let body = server.seen(|seen| seen.bodies.last().cloned()).unwrap_or_default();
+    let parts = &body["messages"][0]["content"];
+    let is_right = parts[0]["text"] == "Which? " && is_of(&parts[1], "png") && is_of(&parts[2], "jpeg") && parts[3].is_null();
+    ensure(is_right, || format!("{:.2000}", body.to_string()))?;
+    let error = asking.rows(&format!("SELECT mm_try_generate('m', {{prompt: '<video>', video: {video}}}, {{frames: 65}}).error AS e"))?;
+    ensure(
+        error[0]["e"].as_str().is_some_and(|error| error.contains("65 pictures, frames of videos among them, are over the limit of 64")),
+        || format!("{error:?}"),
+    )
 }
 
 trait Times {

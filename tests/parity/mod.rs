@@ -80,6 +80,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("trained_packages", trained::packages),
     ("video_frames_pooled", videos::pooled_frames),
     ("video_mae", videos::video_mae),
+    ("videos_in_prompts", vision_language::videos),
     ("vit", vit::vit),
     ("vit_gpt2", captioners::vit_gpt2),
     ("wav2vec2", sounds::wav2vec2),

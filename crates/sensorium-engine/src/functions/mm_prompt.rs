@@ -16,7 +16,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     .with_argument("model", "Name of a model as a literal: 'llama', 'llama@3' or 'llama@champion'")
     .with_argument("prompt", "As for mm_generate")
     .with_argument("media", "As for mm_generate")
-    .with_argument("options", "As for mm_generate; only system changes anything")
+    .with_argument("options", "As for mm_generate; only system and frames change anything")
     .with_sql_example("SELECT mm_prompt('llama', 'Is this a complaint? ' || note) FROM tickets LIMIT 1")
     .build()
 });

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
-use crate::package::{Manifest, Prediction};
+use crate::package::{Manifest, Modality, Prediction};
 
 /// A resolved version.
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ impl ModelVersion {
         format!("{}@{}", self.name, self.version)
     }
 
-    /// The same model with texts written as `options` say, JSON of [`Rules::OPTIONS`](crate::Rules::OPTIONS) or a list of the labels
+    /// The same model with texts written as `options` say, JSON of [`Rules::OPTIONS`](crate::Rules::OPTIONS) and `frames`, or a list of the labels
     /// that are the only answers, and an SHA-256 of its own.
     ///
     /// # Errors
@@ -42,8 +42,13 @@ impl ModelVersion {
         if let Value::Array(labels) = &options {
             return self.with_labels(labels);
         }
-        let Value::Object(options) = options else { return Err(wrong(&options)) };
+        let Value::Object(mut options) = options else { return Err(wrong(&options)) };
         let mut manifest = (*self.manifest).clone();
+        if matches!(manifest.prediction, Prediction::Text { .. })
+            && let Some(frames) = options.remove("frames").filter(|frames| !frames.is_null())
+        {
+            set_frames(&mut manifest, &frames)?;
+        }
         if let Some(endpoint) = &manifest.endpoint {
             manifest.endpoint = Some(Box::new(endpoint.with_options(&options)?));
             return Ok(Self { sha256: manifest.sha256(), manifest: Arc::new(manifest), ..self.clone() });
@@ -85,6 +90,18 @@ impl ModelVersion {
         let manifest = self.manifest.side(input)?;
         Some(Self { sha256: manifest.sha256(), manifest: Arc::new(manifest), ..self.clone() })
     }
+}
+
+/// How many frames of a video are shown to a model that is asked about it.
+fn set_frames(manifest: &mut Manifest, frames: &Value) -> Result<()> {
+    let video = manifest.inputs.iter_mut().find_map(|input| match &mut input.modality {
+        Modality::Video(spec) => Some(spec),
+        _ => None,
+    });
+    let without = || Error::new(Kind::Argument, "frames has no effect: the model takes no videos");
+    let video = video.ok_or_else(|| without().with_hint("DESCRIBE MODEL names its inputs"))?;
+    *video = video.with_frames(frames)?;
+    Ok(())
 }
 
 /// What lies in `versions/<number>.json`.

@@ -67,7 +67,7 @@ impl<'a> Fetches<'a> {
             let Some(column) = work.columns.get(&input.name) else { continue };
             let Some(uris) = column.values.as_string_opt::<i32>() else { continue };
             for (number, row) in group.iter().enumerate() {
-                let is_read = |uri: &str| !work.model.manifest.endpoint.as_ref().is_some_and(|endpoint| endpoint.gives_address(uri));
+                let is_read = |uri: &str| !work.model.manifest.endpoint.as_ref().is_some_and(|endpoint| endpoint.gives_address(input, uri));
                 for place in column.places(*row).filter(|place| uris.is_valid(*place) && is_read(uris.value(*place))) {
                     if let Ok(Place::Remote(url)) = work.request.access.locate(&input.name, uris.value(place)) {
                         wanted.push((number, input.name.clone(), place, url));

@@ -134,8 +134,17 @@ const CORE: Sizes = Sizes { media: 4, numbers: 4_096, written: 64, drawn: 1, tok
 /// A GPU needs enough rows to fill all its multiprocessors.
 const GPU: Sizes = Sizes { media: 64, numbers: 65_536, written: 64, drawn: 8, tokens: 16_384, token_multiple: 8 };
 
-/// The columns of a request as the model reads them, the rows that have all it needs, and those that failed already.
-pub(super) fn prepare_columns(manifest: &Manifest, request: &Request<'_>) -> Result<(HashMap<String, Column>, Vec<bool>, Vec<Failure>)> {
+/// A request as the model reads it.
+pub(super) struct Prepared {
+    /// By input.
+    pub(super) columns: HashMap<String, Column>,
+    /// Whether a row has all that the model needs.
+    pub(super) active: Vec<bool>,
+    /// Rows that cannot be used.
+    pub(super) failures: Vec<Failure>,
+}
+
+pub(super) fn prepare_columns(manifest: &Manifest, request: &Request<'_>) -> Result<Prepared> {
     let mut failures = Vec::new();
     let mut columns = HashMap::new();
     for (input, arguments) in manifest.inputs.iter().zip(request.inputs) {
@@ -149,12 +158,12 @@ pub(super) fn prepare_columns(manifest: &Manifest, request: &Request<'_>) -> Res
             active.iter_mut().zip(present).for_each(|(active, present)| *active &= present);
         }
     }
-    Ok((columns, active, failures))
+    Ok(Prepared { columns, active, failures })
 }
 
 pub(super) fn run(model: &LoadedModel, request: &Request<'_>) -> Result<Answer> {
     let manifest = &*model.manifest;
-    let (columns, mut active, failures) = prepare_columns(manifest, request)?;
+    let Prepared { columns, mut active, failures } = prepare_columns(manifest, request)?;
     let rows = places(&active);
     let work = Work { model, columns: &columns, request };
     if let Some(endpoint) = &manifest.endpoint {
@@ -308,7 +317,8 @@ impl Sizes {
             _ => self.numbers,
         };
         let frames = |input: &Input| match &input.modality {
-            Modality::Video(spec) => spec.frame_values().unwrap_or(1) * spec.frames,
+            // Of prompts with videos few are in hand at once, whatever the size of the batch.
+            Modality::Video(spec) if !manifest.writes() => spec.frame_values().unwrap_or(1) * spec.frames,
             _ => 0,
         };
         let of_videos: usize = manifest.inputs.iter().map(frames).sum();

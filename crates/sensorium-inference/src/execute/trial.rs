@@ -47,9 +47,10 @@ fn try_model(manifest: &Manifest, folder: &Path) -> Result<()> {
     let limits = Limits { device: Device::Cpu, ..Limits::default() };
     let model = LoadedModel::open(&Arc::new(manifest.clone()), folder, &limits, &Arc::default())?;
     let is_drawn = matches!(manifest.prediction, Prediction::Picture { .. });
-    // A picture to begin with must be of a certain size.
-    let made =
-        |input: &Input| if is_drawn && input.optional { Ok(Vec::new()) } else { made_up(manifest, input).map(|column| vec![column]) };
+    // A picture to begin with must be of a certain size; videos in a prompt would show nothing that pictures do not.
+    let is_video = |input: &Input| manifest.writes() && matches!(input.modality, Modality::Video(_));
+    let is_left_out = |input: &Input| input.optional && (is_drawn || is_video(input));
+    let made = |input: &Input| if is_left_out(input) { Ok(Vec::new()) } else { made_up(manifest, input).map(|column| vec![column]) };
     let inputs = manifest.inputs.iter().map(made).collect::<Result<Vec<_>>>()?;
     try_once(&model, &inputs, Wanted::Prediction, &limits)?;
     let others = [(Wanted::Embedding, manifest.embedding.is_some()), (Wanted::Explanation, manifest.explained().is_ok())];

@@ -21,4 +21,4 @@ pub use json::json_of;
 pub(crate) use row_wise::{row_wise, row_wise_of};
 pub(crate) use series::{Window, window};
 pub(crate) use text::{TextCodec, TextEncoder, Tokens, check_length};
-pub(crate) use video::video_to_tensor;
+pub(crate) use video::{video_frames, video_to_tensor};

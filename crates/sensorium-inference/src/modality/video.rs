@@ -32,8 +32,7 @@ use crate::package::{FrameOrder, Sampling, VideoSpec};
 pub(crate) fn video_to_tensor(bytes: &Bytes, spec: &VideoSpec, limits: &Limits, go_on: &GoOn<'_>) -> Result<Vec<f32>> {
     // Frames are prepared one by one as they come, so that none waits in its full size.
     let prepare = |frame: RgbImage| rgb_to_tensor(frame, &spec.image);
-    let frames = catch_unwind(AssertUnwindSafe(|| sampled(bytes, spec, limits, go_on, &prepare)));
-    let frames = frames.unwrap_or_else(|_| Err(Error::new(Kind::Media, "the decoder gave up on these bytes")))?;
+    let frames = video_frames(bytes, spec, limits, go_on, &prepare)?;
     let (count, size, channels) = (frames.len(), spec.frame_values()?, spec.image.channels());
     let tensor = frames.concat();
     if spec.pooling.is_some() || spec.order == FrameOrder::FramesFirst {
@@ -42,6 +41,21 @@ pub(crate) fn video_to_tensor(bytes: &Bytes, spec: &VideoSpec, limits: &Limits, 
     let plane = size / channels;
     let planes = (0..channels).flat_map(|channel| (0..count).map(move |frame| (frame * channels + channel) * plane));
     Ok(planes.flat_map(|start| &tensor[start..start + plane]).copied().collect())
+}
+
+/// What `make` makes of each frame that `spec` asks for.
+///
+/// # Errors
+/// As [`video_to_tensor`].
+pub(crate) fn video_frames<T: Clone>(
+    bytes: &Bytes,
+    spec: &VideoSpec,
+    limits: &Limits,
+    go_on: &GoOn<'_>,
+    make: &dyn Fn(RgbImage) -> Result<T>,
+) -> Result<Vec<T>> {
+    let frames = catch_unwind(AssertUnwindSafe(|| sampled(bytes, spec, limits, go_on, make)));
+    frames.unwrap_or_else(|_| Err(Error::new(Kind::Media, "the decoder gave up on these bytes")))
 }
 
 /// Whether the work is still wanted.
@@ -56,7 +70,6 @@ enum Video {
     H264(Bytes),
 }
 
-/// What `make` makes of each frame that `spec` asks for.
 fn sampled<T: Clone>(
     bytes: &Bytes,
     spec: &VideoSpec,

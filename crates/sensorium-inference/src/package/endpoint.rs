@@ -7,9 +7,11 @@ use url::{Host, Url};
 
 use super::audio_spec::{AudioFeatures, AudioSpec};
 use super::generation::{Generation, Reader, Rules};
+use super::image_spec::{Filter, ImageSpec, Layout};
 use super::import::Draft;
 use super::manifest::{Input, Manifest, Modality, OutputRef, Prediction, Stage};
 use super::port::{Element, Port};
+use super::video_spec::{VIDEO, VideoSpec};
 use crate::error::{Error, Kind, Result};
 
 /// Where such a model is and how it is asked. Keys are no part of it: they are read from the environment when a request is sent.
@@ -78,7 +80,7 @@ impl Endpoint {
         "output_dollars",
     ];
     /// Names of the options of a call: those that all endpoints know.
-    pub const CALL_OPTIONS: [&'static str; 7] = ["max_tokens", "temperature", "top_p", "seed", "stop", "system", "json_schema"];
+    pub const CALL_OPTIONS: [&'static str; 8] = ["max_tokens", "temperature", "top_p", "seed", "stop", "system", "json_schema", "frames"];
 
     /// Whether a model's source is an endpoint.
     pub fn is_source(source: &str) -> bool {
@@ -183,11 +185,12 @@ impl Endpoint {
             .with_hint(format!("SET mm.allowed_hosts = '{host}'")))
     }
 
-    /// Whether a medium at `uri` is given by its address: documents are drawn here.
-    pub(crate) fn gives_address(&self, uri: &str) -> bool {
+    /// Whether a medium at `uri` is given by its address: sounds and videos are read here, documents are drawn.
+    pub(crate) fn gives_address(&self, input: &Input, uri: &str) -> bool {
         let path = uri.split(['?', '#']).next().unwrap_or(uri).to_lowercase();
         let is_document = uri.contains('#') || [".pdf", ".tif", ".tiff"].iter().any(|end| path.ends_with(end));
-        self.media_by_url && (uri.starts_with("https://") || uri.starts_with("http://")) && !is_document
+        let is_picture = matches!(input.modality, Modality::Document);
+        is_picture && self.media_by_url && (uri.starts_with("https://") || uri.starts_with("http://")) && !is_document
     }
 
     /// What decides answers; how often and at what price they are asked for does not.
@@ -252,8 +255,22 @@ fn vectors(width: usize) -> Manifest {
 fn answers() -> Manifest {
     let sound = AudioSpec { sampling_rate: RATE, features: AudioFeatures::Waveform { normalize: false, masked: false } };
     let several = |name: &str, modality| Input { list: true, ..Input::optional(name, modality) };
-    let inputs =
-        vec![Input::new("prompt", Modality::Prompt), several("image", Modality::Document), several("audio", Modality::Audio(sound))];
+    // Frames are sent as they are.
+    let frame = ImageSpec {
+        resize: None,
+        filter: Filter::Bilinear,
+        crop: None,
+        scale: 1.0,
+        mean: vec![0.0; 3],
+        std: vec![1.0; 3],
+        layout: Layout::Nchw,
+    };
+    let inputs = vec![
+        Input::new("prompt", Modality::Prompt),
+        several("image", Modality::Document),
+        several("audio", Modality::Audio(sound)),
+        several(VIDEO, Modality::Video(VideoSpec::in_prompt(frame, usize::MAX))),
+    ];
     let generation = Generation {
         tokenizer: String::new(),
         chat: None,
@@ -296,5 +313,23 @@ fn is_loopback(url: &str) -> bool {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_alone_are_given_by_their_address() {
+        let options = serde_json::json!({ "model": "m", "media_by_url": true });
+        let endpoint = Endpoint::new("openai+https://host/v1", options.as_object().expect("an object")).expect("an endpoint");
+        let inputs = answers().inputs;
+        let given = |uri: &str| {
+            inputs.iter().filter(|input| endpoint.gives_address(input, uri)).map(|input| input.name.as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!(given("https://host/a.png"), ["image"]);
+        assert_eq!(given("https://host/a.pdf"), Vec::<&str>::new());
+        assert_eq!(given("s3://bucket/a.png"), Vec::<&str>::new());
     }
 }

@@ -361,7 +361,7 @@ impl Rules {
     }
 
     /// Names of the options of a call.
-    pub const OPTIONS: [&'static str; 15] = [
+    pub const OPTIONS: [&'static str; 16] = [
         "max_tokens",
         "min_tokens",
         "temperature",
@@ -377,6 +377,8 @@ impl Rules {
         "repetition_penalty",
         "no_repeat_ngram_size",
         "json_schema",
+        // No rule of tokens: it goes to the model's input of videos.
+        "frames",
     ];
 
     fn checked(self) -> Result<Self> {

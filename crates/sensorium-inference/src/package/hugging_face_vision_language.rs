@@ -14,6 +14,7 @@ use super::import::ImportOptions;
 use super::manifest::{Feed, Input, Manifest, Modality, Prediction, Source, Stage};
 use super::port::{Port, Signature};
 use super::source::{Files, read_json};
+use super::video_spec::{VIDEO, VideoSpec};
 use crate::error::{Error, Kind, Result};
 
 /// Name of the input of sounds.
@@ -58,9 +59,13 @@ pub(super) fn read(files: &mut Files, config: &Value, options: &ImportOptions) -
         added: read("tokenizer.json")?["added_tokens"].take(),
     };
     let (mut inputs, mut stages, mut markers) = (vec![Input::new(PROMPT, Modality::Prompt)], Vec::new(), Vec::new());
+    let mut video = None;
     if let Some(graph) = graph_if_there(files, VISION_ENCODER, variant)? {
         let signature = Signature::read(&files.use_graph(&graph)?.0)?;
         let (input, stage) = vision(files, graph, signature, Input::optional)?;
+        if let Modality::Image(spec) = &input.modality {
+            video = Some(spec.clone());
+        }
         inputs.push(Input { list: true, ..input });
         markers.push(picture_marker(&configs, kind, &stage)?);
         stages.push(stage);
@@ -95,6 +100,11 @@ pub(super) fn read(files: &mut Files, config: &Value, options: &ImportOptions) -
     let decoders = graphs.into_iter().map(|(name, graph)| decoder::stage(files, name, graph, others)).collect::<Result<Vec<_>>>()?;
     check_cache(&decoders)?;
     let generation = Generation { media: markers, ..generation(files, config, &decoders, counts_padding, Vec::new())? };
+    if let (Some(image), Some(marker)) = (video, generation.media.first()) {
+        // The other half is for words.
+        let most = generation.max_positions / (2 * marker.tokens).max(1);
+        inputs.push(Input { list: true, ..Input::optional(VIDEO, Modality::Video(VideoSpec::in_prompt(image, most))) });
+    }
     stages.extend(embedding);
     stages.extend(decoders);
     Ok(Some(Manifest::new(inputs, stages, Prediction::Text { generation: Box::new(generation) }, None)))

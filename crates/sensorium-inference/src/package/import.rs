@@ -132,8 +132,8 @@ fn check_options(manifest: &Manifest, options: &ImportOptions) -> Result<()> {
         ("timestamps", options.timestamps.is_some() && !is_speech, "the model writes nothing down"),
         (
             "sampling",
-            options.sampling.is_some() && !has(|input| matches!(input.modality, Modality::Video(_))),
-            "the model looks at no video",
+            options.sampling.is_some() && (manifest.writes() || !has(|input| matches!(input.modality, Modality::Video(_)))),
+            if manifest.writes() { "frames of a video in a prompt are as far apart as they can be" } else { "the model looks at no video" },
         ),
         ("labels", options.labels.is_some() && !is_classifier, "the model is no classifier"),
         ("activation", options.activation.is_some() && !is_classifier, "the model is no classifier"),

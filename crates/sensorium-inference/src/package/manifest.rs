@@ -332,6 +332,8 @@ impl Manifest {
             Modality::Text(_) => 32,
             Modality::Prompt => 200,
             Modality::Image(_) => 200,
+            // One that may be asked about videos is mostly asked about less.
+            Modality::Video(_) if self.writes() => 1,
             Modality::Video(spec) => 200 * spec.frames as u64,
             Modality::Audio(_) => 500,
             Modality::Document => 2_000,

@@ -71,6 +71,7 @@ pub(crate) use source::is_inside;
 pub use speech::Speech;
 pub use text_spec::TextSpec;
 pub use training::{FeatureProfile, Profile, QUANTILES, TRAINING_FILE, Training, Trial};
+pub(crate) use video_spec::VIDEO;
 pub use video_spec::{FrameOrder, Sampling, VideoSpec};
 pub use voice_activity::VoiceActivity;
 pub(crate) use voice_activity::{NEXT_STATE, PROBABILITY, STATE};

@@ -1,6 +1,7 @@
 //! How a package wants videos to be prepared.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::image_spec::{ImageSpec, Layout};
 use super::manifest::Pooling;
@@ -48,10 +49,31 @@ pub enum FrameOrder {
     ChannelsFirst,
 }
 
+/// Name of the input of videos of models that are asked about media.
+pub(crate) const VIDEO: &str = "video";
+/// Frames of a video in a prompt, where the call does not say how many.
+const FRAMES: usize = 8;
 /// More frames than any model looks at.
 const MAX_FRAMES: usize = 4_096;
 
 impl VideoSpec {
+    /// Of a video in a prompt, whose frames are shown as pictures; fewer where there is room for `most` only.
+    pub(super) fn in_prompt(image: ImageSpec, most: usize) -> Self {
+        let frames = FRAMES.min(most).max(1);
+        Self { image, frames, sampling: Sampling::Uniform, order: FrameOrder::FramesFirst, pooling: None }
+    }
+
+    /// The same with other frames.
+    ///
+    /// # Errors
+    /// [`Kind::Argument`] for what is no number of frames.
+    pub(crate) fn with_frames(&self, frames: &Value) -> Result<Self> {
+        let count = frames.as_u64().and_then(|count| usize::try_from(count).ok()).filter(|count| (1..=MAX_FRAMES).contains(count));
+        let wrong = || Error::new(Kind::Argument, format!("frames: not a usable value: {frames}"));
+        let frames = count.ok_or_else(|| wrong().with_hint(format!("a number of frames from 1 to {MAX_FRAMES}")))?;
+        Ok(Self { frames, ..self.clone() })
+    }
+
     /// Values of one frame.
     pub(crate) fn frame_values(&self) -> Result<usize> {
         let size = self.image.size()?;

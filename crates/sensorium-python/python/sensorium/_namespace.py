@@ -120,7 +120,7 @@ class _Functions:
     ) -> Any:
         """Adds texts that a generative model writes, as ``mm_generate`` gives them; ``max_tokens=64, temperature=0.7, seed=1, ..``.
 
-        ``media`` are columns of pictures, then of sounds, as the model is asked about them: URIs, bytes or lists of these.
+        ``media`` are columns of pictures, then of sounds, then of videos, as the model is asked about them: URIs, bytes or lists of these.
         ``json_schema`` is a dict, or its text.
         """
         return self._run(_Call("mm_generate", model, None, [prompt, *media], {}, [struct(options)] if options else []), name, session)

@@ -85,11 +85,13 @@ fn failed(what: &dyn std::fmt::Display) -> Error {
 }
 
 /// Bytes would hide what is no number: decoders of half precision are known to draw black pictures that way.
-fn check_finite(values: &[f32], what: &str) -> Result<()> {
-    match values.iter().all(|value| value.is_finite()) {
-        true => Ok(()),
-        false => {
-            Err(failed(&format!("one of the {what} {NOT_FINITE}")).with_hint("half precision overflows in some pipelines; fp32 does not"))
+fn check_finite(picture: &Picture) -> Result<()> {
+    let mut all = [("latents", &picture.latents), ("pixels", &picture.pixels)].into_iter();
+    match all.find(|(_, values)| values.iter().any(|value| !value.is_finite())) {
+        None => Ok(()),
+        Some((what, _)) => {
+            let error = failed(&format!("one of the {what} {NOT_FINITE}"));
+            Err(error.with_hint("half precision overflows in some pipelines; fp32 does not"))
         }
     }
 }
@@ -166,7 +168,7 @@ impl<'a> Pipeline<'a> {
                 self.work.model.rows.fetch_add(sketches.len() as u64, std::sync::atomic::Ordering::Relaxed);
                 for (sketch, picture) in sketches.iter().zip(pictures) {
                     let start = Instant::now();
-                    let kept = keep(sketch.row, picture);
+                    let kept = check_finite(&picture).and_then(|()| keep(sketch.row, picture));
                     stats.scatter_time.since(start);
                     if let Err(error) = kept {
                         results.add((vec![sketch.row], Err(error)));
@@ -241,7 +243,6 @@ impl<'a> Pipeline<'a> {
         if found != [count, 3, height, width] {
             return Err(failed(&format!("pixels of shape {found:?}")));
         }
-        check_finite(&pixels, "pixels")?;
         let each = latents.chunks_exact(latents.len() / count).zip(pixels.chunks_exact(3 * height * width));
         Ok(each.map(|(latents, pixels)| Picture { latents: latents.to_vec(), pixels: pixels.to_vec(), size }).collect())
     }
@@ -285,7 +286,6 @@ impl<'a> Pipeline<'a> {
             };
             sampler.step(found, &mut latents, &noise);
         }
-        check_finite(&latents, "latents")?;
         Ok(latents)
     }
 

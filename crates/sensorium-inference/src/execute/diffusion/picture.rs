@@ -7,7 +7,7 @@ use image::{ImageFormat, RgbImage};
 
 use super::super::encode::Work;
 use super::super::loaded::LoadedModel;
-use super::super::run::{Request, places, prepare_columns};
+use super::super::run::{Prepared, Request, places, prepare_columns};
 use super::failed;
 use crate::error::{Error, Kind, Result};
 use crate::package::{Draft, Prediction, Size};
@@ -52,7 +52,7 @@ pub fn drawn_pictures(draft: &Draft, request: &Request<'_>) -> Result<Vec<Pictur
         return Err(Error::new(Kind::Package, "the model draws nothing"));
     };
     let model = LoadedModel::open(&manifest, &draft.root, request.limits, &Arc::default())?;
-    let (columns, active, failures) = prepare_columns(&manifest, request)?;
+    let Prepared { columns, active, failures } = prepare_columns(&manifest, request)?;
     let work = Work { model: &model, columns: &columns, request };
     let drawn = Mutex::new(vec![None; request.rows]);
     let keep = |row: usize, picture: Picture| {

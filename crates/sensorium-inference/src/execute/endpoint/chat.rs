@@ -3,20 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::super::generate::{Prompt, Written};
+use super::places::{Parts, content, conversation};
 use crate::error::{Error, Kind, Result};
 use crate::json_schema;
 use crate::package::Endpoint;
-
-/// Media of a row as parts of a message.
-#[derive(Debug, Default)]
-pub(super) struct Parts {
-    pub(super) images: Vec<Value>,
-    pub(super) sounds: Vec<Value>,
-}
-
-/// What stands for media in a text.
-const IMAGE: &str = "<image>";
-const AUDIO: &str = "<audio>";
 
 /// The body of a request.
 pub(super) fn body(endpoint: &Endpoint, prompt: Prompt<'_>, parts: Parts) -> Result<Value> {
@@ -50,59 +40,6 @@ pub(super) fn body(endpoint: &Endpoint, prompt: Prompt<'_>, parts: Parts) -> Res
         body.insert("logprobs".into(), true.into());
     }
     Ok(Value::Object(body))
-}
-
-/// The text, or where there are media its parts: those that the text does not mention stand before it.
-fn content(text: &str, parts: Parts) -> Result<Value> {
-    if parts.images.is_empty() && parts.sounds.is_empty() {
-        return Ok(text.into());
-    }
-    let (mut all, mut rest) = (Vec::new(), text);
-    let mut images = parts.images.into_iter();
-    let mut sounds = parts.sounds.into_iter();
-    if !text.contains(IMAGE) {
-        all.extend(images.by_ref());
-    }
-    if !text.contains(AUDIO) {
-        all.extend(sounds.by_ref());
-    }
-    let said = |all: &mut Vec<Value>, text: &str| {
-        if !text.is_empty() {
-            all.push(json!({ "type": "text", "text": text }));
-        }
-    };
-    let unequal = || {
-        Error::new(Kind::Media, "the prompt mentions more or fewer media than the row has")
-            .with_hint("write <image> or <audio> for each of them, or for none")
-    };
-    while let Some((at, marker)) = [IMAGE, AUDIO].into_iter().filter_map(|marker| Some((rest.find(marker)?, marker))).min() {
-        said(&mut all, &rest[..at]);
-        let next = if marker == IMAGE { images.next() } else { sounds.next() };
-        all.push(next.ok_or_else(unequal)?);
-        rest = &rest[at + marker.len()..];
-    }
-    said(&mut all, rest);
-    if images.next().is_some() || sounds.next().is_some() {
-        return Err(unequal());
-    }
-    Ok(all.into())
-}
-
-/// The messages as they are, the media in the last one of the user.
-fn conversation(json: &str, parts: Parts) -> Result<Vec<Value>> {
-    let unreadable = |error: serde_json::Error| Error::new(Kind::Media, format!("the conversation cannot be read: {error}"));
-    let mut messages: Vec<Value> = serde_json::from_str(json).map_err(unreadable)?;
-    let has_media = !parts.images.is_empty() || !parts.sounds.is_empty();
-    if has_media {
-        let last = messages.iter_mut().rev().find(|message| message["role"] == "user");
-        let last = last.ok_or_else(|| Error::new(Kind::Media, "media, and no message of a user that they could belong to"))?;
-        last["content"] = match last["content"].take() {
-            Value::String(text) => content(&text, parts)?,
-            Value::Array(own) => parts.images.into_iter().chain(parts.sounds).chain(own).collect(),
-            _ => return Err(Error::new(Kind::Media, "media for a message whose content is neither a text nor a list of parts")),
-        };
-    }
-    Ok(messages)
 }
 
 /// Whether all objects of a schema name their fields and want all of them, without which OpenAI refuses to be strict.

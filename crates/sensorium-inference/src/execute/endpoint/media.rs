@@ -1,4 +1,5 @@
-//! Pictures and sounds as parts of messages: as they are where every endpoint reads them so, else written anew as PNG or WAV.
+//! Pictures, videos and sounds as parts of messages: as they are where every endpoint reads them so, else written anew as PNG or WAV, and
+//! frames as JPEG.
 
 use std::io::Cursor;
 
@@ -7,14 +8,15 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use image::{ImageFormat, ImageReader, RgbImage};
+use libjpeg_turbo_rs::{PixelFormat, Subsampling};
 use serde_json::{Value, json};
 
 use super::super::encode::{self, Outcome, Work, page};
 use super::super::fetch::Fetched;
 use super::super::run::{Failure, Step};
-use super::chat::Parts;
+use super::places::Parts;
 use crate::error::{Error, Kind, Result};
-use crate::modality::{Document, check_pixels, samples, wav};
+use crate::modality::{Document, check_pixels, samples, video_frames, wav};
 use crate::package::{Endpoint, Modality};
 
 /// The media of a row.
@@ -24,24 +26,36 @@ pub(super) fn parts(work: &Work<'_>, endpoint: &Endpoint, row: usize, fetched: &
         let Some(column) = work.columns.get(&input.name) else { continue };
         let places: Vec<usize> = column.places(row).filter(|place| column.is_at(*place)).collect();
         let limit = work.request.limits.max_media_per_row;
-        if places.len() > limit {
-            let message = format!("{} media of '{}' are over the limit of {limit}", places.len(), input.name);
+        let mut shown = places.len();
+        if let Modality::Video(spec) = &input.modality {
+            shown = parts.images.len().saturating_add(shown.saturating_mul(spec.frames));
+            parts.videos = (!places.is_empty() || column.is_list()).then(Vec::new);
+        }
+        if shown > limit {
+            let what =
+                if parts.videos.is_some() { "pictures, frames of videos among them,".into() } else { format!("media of '{}'", input.name) };
+            let message = format!("{shown} {what} are over the limit of {limit}");
             let error = Error::new(Kind::Limit, message).with_hint("SET mm.max_media_per_row");
             return Err(Box::new(Failure { row, uri: None, step: Step::Fetch, error }));
         }
         for place in places {
             let address = column.values.as_string_opt::<i32>().map(|uris| uris.value(place));
-            let by_url = address.filter(|uri| endpoint.gives_address(uri));
+            let by_url = address.filter(|uri| endpoint.gives_address(input, uri));
             let mut one = || -> Outcome<()> {
-                let is_sound = matches!(input.modality, Modality::Audio(_));
-                if let (Some(url), false) = (by_url, is_sound) {
+                if let Some(url) = by_url {
                     work.request.access.locate(&input.name, url).map_err(|error| (Step::Fetch, error))?;
                     parts.images.push(picture(url));
                     return Ok(());
                 }
                 let Some(bytes) = encode::medium(work, input, column, place, fetched)? else { return Ok(()) };
                 let failed = |error| (Step::Decode, error);
-                if let Modality::Audio(spec) = &input.modality {
+                if let Modality::Video(spec) = &input.modality {
+                    let go_on = || work.request.cancel.check();
+                    parts
+                        .videos
+                        .get_or_insert_default()
+                        .push(video_frames(&bytes, spec, work.request.limits, &go_on, &|frame| jpeg(&frame)).map_err(failed)?);
+                } else if let Modality::Audio(spec) = &input.modality {
                     let (format, bytes) = match sound_format(&bytes) {
                         Some(format) => (format, bytes),
                         None => ("wav", wav(&samples(bytes, spec, work.request.limits).map_err(failed)?, spec.sampling_rate).into()),
@@ -97,6 +111,16 @@ fn png(picture: &RgbImage) -> Result<Value> {
     let failed = |error: image::ImageError| Error::new(Kind::Media, format!("the picture cannot be written as PNG: {error}"));
     picture.write_to(&mut bytes, ImageFormat::Png).map_err(failed)?;
     Ok(inline("png", bytes.get_ref()))
+}
+
+/// What cameras write: a frame has been compressed before.
+const QUALITY: u8 = 90;
+
+fn jpeg(frame: &RgbImage) -> Result<Value> {
+    let (width, height) = (frame.width() as usize, frame.height() as usize);
+    let bytes = libjpeg_turbo_rs::compress(frame.as_raw(), width, height, PixelFormat::Rgb, QUALITY, Subsampling::S420);
+    let failed = |error: libjpeg_turbo_rs::JpegError| Error::new(Kind::Media, format!("the frame cannot be written as JPEG: {error}"));
+    Ok(inline("jpeg", &bytes.map_err(failed)?))
 }
 
 /// Formats that the protocol knows.

@@ -4,6 +4,7 @@ mod chat;
 mod client;
 mod embeddings;
 mod media;
+mod places;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,8 +33,8 @@ use client::Client;
 const READY: usize = 2;
 /// How often one that waits for room looks again.
 const LOOK: Duration = Duration::from_millis(2);
-/// Rows whose requests are put together at once.
-const ROWS: usize = 64;
+/// Rows whose requests a worker puts together before they are handed over: with media they are large.
+const ROWS: usize = 4;
 
 /// The answers to each of `rows`; `failures` are those of rows that cannot be asked about.
 pub(super) fn run(work: &Work<'_>, endpoint: &Endpoint, rows: &[usize], failures: Vec<Failure>) -> Result<Answer> {
@@ -72,7 +73,7 @@ pub fn try_endpoint(endpoint: &Endpoint, limits: &Limits) -> Result<Option<usize
             EndpointTask::Generation => {
                 let mut asked = endpoint.clone();
                 asked.options.insert("max_tokens".into(), TRIED_TOKENS.into());
-                let body = chat::body(&asked, Prompt::Text("word"), chat::Parts::default())?;
+                let body = chat::body(&asked, Prompt::Text("word"), places::Parts::default())?;
                 let answer = client.post("chat/completions", body.to_string().into()).await?;
                 // A model that thinks first may not come to write.
                 chat::check(&answer).map(|_| None).map_err(|error| client.cleaned(error))
@@ -152,7 +153,7 @@ fn generated(work: &Work<'_>, client: &Arc<Client>, rows: &[usize], mut failures
     let mut fetches = Fetches::start(work, rows)?;
     let mut is_wanted = !stops || failures.is_empty();
     while let (true, Some((group, fetched))) = (is_wanted, fetches.next(work)?) {
-        for some in group.chunks(ROWS) {
+        for some in group.chunks(ROWS * workers::count()?) {
             let one = |place: usize| -> Result<Bytes, Box<Failure>> {
                 let row = some[place];
                 let parts = media::parts(work, &client.endpoint, row, &fetched)?;

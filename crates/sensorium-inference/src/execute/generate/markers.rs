@@ -7,6 +7,18 @@ use minijinja::value::{Value, ValueKind};
 use crate::error::{Error, Kind, Result};
 use crate::package::MediaMarker;
 
+/// What users write for a picture, whatever the model's own marker is.
+pub(super) const COMMON_IMAGE: &str = "<image>";
+
+/// Those of `media` that a text does not mention.
+pub(super) fn unmentioned(markers: &[MediaMarker], text: &str, media: &[usize]) -> Vec<usize> {
+    markers.iter().zip(media).map(|(marker, count)| if mentions(marker, text) { 0 } else { *count }).collect()
+}
+
+fn mentions(marker: &MediaMarker, text: &str) -> bool {
+    text.contains(&marker.text) || text.contains(&format!("<{}>", marker.part))
+}
+
 /// The text with each model's own markers where it has `<image>` or `<audio>` and the row such media.
 pub(super) fn own<'a>(markers: &[MediaMarker], text: &'a str, media: &[usize]) -> Cow<'a, str> {
     markers.iter().zip(media).fold(Cow::Borrowed(text), |text, (marker, count)| {
@@ -28,39 +40,38 @@ pub(super) fn plain<'a>(markers: &[MediaMarker], text: &'a str, media: &[usize])
     if before.is_empty() { text } else { Cow::Owned(format!("{before}{text}")) }
 }
 
-/// The content of a message: the text, or for a model of media its parts, as transformers' templates expect them. Media that the text
-/// does not mention stand before it.
-pub(super) fn content(markers: &[MediaMarker], text: &str, media: &[usize]) -> Value {
+/// The content of a message: the text, or for a model of media its parts, as transformers' templates expect them. `media` are those of the
+/// row, `before` those that stand before the text.
+pub(super) fn content(markers: &[MediaMarker], text: &str, media: &[usize], before: &[usize]) -> Value {
     if markers.is_empty() {
         return Value::from(text);
     }
     let text = &*own(markers, text, media);
-    let before = markers.iter().zip(media).filter(|(marker, _)| !text.contains(&marker.text));
+    let before = markers.iter().zip(before);
     let before = before.flat_map(|(marker, count)| std::iter::repeat_n(part(&marker.part), *count));
     Value::from(before.chain(parts(markers, text)).collect::<Vec<Value>>())
 }
 
-/// A message whose content is parts, where it was a text. `media` are those that it does not mention and that belong to it.
-pub(super) fn in_parts(markers: &[MediaMarker], message: Value, media: &[usize]) -> Value {
+/// A message whose content is parts, where it was a text; with what [`content`] takes.
+pub(super) fn in_parts(markers: &[MediaMarker], message: Value, media: &[usize], before: &[usize]) -> Value {
     let text = message.get_attr("content").ok().and_then(|content| content.as_str().map(str::to_string));
     let (false, Some(text), Ok(keys)) = (markers.is_empty(), text, message.try_iter()) else { return message };
     let field = |key: Value| {
-        let value =
-            if key.as_str() == Some("content") { content(markers, &text, media) } else { message.get_item(&key).unwrap_or_default() };
+        let value = if key.as_str() == Some("content") {
+            content(markers, &text, media, before)
+        } else {
+            message.get_item(&key).unwrap_or_default()
+        };
         (key, value)
     };
     if message.kind() == ValueKind::Map { Value::from_pairs(keys.map(field)) } else { message }
 }
 
-/// Whether messages say where media are, in their texts or as parts.
-pub(super) fn mention_media(markers: &[MediaMarker], conversation: &str) -> bool {
-    let says = |marker: &MediaMarker| {
-        let part = format!("\"type\":\"{}\"", marker.part);
-        conversation.contains(&marker.text)
-            || conversation.contains(&format!("<{}>", marker.part))
-            || conversation.replace(' ', "").contains(&part)
-    };
-    markers.iter().any(says)
+/// Those of `media` that messages do not mention, in their texts or as parts.
+pub(super) fn unmentioned_in_messages(markers: &[MediaMarker], conversation: &str, media: &[usize]) -> Vec<usize> {
+    let dense = conversation.replace(' ', "");
+    let says = |marker: &MediaMarker| mentions(marker, conversation) || dense.contains(&format!("\"type\":\"{}\"", marker.part));
+    markers.iter().zip(media).map(|(marker, count)| if says(marker) { 0 } else { *count }).collect()
 }
 
 fn part(kind: &str) -> Value {

@@ -12,12 +12,13 @@ use super::super::fetch::Fetched;
 use super::super::run::{Failure, Step};
 use super::super::sessions::Tensors;
 use super::super::tensor;
+use super::frames::Shown;
 use super::writer::Asked;
 use crate::error::{Error, Kind, Result};
-use crate::modality::sound_features;
+use crate::modality::{Column, rgb_to_tensor, sound_features, video_frames};
 use crate::package::{
     AUDIO_ENCODER, AudioFeatures, AudioSpec, DECODER, Feed, Generation, ImageSpec, Input, MediaMarker, Modality, Port, Source, Stage,
-    TEXT_ENCODER, TokenPart, VISION_ENCODER,
+    TEXT_ENCODER, TokenPart, VISION_ENCODER, VideoSpec,
 };
 use crate::random::Random;
 
@@ -78,41 +79,87 @@ pub(super) fn inputs<'a>(work: &'a Work<'_>) -> impl Iterator<Item = &'a Input> 
     work.model.manifest.inputs.iter().filter(|input| input.modality.is_media())
 }
 
-/// How many media of each marker's input a row has.
-pub(super) fn counts(work: &Work<'_>, markers: &[MediaMarker], row: usize) -> Result<Vec<usize>> {
+/// How many media a row has.
+#[derive(Debug)]
+pub(super) struct Counts {
+    /// Of each marker's input.
+    pub(super) each: Vec<usize>,
+    /// Videos, which no marker is of: frames of them are pictures. Nothing where the call has none.
+    pub(super) videos: Option<usize>,
+    /// Pictures that a video becomes.
+    pub(super) frames: usize,
+}
+
+/// How many media of each input a row has.
+pub(super) fn counts(work: &Work<'_>, markers: &[MediaMarker], row: usize) -> Result<Counts> {
     let limit = work.request.limits.max_media_per_row;
-    let count = |marker: &MediaMarker| {
-        let column = work.columns.get(&marker.input);
+    let over = |count: usize, what: &str| {
+        let message = format!("{count} {what} are over the limit of {limit}");
+        Error::new(Kind::Limit, message).with_hint("SET mm.max_media_per_row")
+    };
+    let count = |input: &str| {
+        let column = work.columns.get(input);
         let places = column.map_or(0..0, |column| column.places(row));
         let count = column.map_or(0, |column| places.clone().filter(|place| column.is_at(*place)).count());
         if count < places.len() && column.is_some_and(|column| column.is_list()) {
-            let error = Error::new(Kind::Media, format!("NULL among the media of '{}'", marker.input));
+            let error = Error::new(Kind::Media, format!("NULL among the media of '{input}'"));
             return Err(error.with_hint("leave it out of the list: array_remove_all(list, NULL)"));
         }
-        if count <= limit {
-            return Ok(count);
-        }
-        let message = format!("{count} media of '{}' are over the limit of {limit}", marker.input);
-        Err(Error::new(Kind::Limit, message).with_hint("SET mm.max_media_per_row"))
+        if count <= limit { Ok(count) } else { Err(over(count, &format!("media of '{input}'"))) }
     };
-    markers.iter().map(count).collect()
+    let each: Vec<usize> = markers.iter().map(|marker| count(&marker.input)).collect::<Result<_>>()?;
+    let video = inputs(work).find_map(|input| match &input.modality {
+        Modality::Video(spec) => Some((input, spec.frames)),
+        _ => None,
+    });
+    let Some((video, frames)) = video else { return Ok(Counts { each, videos: None, frames: 0 }) };
+    let videos = count(&video.name)?;
+    let pictures: usize = markers.iter().zip(&each).filter(|(marker, _)| marker.part == "image").map(|(_, count)| count).sum();
+    let shown = pictures.saturating_add(videos.saturating_mul(frames));
+    if shown > limit {
+        return Err(over(shown, "pictures, frames of videos among them,"));
+    }
+    let may_have_some = videos > 0 || work.columns.get(&video.name).is_some_and(Column::is_list);
+    Ok(Counts { each, videos: may_have_some.then_some(videos), frames })
 }
 
-/// Reads and decodes the media of a row.
-pub(super) fn prepare(work: &Work<'_>, row: usize, fetched: &Fetched) -> Result<Prepared, Box<Failure>> {
+/// Reads and decodes the media of a row; `order` says which frames of videos stand among its pictures.
+pub(super) fn prepare(work: &Work<'_>, row: usize, order: &[Shown], fetched: &Fetched) -> Result<Prepared, Box<Failure>> {
     let mut prepared = Prepared::default();
+    let mut videos: Vec<Vec<Vec<f32>>> = Vec::new();
     for input in inputs(work) {
         let Some(column) = work.columns.get(&input.name) else { continue };
         for place in column.places(row).filter(|place| column.is_at(*place)) {
             let one = match &input.modality {
                 Modality::Image(spec) => picture(work, input, spec, place, fetched, &mut prepared),
                 Modality::Audio(spec) => sound(work, input, spec, place, fetched, &mut prepared),
+                Modality::Video(spec) => frames(work, input, spec, place, fetched).map(|frames| videos.push(frames)),
                 _ => Ok(()),
             };
             one.map_err(|(step, error)| Failure { row, uri: uri_at(column, place), step, error })?;
         }
     }
+    if !videos.is_empty() {
+        let (mut pictures, mut videos) = (std::mem::take(&mut prepared.pictures).into_iter(), videos.into_iter());
+        for shown in order {
+            match shown {
+                Shown::Picture => prepared.pictures.extend(pictures.next()),
+                Shown::Video => prepared.pictures.extend(videos.next().into_iter().flatten()),
+            }
+        }
+    }
     Ok(prepared)
+}
+
+/// The frames of a video, each as a picture.
+fn frames(work: &Work<'_>, input: &Input, spec: &VideoSpec, place: usize, fetched: &Fetched) -> Outcome<Vec<Vec<f32>>> {
+    let Some(column) = work.columns.get(&input.name) else { return Ok(Vec::new()) };
+    let Some(bytes) = encode::medium(work, input, column, place, fetched)? else { return Ok(Vec::new()) };
+    let start = Instant::now();
+    let (go_on, make) = (|| work.request.cancel.check(), |frame| rgb_to_tensor(frame, &spec.image));
+    let frames = video_frames(&bytes, spec, work.request.limits, &go_on, &make).map_err(|error| (Step::Decode, error));
+    work.request.stats.decode_time.since(start);
+    frames
 }
 
 fn picture(work: &Work<'_>, input: &Input, spec: &ImageSpec, place: usize, fetched: &Fetched, prepared: &mut Prepared) -> Outcome<()> {

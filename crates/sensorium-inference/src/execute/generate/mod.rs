@@ -7,6 +7,7 @@
 mod beams;
 mod budget;
 mod closed;
+mod frames;
 mod likelihood;
 mod markers;
 mod media;
@@ -16,6 +17,7 @@ mod schema;
 mod text;
 mod writer;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -112,8 +114,13 @@ fn shown(work: &Work<'_>, generation: &Generation, rows: &[usize], mut failures:
     let mut texts: Vec<Option<String>> = vec![None; work.request.rows];
     for row in rows {
         work.request.cancel.check()?;
-        match media::counts(work, &generation.media, *row).and_then(|media| prompts.text(column.row(*row), &media)) {
-            Ok(text) => texts[*row] = Some(text.into_owned()),
+        let text = || {
+            column.row(*row).check_length(work.request.limits)?;
+            let spread = frames::spread(column.row(*row), &generation.media, &media::counts(work, &generation.media, *row)?)?;
+            prompts.text(spread.prompt(), &spread.media).map(Cow::into_owned)
+        };
+        match text() {
+            Ok(text) => texts[*row] = Some(text),
             Err(error) => failures.push(Failure { row: *row, uri: None, step: Step::Tokenize, error }),
         }
     }
@@ -165,8 +172,9 @@ fn asked(work: &Work<'_>, generation: &Generation, codec: &TextCodec, rows: &[us
     let one = |place: usize| {
         let row = rows[place];
         work.request.cancel.check()?;
-        let media = media::counts(work, &generation.media, row)?;
-        let PromptTokens { decoder: prompt, encoder: question } = prompts.tokens(column.row(row), &media, work.request.limits)?;
+        column.row(row).check_length(work.request.limits)?;
+        let spread = frames::spread(column.row(row), &generation.media, &media::counts(work, &generation.media, row)?)?;
+        let PromptTokens { decoder: prompt, encoder: question } = prompts.tokens(spread.prompt(), &spread.media, work.request.limits)?;
         let left = generation.max_positions.saturating_sub(prompt.len());
         let longest = generation.max_positions.min(LONGEST_QUESTION);
         // A label that is cut off has no likelihood.
@@ -175,9 +183,11 @@ fn asked(work: &Work<'_>, generation: &Generation, codec: &TextCodec, rows: &[us
             let tokens = prompt.len().max(question.len());
             let most = if left == 0 { generation.max_positions } else { longest };
             let message = format!("a prompt of {tokens} tokens leaves no room for an answer: the model takes {most}");
-            return Err(Error::new(Kind::Limit, message).with_hint("shorten the prompt, or ask about fewer media"));
+            return Err(
+                Error::new(Kind::Limit, message).with_hint("shorten the prompt, or ask about fewer media, or fewer frames of a video")
+            );
         }
-        Ok(Asked { row, limit: generation.rules.max_tokens.min(left), prompt, question })
+        Ok(Asked { row, limit: generation.rules.max_tokens.min(left), prompt, question, order: spread.order })
     };
     let (mut asked, mut failures) = (Vec::with_capacity(rows.len()), Vec::new());
     for (place, outcome) in workers::map(rows.len(), 1, one)?.into_iter().enumerate() {

@@ -131,7 +131,7 @@ impl<'a> Prompts<'a> {
 
     /// The text of a conversation in which `answer` follows `prompt`.
     pub(super) fn answered(&self, prompt: &str, answer: &str) -> Result<String> {
-        let content = |text: &str| markers::content(&self.generation.media, text, &vec![0; self.generation.media.len()]);
+        let content = |text: &str| markers::content(&self.generation.media, text, &[], &[]);
         let mut messages = vec![message("user", content(prompt)), message("assistant", content(answer))];
         if let Some(system) = &self.generation.rules.system {
             messages.insert(0, message("system", content(system)));
@@ -145,7 +145,10 @@ impl<'a> Prompts<'a> {
         let mut messages = match (prompt, &self.template) {
             (Prompt::Nothing, _) => return Ok(Cow::Borrowed("")),
             (Prompt::Text(text), None) => return Ok(markers::plain(markers, text, media)),
-            (Prompt::Text(text), Some(_)) => vec![message("user", markers::content(markers, text, media))],
+            (Prompt::Text(text), Some(_)) => {
+                let before = markers::unmentioned(markers, text, media);
+                vec![message("user", markers::content(markers, text, media, &before))]
+            }
             (Prompt::Conversation(_), None) => {
                 return Err(Error::new(Kind::Media, "a conversation for a model without a chat template").with_hint("give it a text"));
             }
@@ -154,15 +157,15 @@ impl<'a> Prompts<'a> {
                 let messages: Vec<Value> = serde_json::from_str(json).map_err(unreadable)?;
                 // Media that no message mentions belong to the first of the user.
                 let is_user = |message: &Value| message.get_attr("role").is_ok_and(|role| role.as_str() == Some("user"));
-                let first = messages.iter().position(is_user).filter(|_| !markers::mention_media(markers, json));
-                let none = vec![0; media.len()];
-                let counts = |place: usize| if first == Some(place) || first.is_none() { media } else { &none };
-                messages.into_iter().enumerate().map(|(place, message)| markers::in_parts(markers, message, counts(place))).collect()
+                let (first, before) = (messages.iter().position(is_user), markers::unmentioned_in_messages(markers, json, media));
+                let before = |place: usize| if first == Some(place) { before.as_slice() } else { &[] };
+                let messages = messages.into_iter().enumerate();
+                messages.map(|(place, message)| markers::in_parts(markers, message, media, before(place))).collect()
             }
         };
         let begins = |message: &Value| message.get_attr("role").is_ok_and(|role| role.as_str() == Some("system"));
         if let Some(system) = self.generation.rules.system.as_ref().filter(|_| !messages.first().is_some_and(begins)) {
-            messages.insert(0, message("system", markers::content(markers, system, &[])));
+            messages.insert(0, message("system", markers::content(markers, system, &[], &[])));
         }
         self.render(messages, true).map(Cow::Owned)
     }

@@ -11,6 +11,7 @@ use super::super::run::{Failure, Step};
 use super::beams::{Beams, Continuations};
 use super::budget::{self, Reserved};
 use super::closed::{Closed, Labels};
+use super::frames::Shown;
 use super::likelihood::{largest, log_sum_exp};
 use super::media::{self, Prepared, Seen};
 use super::rules::{SoFar, apply, candidates, draw, seeded};
@@ -43,6 +44,8 @@ pub(super) struct Asked {
     pub(super) prompt: Vec<u32>,
     /// What an encoder reads, of a model that has one for prompts.
     pub(super) question: Vec<u32>,
+    /// What its pictures are of, where there are videos.
+    pub(super) order: Vec<Shown>,
     /// Tokens that it may write.
     pub(super) limit: usize,
 }
@@ -318,7 +321,7 @@ impl<'a> Writer<'a> {
 
     /// Decodes the media of a row, which is then ready to be read.
     fn row(&self, queue: &Queue<'_>, asked: Asked, reserved: Reserved) -> Result<Row<'a>, Box<Failure>> {
-        let media = media::prepare(self.work, asked.row, queue.fetched)?;
+        let media = media::prepare(self.work, asked.row, &asked.order, queue.fetched)?;
         let texts = if let Some(labels) = self.labels {
             Texts::Closed(labels.begin())
         } else if self.generation.rules.beams > 1 {
