@@ -168,6 +168,18 @@ pub(super) fn limits() -> Outcome {
     let query = "SELECT count(mm_generate('m', 'row ' || value)) AS n FROM generate_series(1, 40)";
     let rows = asking.rows(query)?;
     let most = server.seen(|seen| seen.most_at_once);
+    // A request that is larger than all the room goes alone.
+    let narrow = Server::start()?;
+    let squeezed = Asking::new(narrow.port)?;
+    let rows_of = |bytes: usize| -> Outcome {
+        let create = squeezed.create(", max_concurrency = 8");
+        let rows = squeezed.rows(&format!("SET mm.endpoint_bytes = {bytes}; SET mm.cache_bytes = 0; {create} {query}"))?;
+        ensure(rows.last().is_some_and(|row| row["n"] == 40), || format!("{bytes} bytes: {rows:?}"))
+    };
+    rows_of(1)?;
+    ensure(narrow.seen(|seen| seen.most_at_once) == 1, || "more under way than there is room for".into())?;
+    rows_of(1 << 20)?;
+    ensure(narrow.seen(|seen| seen.most_at_once) > 1, || "one by one with room enough".into())?;
     // What is told to one statement is told to the next.
     asking.rows(&asking.create(", max_concurrency = 1, requests_per_minute = 60").replace("MODEL m", "MODEL slow"))?;
     let start = Instant::now();

@@ -104,7 +104,7 @@ fn truth(value: &str) -> Result<bool, Error> {
 const GIB: usize = 1 << 30;
 
 /// All settings, by name.
-pub(crate) const SETTINGS: [Setting; 40] = [
+pub(crate) const SETTINGS: [Setting; 41] = [
     Setting {
         name: "allowed_hosts",
         description: "Hosts, separated by commas and with a port where one is meant, at which models that run elsewhere may be asked; '' allows none",
@@ -188,6 +188,12 @@ pub(crate) const SETTINGS: [Setting; 40] = [
         description: "Dots an inch at which pages of PDF are drawn before a model looks at them",
         get: |settings| settings.limits.document_dpi.to_string(),
         set: |settings, value| number(value, 1, 2_400).map(|number| settings.limits.document_dpi = number),
+    },
+    Setting {
+        name: "endpoint_bytes",
+        description: "Bytes of a call's requests to an endpoint that are ready or under way",
+        get: |settings| settings.limits.endpoint_bytes.to_string(),
+        set: |settings, value| number(value, 1, 64 * GIB).map(|number| settings.limits.endpoint_bytes = number),
     },
     Setting {
         name: "endpoint_retries",

@@ -47,6 +47,8 @@ pub struct Limits {
     pub allowed_hosts: Vec<String>,
     /// Time for one request to an endpoint.
     pub endpoint_timeout_ms: usize,
+    /// Bytes of a call's requests to an endpoint that are ready or under way.
+    pub endpoint_bytes: usize,
     /// Further attempts after a request to an endpoint that failed in a way that may pass.
     pub endpoint_retries: usize,
     /// Longest answer of an endpoint, in bytes.
@@ -100,6 +102,7 @@ impl Default for Limits {
             fetch_bytes: 256 << 20,
             allowed_hosts: Vec::new(),
             endpoint_timeout_ms: 120_000,
+            endpoint_bytes: 256 << 20,
             endpoint_retries: 5,
             max_response_bytes: 16 << 20,
             distinct: Distinct::Auto,

@@ -16,6 +16,7 @@ use arrow::datatypes::{DataType, Field, Fields};
 use bytes::Bytes;
 use futures::StreamExt;
 use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::answer::{Wanted, result_type};
 use super::encode::Work;
@@ -85,8 +86,8 @@ pub fn try_endpoint(endpoint: &Endpoint, limits: &Limits) -> Result<Option<usize
 /// Enough for models that must think before they write.
 const TRIED_TOKENS: usize = 16;
 
-/// A request with what it is about.
-type Asked<T> = (T, Bytes);
+/// A request with what it is about and the room that it takes.
+type Asked<T> = (T, Bytes, OwnedSemaphorePermit);
 /// What has come of requests so far.
 type Answers<T, R> = Arc<Mutex<Vec<(T, Result<R>)>>>;
 
@@ -105,9 +106,13 @@ where
 {
     let requests = futures::stream::poll_fn(move |context| asked.poll_recv(context));
     let at_once = client.endpoint.max_concurrency;
-    let replies = requests.map(|(about, body)| {
+    let replies = requests.map(|(about, body, room)| {
         let client = Arc::clone(&client);
-        async move { (about, client.post(path, body).await) }
+        async move {
+            let reply = client.post(path, body).await;
+            drop(room);
+            (about, reply)
+        }
     });
     let mut replies = Box::pin(replies.buffer_unordered(at_once));
     while let Some((about, reply)) = replies.next().await {
@@ -125,21 +130,51 @@ where
     Ok(())
 }
 
-/// Hands a request over as soon as there is room. Returns whether it is wanted.
-fn offer<T>(work: &Work<'_>, sender: &Sender<Asked<T>>, mut asked: Asked<T>) -> Result<bool> {
-    loop {
-        work.request.cancel.check()?;
-        match sender.try_send(asked) {
-            Ok(()) => return Ok(true),
-            Err(TrySendError::Closed(_)) => return Ok(false),
-            Err(TrySendError::Full(own)) => asked = own,
+/// Where requests wait until they are sent, and for how many bytes of them there is room until they are answered.
+struct Outbox<T> {
+    sender: Sender<Asked<T>>,
+    room: Arc<Semaphore>,
+    most: u32,
+}
+
+impl<T> Outbox<T> {
+    fn new(work: &Work<'_>, client: &Client) -> (Self, Receiver<Asked<T>>) {
+        let (sender, receiver) = channel(client.endpoint.max_concurrency * READY);
+        let most = units(work.request.limits.endpoint_bytes);
+        (Self { sender, room: Arc::new(Semaphore::new(most as usize)), most }, receiver)
+    }
+
+    /// Hands a request over as soon as there is room; one that is larger than all of it goes alone. Returns whether it is wanted.
+    fn offer(&self, work: &Work<'_>, about: T, body: Bytes) -> Result<bool> {
+        let units = units(body.len()).min(self.most);
+        let room = loop {
+            work.request.cancel.check()?;
+            match Arc::clone(&self.room).try_acquire_many_owned(units) {
+                Ok(room) => break room,
+                Err(_) if self.sender.is_closed() => return Ok(false),
+                Err(_) => std::thread::sleep(LOOK),
+            }
+        };
+        let mut asked = (about, body, room);
+        loop {
+            work.request.cancel.check()?;
+            match self.sender.try_send(asked) {
+                Ok(()) => return Ok(true),
+                Err(TrySendError::Closed(_)) => return Ok(false),
+                Err(TrySendError::Full(own)) => asked = own,
+            }
+            std::thread::sleep(LOOK);
         }
-        std::thread::sleep(LOOK);
     }
 }
 
+/// Bytes as they are counted, by the kibibyte.
+fn units(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1_024)).unwrap_or(u32::MAX).max(1)
+}
+
 fn generated(work: &Work<'_>, client: &Arc<Client>, rows: &[usize], mut failures: Vec<Failure>) -> Result<Answer> {
-    let (sender, receiver) = channel(client.endpoint.max_concurrency * READY);
+    let (outbox, receiver) = Outbox::new(work, client);
     let stops = work.request.stop_at_failure;
     let (answers, stop) = (Answers::<usize, chat::Reply>::default(), Arc::new(AtomicBool::new(stops)));
     let endpoint = client.endpoint.clone();
@@ -165,7 +200,7 @@ fn generated(work: &Work<'_>, client: &Arc<Client>, rows: &[usize], mut failures
             let bodies: VecDeque<_> = workers::map(some.len(), 1, one)?.into();
             for (row, body) in some.iter().zip(bodies) {
                 match body {
-                    Ok(body) if is_wanted => is_wanted = offer(work, &sender, (*row, body))?,
+                    Ok(body) if is_wanted => is_wanted = outbox.offer(work, *row, body)?,
                     Ok(_) => {}
                     Err(failure) => {
                         is_wanted &= !stops;
@@ -178,7 +213,7 @@ fn generated(work: &Work<'_>, client: &Arc<Client>, rows: &[usize], mut failures
             }
         }
     }
-    drop(sender);
+    drop(outbox);
     sending.wait(work.request.cancel)?;
     let answers = std::mem::take(&mut *answers.lock().unwrap_or_else(PoisonError::into_inner));
     let mut texts: Vec<Option<Written>> = (0..work.request.rows).map(|_| None).collect();
@@ -240,7 +275,7 @@ fn embedded(work: &Work<'_>, client: &Arc<Client>, rows: &[usize], mut failures:
     // A request that fails is sent again in halves, so that one text does not take others with it.
     let mut waiting: Vec<Vec<(usize, &str)>> = texts.chunks(embeddings::TEXTS).map(<[_]>::to_vec).collect();
     while !waiting.is_empty() {
-        let (sender, receiver) = channel(client.endpoint.max_concurrency * READY);
+        let (outbox, receiver) = Outbox::new(work, client);
         let answers = Answers::<(usize, usize), (Vec<Vec<f32>>, u64)>::default();
         // A group that fails is not the end where it is halved.
         let stop = Arc::new(AtomicBool::new(stops && waiting.iter().all(|group| group.len() == 1)));
@@ -252,11 +287,11 @@ fn embedded(work: &Work<'_>, client: &Arc<Client>, rows: &[usize], mut failures:
         let sending = io::start(send(Arc::clone(client), "embeddings", receiver, read, Arc::clone(&answers), stop))?;
         for (number, group) in waiting.iter().enumerate() {
             let texts: Vec<&str> = group.iter().map(|(_, text)| *text).collect();
-            if !offer(work, &sender, ((number, group.len()), embeddings::body(&client.endpoint, &texts).to_string().into()))? {
+            if !outbox.offer(work, (number, group.len()), embeddings::body(&client.endpoint, &texts).to_string().into())? {
                 break;
             }
         }
-        drop(sender);
+        drop(outbox);
         sending.wait(work.request.cancel)?;
         let answers = std::mem::take(&mut *answers.lock().unwrap_or_else(PoisonError::into_inner));
         let mut again = Vec::new();
