@@ -144,6 +144,7 @@ pub(super) struct Prepared {
     pub(super) failures: Vec<Failure>,
 }
 
+/// Brings the arguments of a call to what the model's inputs take.
 pub(super) fn prepare_columns(manifest: &Manifest, request: &Request<'_>) -> Result<Prepared> {
     let mut failures = Vec::new();
     let mut columns = HashMap::new();

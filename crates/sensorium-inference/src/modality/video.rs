@@ -54,8 +54,28 @@ pub(crate) fn video_frames<T: Clone>(
     go_on: &GoOn<'_>,
     make: &dyn Fn(RgbImage) -> Result<T>,
 ) -> Result<Vec<T>> {
-    let frames = catch_unwind(AssertUnwindSafe(|| sampled(bytes, spec, limits, go_on, make)));
-    frames.unwrap_or_else(|_| Err(Error::new(Kind::Media, "the decoder gave up on these bytes")))
+    let sampled = || {
+        let video = Video::of(bytes)?;
+        let places = places(&video.shown(limits, go_on)?, spec)?;
+        let mut wanted = places.iter().copied().peekable();
+        let mut frames: Vec<T> = Vec::with_capacity(places.len());
+        video.each(limits, &mut |place, frame| {
+            go_on()?;
+            if wanted.next_if_eq(&place).is_some() {
+                let made = make(frame()?)?;
+                while wanted.next_if_eq(&place).is_some() {
+                    frames.push(made.clone());
+                }
+                frames.push(made);
+            }
+            Ok(wanted.peek().is_some())
+        })?;
+        if frames.len() == places.len() {
+            return Ok(frames);
+        }
+        Err(Error::new(Kind::Media, format!("the video ends behind {} of {} frames that are wanted", frames.len(), places.len())))
+    };
+    catch_unwind(AssertUnwindSafe(sampled)).unwrap_or_else(|_| Err(Error::new(Kind::Media, "the decoder gave up on these bytes")))
 }
 
 /// Whether the work is still wanted.
@@ -68,34 +88,6 @@ enum Video {
     WebP(Bytes),
     /// Packets of H.264 in a container.
     H264(Bytes),
-}
-
-fn sampled<T: Clone>(
-    bytes: &Bytes,
-    spec: &VideoSpec,
-    limits: &Limits,
-    go_on: &GoOn<'_>,
-    make: &dyn Fn(RgbImage) -> Result<T>,
-) -> Result<Vec<T>> {
-    let video = Video::of(bytes)?;
-    let places = places(&video.shown(limits, go_on)?, spec)?;
-    let mut wanted = places.iter().copied().peekable();
-    let mut frames: Vec<T> = Vec::with_capacity(places.len());
-    video.each(limits, &mut |place, frame| {
-        go_on()?;
-        if wanted.next_if_eq(&place).is_some() {
-            let made = make(frame()?)?;
-            while wanted.next_if_eq(&place).is_some() {
-                frames.push(made.clone());
-            }
-            frames.push(made);
-        }
-        Ok(wanted.peek().is_some())
-    })?;
-    if frames.len() == places.len() {
-        return Ok(frames);
-    }
-    Err(Error::new(Kind::Media, format!("the video ends behind {} of {} frames that are wanted", frames.len(), places.len())))
 }
 
 /// When a frame is shown, in seconds from the first, and whether it was coded without looking at others.
@@ -431,7 +423,7 @@ mod tests {
                 shown.len() == count && shown.iter().zip(times).all(|(own, time)| (own.time - time.as_f64().unwrap_or(-1.0)).abs() < 0.002),
                 "{name}: {shown:?}"
             );
-            let frames = sampled(&bytes, &all_of(count), &Limits::default(), &|| Ok(()), &Ok).expect("frames");
+            let frames = video_frames(&bytes, &all_of(count), &Limits::default(), &|| Ok(()), &Ok).expect("frames");
             for described in expected["described"].as_array().expect("frames") {
                 let place = described["frame"].as_u64().expect("a place") as usize;
                 let colors = described["colors"].as_array().expect("cells").iter().flat_map(|cell| cell.as_array().into_iter().flatten());
